@@ -1,0 +1,383 @@
+// The memory of one virtual CPU of the built-in machine: where everything lives in its WebAssembly memory.
+//
+// This file is read by two compilers: TypeScript (decoder, emitter, Vcpu) and AssemblyScript (helpers/). So it holds
+// nothing but `export const NAME = <integer expression>;`: the one source of every address and record offset.
+// All addresses are byte offsets in the vCPU's WebAssembly memory ("host offsets"). Guest RAM is mapped into the same
+// memory from RAM_BASE on; everything below belongs to this vCPU alone.
+
+// ---- The map -------------------------------------------------------------------------------------------------------
+/** Registers and all other fixed state; below 64 KiB so that a decoded record can name a register in 16 bits. */
+export const STATE = 0x1000;
+export const STATE_END = 0x10000;
+/** AssemblyScript's static data (asc --memoryBase). */
+export const HELPER_DATA = 0x10000;
+export const HELPER_DATA_END = 0x100000;
+/** Three TLBs, one for each MMU mode, TLB_SIZE bytes each. */
+export const TLB = 0x100000;
+/** Hash table of decoded blocks: BLOCK_HASH_ENTRIES entries of BLOCK_HASH_ENTRY bytes. */
+export const BLOCK_HASH = 0x200000;
+export const BLOCK_HASH_END = 0x600000;
+/** One u32 for each 4 KiB page of RAM: head of the list of nodes for code decoded from it, 0 if none. */
+export const CODE_PAGES = 0x800000;
+export const CODE_PAGES_END = 0xc00000;
+/** CPUID table: see CPUID_*. */
+export const CPUID_TABLE = 0xc00000;
+/** Decoded records, block headers and page nodes: a bump arena. */
+export const ARENA = 0x1000000;
+export const ARENA_END = 0x8000000;
+/** Guest memory: everything above belongs to memory slots. */
+export const RAM_BASE = 0x8000000;
+
+// ---- General registers ---------------------------------------------------------------------------------------------
+/** Sixteen general registers of 8 bytes, in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. */
+export const GPR = 0x1000;
+export const RAX = 0x1000;
+export const RCX = 0x1008;
+export const RDX = 0x1010;
+export const RBX = 0x1018;
+export const RSP = 0x1020;
+export const RBP = 0x1028;
+export const RSI = 0x1030;
+export const RDI = 0x1038;
+/** Always zero: the base, index or segment base of an address that has none. */
+export const ZERO = 0x1080;
+/** u64. Value of the instruction pointer at offset 0 of the current code page (page's linear address - CS.base). */
+export const IP_PAGE = 0x1088;
+/** u64. Instruction pointer. True outside run(), in helpers called with `sync`, and when a fault is delivered. */
+export const RIP = 0x1090;
+/** u64. Pointer to the instruction after the current one: set with RIP for helpers called with `sync`. */
+export const NEXT_RIP = 0x1098;
+
+// ---- Flags (lazy) --------------------------------------------------------------------------------------------------
+/** u32. One of CC_KIND_*: how the six arithmetic flags follow from CC_RES, CC_A and CC_B. */
+export const CC_KIND = 0x10a0;
+/** u32. RFLAGS without the six arithmetic flags; bit 1 always set. */
+export const FLAGS = 0x10a4;
+/** i64. Result, sign-extended from the operand size. */
+export const CC_RES = 0x10a8;
+/** i64. First operand (sign-extended), or flags bits: see CC_KIND_*. */
+export const CC_A = 0x10b0;
+/** i64. Second operand (sign-extended). */
+export const CC_B = 0x10b8;
+/** All six flags are in CC_A, at their RFLAGS positions. */
+export const CC_KIND_FLAGS = 0;
+/** ZF, SF, PF from CC_RES (PF from its low byte); CF, OF, AF in CC_A at their RFLAGS positions. */
+export const CC_KIND_RES = 1;
+/** CC_RES = CC_A + CC_B (+ carry): carries = (A & B) | ((A | B) & ~RES); CF is bit 63, AF bit 3; OF = bit 63 of (A ^ RES) & (B ^ RES). */
+export const CC_KIND_ADD = 2;
+/** CC_RES = CC_A - CC_B (- borrow): borrows = (~A & B) | ((~A | B) & RES); CF is bit 63, AF bit 3; OF = bit 63 of (A ^ B) & (A ^ RES). */
+export const CC_KIND_SUB = 3;
+
+export const FLAG_CF = 0x1;
+export const FLAG_PF = 0x4;
+export const FLAG_AF = 0x10;
+export const FLAG_ZF = 0x40;
+export const FLAG_SF = 0x80;
+export const FLAG_TF = 0x100;
+export const FLAG_IF = 0x200;
+export const FLAG_DF = 0x400;
+export const FLAG_OF = 0x800;
+export const FLAG_IOPL = 0x3000;
+export const FLAG_NT = 0x4000;
+export const FLAG_RF = 0x10000;
+export const FLAG_VM = 0x20000;
+export const FLAG_AC = 0x40000;
+export const FLAG_VIF = 0x80000;
+export const FLAG_VIP = 0x100000;
+export const FLAG_ID = 0x200000;
+/** CF PF AF ZF SF OF. */
+export const FLAGS_ARITH = 0x8d5;
+
+// ---- Segments ------------------------------------------------------------------------------------------------------
+/** Eight segment registers of SEG_SIZE bytes: ES CS SS DS FS GS LDTR TR. */
+export const SEG = 0x1100;
+export const SEG_SIZE = 32;
+/** u64. */
+export const SEG_O_BASE = 0;
+/** u32. In bytes, granularity applied. */
+export const SEG_O_LIMIT = 8;
+/** u32. Access rights as in VMX: type 0-3, S 4, DPL 5-6, P 7, AVL 12, L 13, D/B 14, G 15, unusable (null) 16. */
+export const SEG_O_ATTR = 12;
+/** u32. */
+export const SEG_O_SELECTOR = 16;
+export const SEG_ES = 0x1100;
+export const SEG_CS = 0x1120;
+export const SEG_SS = 0x1140;
+export const SEG_DS = 0x1160;
+export const SEG_FS = 0x1180;
+export const SEG_GS = 0x11a0;
+export const SEG_LDTR = 0x11c0;
+export const SEG_TR = 0x11e0;
+export const ATTR_S = 0x10;
+export const ATTR_P = 0x80;
+export const ATTR_L = 0x2000;
+export const ATTR_DB = 0x4000;
+export const ATTR_G = 0x8000;
+export const ATTR_UNUSABLE = 0x10000;
+export const GDTR_BASE = 0x1200;
+export const GDTR_LIMIT = 0x1208;
+export const IDTR_BASE = 0x1210;
+export const IDTR_LIMIT = 0x1218;
+
+// ---- Control, debug, model-specific registers (u64 each) -------------------------------------------------------------
+export const CR0 = 0x1220;
+export const CR2 = 0x1228;
+export const CR3 = 0x1230;
+export const CR4 = 0x1238;
+export const EFER = 0x1240;
+export const XCR0 = 0x1248;
+/** DR0..DR7, 8 bytes each (4 and 5 unused). */
+export const DR = 0x1250;
+export const DR6 = 0x1280;
+export const DR7 = 0x1288;
+export const MSR_STAR = 0x1290;
+export const MSR_LSTAR = 0x1298;
+export const MSR_CSTAR = 0x12a0;
+export const MSR_SFMASK = 0x12a8;
+export const MSR_KERNEL_GS_BASE = 0x12b0;
+export const MSR_SYSENTER_CS = 0x12b8;
+export const MSR_SYSENTER_ESP = 0x12c0;
+export const MSR_SYSENTER_EIP = 0x12c8;
+export const MSR_TSC_AUX = 0x12d0;
+export const MSR_PAT = 0x12d8;
+export const MSR_MISC_ENABLE = 0x12e0;
+/** The TSC as the guest sees it = host's counter + TSC_OFFSET. */
+export const TSC_OFFSET = 0x12e8;
+/** IA32_APIC_BASE. */
+export const MSR_APIC_BASE = 0x12f0;
+export const MSR_XSS = 0x12f8;
+
+// ---- Derived state: recomputed by update_mode() whenever CR0, CR4, EFER, RFLAGS.VM/AC, CS, SS or CPL change ------------
+/** u32, 0..3. */
+export const CPL = 0x1300;
+/** u32. Part of a block's key: MODE_* bits. */
+export const MODE = 0x1304;
+/** u32. Host offset of the TLB of the current MMU mode. */
+export const TLB_BASE = 0x1308;
+/** u32. MMU_KERNEL, MMU_USER or MMU_KERNEL_AC. */
+export const MMU_MODE = 0x130c;
+/** Code segment's default size: 0 = 16 bit, 1 = 32 bit, 2 = 64 bit. */
+export const MODE_CODE_MASK = 3;
+export const MODE_CODE16 = 0;
+export const MODE_CODE32 = 1;
+export const MODE_CODE64 = 2;
+/** SS.B: 32-bit stack pointer (never set in 64-bit mode). */
+export const MODE_STACK32 = 4;
+/** Real mode or virtual-8086 mode. */
+export const MODE_REAL = 8;
+/** Decode one instruction to a block, for single-step, shadows and restarts; never stored in the hash. */
+export const MODE_STEP = 16;
+/** Debug registers or RFLAGS.TF want a look at each instruction. */
+export const MODE_DEBUG = 32;
+/** CPL < 3 without SMAP's bar (SMAP off, or AC set is MMU_KERNEL_AC). */
+export const MMU_KERNEL = 0;
+export const MMU_USER = 1;
+/** CPL < 3, CR4.SMAP and RFLAGS.AC set: user pages are open. */
+export const MMU_KERNEL_AC = 2;
+
+// ---- Exceptions ------------------------------------------------------------------------------------------------------
+/** u32. Vector of the exception that a helper raised. */
+export const EXC_VECTOR = 0x1310;
+/** u32. Error code. */
+export const EXC_ERROR = 0x1314;
+/** u32. Bit 0: has an error code. */
+export const EXC_FLAGS = 0x1318;
+/** u64. CR2's value-to-be for a page fault; DR6 bits to be set for #DB. */
+export const EXC_ADDRESS = 0x1320;
+/** u32. 1 after STI, MOV SS, POP SS: interrupts wait for the next instruction's end (bit 0: STI, bit 1: MOV SS also bars debug traps). */
+export const SHADOW = 0x1328;
+/** u32. Non-zero: an interrupt waits for RFLAGS.IF; set by run() between entries; STI, POPF, IRET that set IF leave when they see it. */
+export const IRQ_PENDING = 0x132c;
+/** u32. 0 running, 1 halted, 2 waiting for SIPI, 3 shut down. */
+export const ACTIVITY = 0x1330;
+/** u32. NMIs barred until IRET. */
+export const NMI_BLOCKED = 0x1334;
+
+// ---- Exits -----------------------------------------------------------------------------------------------------------
+/** u32. EXIT_*. */
+export const EXIT_REASON = 0x1340;
+/** u32: bytes of one access, 1, 2, 4 or 8. */
+export const IO_SIZE = 0x1344;
+/** u64: port, or guest-physical address. */
+export const IO_ADDRESS = 0x1348;
+/** 8 bytes, little-endian: data out, or filled before the next run() for data in. */
+export const IO_DATA = 0x1350;
+/** u32. Completed MMIO reads waiting to be replayed by the restarted instruction; u32 of how many it has taken. */
+export const MMIO_DONE = 0x1358;
+export const MMIO_TAKEN = 0x135c;
+/** Eight entries of 8 bytes: data of completed MMIO reads. */
+export const MMIO_READS = 0x1360;
+/** u32. Number of device writes posted by the current instruction and not yet handed out (exit follows at its end). */
+export const MMIO_POSTED = 0x13a0;
+/** u32. For an IN or INS that left: what to do with IO_DATA at the next entry: 0 nothing, 1 IN to the accumulator, 2 MMIO read restart, 3 INS restart. */
+export const IO_RESUME = 0x13a4;
+/** u64. Value of the instruction counter (instructions retired before the current entry). */
+export const ICOUNT = 0x13a8;
+/** i32. Budget left when run() returned. */
+export const BUDGET = 0x13b0;
+/** u32. Host offset of the record executing when a fault or exit was taken. */
+export const LAST_RECORD = 0x13b4;
+/** Posted MMIO writes: up to 8 entries of 24 bytes {address u64, data u64, size u32, pad u32}. */
+export const MMIO_WRITES = 0x13c0;
+/** 64 bytes, 16-aligned: data of accesses that cross a page or touch a device on their way to or from registers. */
+export const SCRATCH = 0x1480;
+/** u64. Value returned by host callbacks (rdmsr, tsc). */
+export const HOST_VALUE = 0x14c0;
+/** Pending commit of a slow store through SCRATCH: u64 linear address, u32 size. */
+export const COMMIT_ADDRESS = 0x14c8;
+export const COMMIT_SIZE = 0x14d0;
+/** u32. Next free byte of the arena. */
+export const ARENA_NEXT = 0x14d4;
+
+/** Budget used up: time to look at clocks and requests. */
+export const EXIT_BUDGET = 0;
+export const EXIT_IO_IN = 1;
+export const EXIT_IO_OUT = 2;
+export const EXIT_MMIO_READ = 3;
+export const EXIT_MMIO_WRITE = 4;
+export const EXIT_HLT = 5;
+/** Triple fault. */
+export const EXIT_SHUTDOWN = 6;
+/** IF was set while IRQ_PENDING: deliver and come back. */
+export const EXIT_IRQ_WINDOW = 7;
+/** Breakpoint or single step for the debugger. */
+export const EXIT_DEBUG = 8;
+/** Code was found outside of memory slots, or the emulator met something it cannot do (message in the log). */
+export const EXIT_INTERNAL_ERROR = 9;
+
+// ---- Counters (u64 each) -----------------------------------------------------------------------------------------------
+export const COUNT_TLB_MISSES = 0x1500;
+export const COUNT_TLB_FLUSHES = 0x1508;
+export const COUNT_INVALIDATED_BLOCKS = 0x1510;
+export const COUNT_EXCEPTIONS = 0x1518;
+export const COUNT_INTERRUPTS = 0x1520;
+export const COUNT_LOOKUPS = 0x1528;
+export const COUNT_DECODED_BLOCKS = 0x1530;
+export const COUNT_DECODED_INSTRUCTIONS = 0x1538;
+
+// ---- x87, MMX, SSE -------------------------------------------------------------------------------------------------------
+/** Eight physical registers R0..R7 of 16 bytes: significand u64, then sign and exponent u16. MMi is R_i's significand; ST(i) is R_((TOP+i)&7). */
+export const FPR = 0x1600;
+/** u32 each. FSW holds TOP in bits 11-13; FTW is the full two-bit tag word. */
+export const FCW = 0x1680;
+export const FSW = 0x1684;
+export const FTW = 0x1688;
+/** u32: 11-bit opcode; u64 instruction and data pointers. FCS and FDS: u32. */
+export const FOP = 0x168c;
+export const FIP = 0x1690;
+export const FDP = 0x1698;
+export const FCS = 0x16a0;
+export const FDS = 0x16a4;
+/** u32. */
+export const MXCSR = 0x16a8;
+/** Sixteen vector registers of 64 bytes each (XMM in the low 16, YMM in the low 32). */
+export const XMM = 0x1800;
+export const XMM_SIZE = 64;
+
+// ---- Memory slots ----------------------------------------------------------------------------------------------------------
+/** u32: how many entries SLOTS has. */
+export const SLOT_COUNT = 0x1d00;
+/** Up to 64 entries of 32 bytes, any order, none overlapping: u64 guest-physical start, u64 size, u32 host offset, u32 flags (1 = read-only). All page-aligned. */
+export const SLOTS = 0x1d10;
+export const SLOT_SIZE = 32;
+export const SLOT_O_START = 0;
+export const SLOT_O_SIZE = 8;
+export const SLOT_O_HOST = 16;
+export const SLOT_O_FLAGS = 20;
+export const SLOTS_MAX = 64;
+
+// ---- TLB -------------------------------------------------------------------------------------------------------------------
+export const TLB_ENTRIES = 2048;
+export const TLB_ENTRY = 32;
+/** Bytes of one TLB. */
+export const TLB_SIZE = 65536;
+/** i64 tags: linear page address (low 12 bits zero) when the access may go the short way, else TLB_INVALID. */
+export const TLB_O_READ = 0;
+export const TLB_O_WRITE = 8;
+export const TLB_O_EXEC = 16;
+/** u32: host offset = (low 32 bits of the linear address + addend) modulo 2^32. */
+export const TLB_O_ADDEND = 24;
+/** u32: bit 0 global page. */
+export const TLB_O_FLAGS = 28;
+/** No linear page address: low bits set. */
+export const TLB_INVALID = -1;
+
+// ---- Decoded blocks ----------------------------------------------------------------------------------------------------------
+/** Bytes of one decoded instruction. */
+export const RECORD = 32;
+/** u16 table index of the handler. */
+export const R_HANDLER = 0;
+/** u16 state address of the register operand (ModRM.reg; for 8-bit AH..BH the address of the second byte). */
+export const R_REG = 2;
+/** u16 state address of the ModRM.rm register, or the base register (ZERO if none, IP_PAGE if RIP-relative). */
+export const R_RM = 4;
+/** u16 state address of the index register, ZERO if none. */
+export const R_INDEX = 6;
+/** u16 state address of the segment base that is added: ZERO, or a segment register's entry. In legacy modes and addr32 always a segment register's entry. */
+export const R_SEG = 8;
+/** u8 0..3. */
+export const R_SCALE = 10;
+/** u8 length of the instruction in bytes. */
+export const R_LEN = 11;
+/** u16 offset of the instruction's first byte in its code page. */
+export const R_OFFSET = 12;
+/** u8 prefixes and address form: RP_* bits. */
+export const R_PREFIX = 14;
+/** u8 instructions in the block up to and including this one. */
+export const R_COUNT = 15;
+/** i64 displacement (RIP-relative: already relative to IP_PAGE). For branches: u32 record of the target, u32 record of the fall-through (0: not linked yet). */
+export const R_DISP = 16;
+/** i64 immediate, sign-extended; for branches the target's offset relative to IP_PAGE. */
+export const R_IMM = 24;
+/** Address size 64 (none of these), 32, 16. */
+export const RP_ADDR32 = 1;
+export const RP_ADDR16 = 2;
+export const RP_REP = 4;
+export const RP_REPNE = 8;
+export const RP_LOCK = 16;
+/** The address is relative to SS by default or override (faults are #SS). */
+export const RP_STACK = 32;
+/** Operand size 16 / 64 where the handler does not tell. */
+export const RP_OP16 = 64;
+export const RP_OP64 = 128;
+
+export const BLOCK_HASH_ENTRIES = 262144;
+/** u32 host offset of the first byte, u32 mode, u32 first record (0: empty), u32 unused. */
+export const BLOCK_HASH_ENTRY = 16;
+
+/** Node of a code page's list (32 bytes, in the arena). */
+export const NODE = 32;
+/** u32 next node. */
+export const NODE_NEXT = 0;
+/** u32 host offset of the first byte of the range, u32 its length. */
+export const NODE_START = 4;
+export const NODE_LENGTH = 8;
+/** u32 first record, u32 number of records. */
+export const NODE_RECORDS = 12;
+export const NODE_COUNT = 16;
+/** u32 address of the block's hash entry (0: none). */
+export const NODE_HASH = 20;
+/** u32 times entered, for the translator. */
+export const NODE_HEAT = 24;
+/** u32 MODE of the block. */
+export const NODE_MODE = 28;
+
+/** Handler that looks the instruction up again: what a stale record is overwritten with. */
+export const HANDLER_STALE = 0;
+
+// ---- CPUID table -----------------------------------------------------------------------------------------------------------
+/** At CPUID_TABLE: u32 count, pad to 16; then entries of 32 bytes: u32 leaf, subleaf, flags (1: subleaf significant), eax, ebx, ecx, edx, pad. */
+export const CPUID_ENTRIES = 0xc00010;
+export const CPUID_ENTRY = 32;
+
+// ---- Status of a helper that can end or divert an instruction ----------------------------------------------------------------
+/** Done: go on with the next record. */
+export const STATUS_OK = 0;
+/** An exception is in EXC_*; the instruction changed nothing (or, for repeated strings, only whole iterations). */
+export const STATUS_FAULT = 1;
+/** Done; RIP holds where to go on (mode may have changed). */
+export const STATUS_JUMP = 2;
+/** Leave run(): EXIT_REASON is set, RIP is where to go on. */
+export const STATUS_EXIT = 3;
+/** Done; go on at NEXT_RIP through a look-up (mode, mapping or code may have changed). */
+export const STATUS_NEXT = 4;
