@@ -228,6 +228,12 @@ export const COMMIT_ADDRESS = 0x14c8;
 export const COMMIT_SIZE = 0x14d0;
 /** u32. Next free byte of the arena. */
 export const ARENA_NEXT = 0x14d4;
+/** u32. Times that the arena was emptied: a record address is good only within one generation. */
+export const ARENA_GENERATION = 0x14d8;
+/** u32. What a slow access that returned 0 wants: STATUS_FAULT or STATUS_EXIT. */
+export const LEAVE_STATUS = 0x14e0;
+/** u32. Non-zero: ea_slow() raised; LEAVE_STATUS says how to leave. */
+export const EA_FAILED = 0x14e4;
 
 /** Budget used up: time to look at clocks and requests. */
 export const EXIT_BUDGET = 0;
@@ -329,6 +335,8 @@ export const R_COUNT = 15;
 export const R_DISP = 16;
 /** i64 immediate, sign-extended; for branches the target's offset relative to IP_PAGE. */
 export const R_IMM = 24;
+/** u16 state address of the register in VEX.vvvv (VEX instructions have at most 8 bits of immediate). */
+export const R_VVVV = 28;
 /** Address size 64 (none of these), 32, 16. */
 export const RP_ADDR32 = 1;
 export const RP_ADDR16 = 2;
@@ -381,3 +389,20 @@ export const STATUS_JUMP = 2;
 export const STATUS_EXIT = 3;
 /** Done; go on at NEXT_RIP through a look-up (mode, mapping or code may have changed). */
 export const STATUS_NEXT = 4;
+
+// ---- State of the privileged helpers (0x2800 to 0x2fff) --------------------------------------------------------------------
+/** Four u64: the page-directory-pointer-table entries that PAE paging loads with CR3. */
+export const PDPTE = 0x2800;
+/** u64. SHADOW counts only while RIP is this: the instruction after STI, MOV SS, POP SS. */
+export const SHADOW_RIP = 0x2820;
+/** u32. DR6.B0..B3 of data breakpoints hit by the current instruction's accesses; debug_trap() takes it. */
+export const DEBUG_HIT = 0x2828;
+/** u64 each: MSRs without a meaning of their own. */
+export const MSR_TSC_ADJUST = 0x2830;
+export const MSR_BIOS_SIGN_ID = 0x2838;
+export const MSR_MTRR_DEF_TYPE = 0x2840;
+export const MSR_SPEC_CTRL = 0x2848;
+/** Eleven u64: IA32_MTRR_FIX64K_00000, FIX16K_80000, _A0000, FIX4K_C0000 .. _F8000. */
+export const MSR_MTRR_FIXED = 0x2850;
+/** Eight pairs of u64: IA32_MTRR_PHYSBASEn, IA32_MTRR_PHYSMASKn. */
+export const MSR_MTRR_VARIABLE = 0x28b0;

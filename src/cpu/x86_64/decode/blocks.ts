@@ -1,0 +1,206 @@
+import * as L from '../layout.ts';
+import { Decoder, MAX_INSTRUCTION } from './decoder.ts';
+
+/** Handlers of the engine itself (interpreter/engine.ts); real instructions start at FIRST_HANDLER. */
+export const HANDLER_STOP = 1;
+export const HANDLER_CROSS = 2;
+export const HANDLER_UNDEFINED = 3;
+export const HANDLER_FETCH = 4;
+export const HANDLER_TOO_LONG = 5;
+export const HANDLER_BREAK = 6;
+
+/** Instructions in a block at most: R_COUNT is a byte, and a block is what one budget check pays for. */
+const MAX_BLOCK = 64;
+/** Records of single-stepped instructions and of code that is not kept; at the end of the arena. */
+const TRANSIENT = L.ARENA_END - 1024;
+
+export interface BlockHost {
+  /** tlb_fill for execution: host address of the byte at `linear`, 0 fault, 1 not RAM. */
+  translateCode(linear: bigint): number;
+  /** The first node is put on the page of `host`: writes to it must be seen. */
+  protectPage(host: number): void;
+  /** The arena is full: everything decoded is forgotten. */
+  reset(): void;
+  /** True where execution must stop for a debugger. */
+  isBreakpoint(linear: bigint): boolean;
+}
+
+/**
+ * Turns guest code into blocks of records in the vCPU's memory: from one entry point on to the first instruction that
+ * always goes elsewhere, or to the end of the page.
+ */
+export class BlockBuilder {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #decoder: Decoder;
+  readonly #crossing: Uint8Array;
+  readonly #crossingDecoder: Decoder;
+  readonly #host: BlockHost;
+
+  constructor(memory: ArrayBuffer, host: BlockHost) {
+    this.#bytes = new Uint8Array(memory);
+    this.#view = new DataView(memory);
+    this.#decoder = new Decoder(this.#bytes);
+    this.#crossing = new Uint8Array(MAX_INSTRUCTION);
+    this.#crossingDecoder = new Decoder(this.#crossing);
+    this.#host = host;
+    this.#view.setUint32(L.ARENA_NEXT, L.ARENA, true);
+  }
+
+  /** Forgets everything decoded. */
+  reset(): void {
+    this.#bytes.fill(0, L.BLOCK_HASH, L.BLOCK_HASH + L.BLOCK_HASH_ENTRIES * L.BLOCK_HASH_ENTRY);
+    this.#bytes.fill(0, L.CODE_PAGES, L.CODE_PAGES_END);
+    const view = this.#view;
+    view.setUint32(L.ARENA_NEXT, L.ARENA, true);
+    view.setUint32(L.ARENA_GENERATION, view.getUint32(L.ARENA_GENERATION, true) + 1, true);
+  }
+
+  /**
+   * Decodes the block whose first byte is at `host`, mapped at `linear`.
+   * @returns address of its first record
+   */
+  build(host: number, linear: bigint): number {
+    const view = this.#view;
+    const mode = view.getUint32(L.MODE, true);
+    const transient = (mode & L.MODE_STEP) !== 0;
+    let node = TRANSIENT;
+    if (!transient) {
+      if (view.getUint32(L.ARENA_NEXT, true) + (MAX_BLOCK + 4) * L.RECORD + 2 * L.NODE > TRANSIENT) this.#host.reset();
+      node = view.getUint32(L.ARENA_NEXT, true);
+    }
+    const first = node + L.NODE;
+    const pageOffset = host & 0xfff;
+    const pageHost = host - pageOffset;
+    const pageLinear = linear - BigInt(pageOffset);
+    let record = first;
+    let offset = pageOffset;
+    let count = 0;
+    let secondPage = 0;
+    const limit = transient ? 1 : MAX_BLOCK;
+    for (;;) {
+      if (count === limit || offset >= 4096) {
+        this.#special(record, HANDLER_STOP, offset, count);
+        break;
+      }
+      if (this.#host.isBreakpoint(pageLinear + BigInt(offset)) && !transient) {
+        this.#special(record, HANDLER_BREAK, offset, count);
+        break;
+      }
+      let decoder = this.#decoder;
+      let status = decoder.decode(pageHost + offset, 4096 - offset, mode);
+      if (status === 'more-bytes') {
+        // The instruction crosses into the next page: it gets a block of its own.
+        if (count > 0) {
+          this.#special(record, HANDLER_STOP, offset, count);
+          break;
+        }
+        const next = this.#host.translateCode(pageLinear + 4096n);
+        if (next <= 1) {
+          this.#special(record, HANDLER_FETCH, offset, 1);
+          // A block that only reports a fault is not kept.
+          return first;
+        }
+        const here = 4096 - offset;
+        this.#crossing.set(this.#bytes.subarray(pageHost + offset, pageHost + 4096));
+        this.#crossing.set(this.#bytes.subarray(next, next + MAX_INSTRUCTION - here), here);
+        decoder = this.#crossingDecoder;
+        status = decoder.decode(0, MAX_INSTRUCTION, mode);
+        secondPage = next;
+        this.#special(record, HANDLER_CROSS, offset, 1);
+        view.setUint32(record + L.R_DISP, next, true);
+        record += L.RECORD;
+      }
+      count++;
+      if (status !== 'ok') {
+        this.#special(record, status === 'undefined' ? HANDLER_UNDEFINED : HANDLER_TOO_LONG, offset, count);
+        break;
+      }
+      this.#write(record, decoder, offset, count);
+      record += L.RECORD;
+      offset += decoder.length;
+      const encoding = decoder.line?.encoding;
+      if (encoding?.ends) break;
+      if (secondPage !== 0) {
+        this.#special(record, HANDLER_STOP, offset, count);
+        break;
+      }
+    }
+    view.setBigUint64(L.COUNT_DECODED_BLOCKS, view.getBigUint64(L.COUNT_DECODED_BLOCKS, true) + 1n, true);
+    view.setBigUint64(L.COUNT_DECODED_INSTRUCTIONS, view.getBigUint64(L.COUNT_DECODED_INSTRUCTIONS, true) + BigInt(count), true);
+    if (!transient) this.#keep(node, host, offset - pageOffset, secondPage, mode, record + L.RECORD);
+    return first;
+  }
+
+  /** Puts the block where the look-up finds it and where writes to its bytes find it. */
+  #keep(node: number, host: number, length: number, secondPage: number, mode: number, end: number): void {
+    const view = this.#view;
+    const first = node + L.NODE;
+    const records = (end - first) / L.RECORD;
+    const inPage = Math.min(length, 4096 - (host & 0xfff));
+    const slot = this.#hashSlot(host);
+    view.setUint32(slot, host, true);
+    view.setUint32(slot + 4, mode, true);
+    view.setUint32(slot + 8, first, true);
+    this.#node(node, host, inPage, first, records, slot, mode);
+    let next = end;
+    if (secondPage !== 0) {
+      this.#node(next, secondPage, length - inPage, first, records, slot, mode);
+      next += L.NODE;
+    }
+    view.setUint32(L.ARENA_NEXT, next, true);
+  }
+
+  /** The one entry for `host`: a block there before is only forgotten by the look-up, its node stays with its page. */
+  #hashSlot(host: number): number {
+    return L.BLOCK_HASH + (Math.imul(host, 0x9e3779b1) >>> 14) * L.BLOCK_HASH_ENTRY;
+  }
+
+  #node(node: number, host: number, length: number, first: number, records: number, slot: number, mode: number): void {
+    const view = this.#view;
+    const page = L.CODE_PAGES + (host >>> 12) * 4;
+    const head = view.getUint32(page, true);
+    view.setUint32(node + L.NODE_NEXT, head, true);
+    view.setUint32(node + L.NODE_START, host, true);
+    view.setUint32(node + L.NODE_LENGTH, length, true);
+    view.setUint32(node + L.NODE_RECORDS, first, true);
+    view.setUint32(node + L.NODE_COUNT, records, true);
+    view.setUint32(node + L.NODE_HASH, slot, true);
+    view.setUint32(node + L.NODE_HEAT, 0, true);
+    view.setUint32(node + L.NODE_MODE, mode, true);
+    view.setUint32(page, node, true);
+    if (head === 0) this.#host.protectPage(host);
+  }
+
+  #special(record: number, handler: number, offset: number, count: number): void {
+    const view = this.#view;
+    this.#bytes.fill(0, record, record + L.RECORD);
+    view.setUint16(record + L.R_HANDLER, handler, true);
+    view.setUint16(record + L.R_OFFSET, offset, true);
+    view.setUint8(record + L.R_COUNT, count);
+  }
+
+  #write(record: number, d: Decoder, offset: number, count: number): void {
+    const view = this.#view;
+    view.setUint16(record + L.R_HANDLER, d.handler, true);
+    view.setUint16(record + L.R_REG, d.reg, true);
+    view.setUint16(record + L.R_RM, d.rm, true);
+    view.setUint16(record + L.R_INDEX, d.index, true);
+    view.setUint16(record + L.R_SEG, d.segment, true);
+    view.setUint8(record + L.R_SCALE, d.scale);
+    view.setUint8(record + L.R_LEN, d.length);
+    view.setUint16(record + L.R_OFFSET, offset, true);
+    view.setUint8(record + L.R_PREFIX, d.prefixes);
+    view.setUint8(record + L.R_COUNT, count);
+    const end = offset + d.length;
+    if (d.hasRelative) {
+      view.setBigUint64(record + L.R_DISP, 0n, true);
+      view.setBigInt64(record + L.R_IMM, BigInt(end + d.relative), true);
+      return;
+    }
+    const displacement = d.rm === L.IP_PAGE ? d.displacement + BigInt(end) : d.displacement;
+    view.setBigInt64(record + L.R_DISP, displacement, true);
+    view.setBigInt64(record + L.R_IMM, d.immediate, true);
+    if (d.line?.encoding.vex) view.setUint16(record + L.R_VVVV, d.vvvv, true);
+  }
+}

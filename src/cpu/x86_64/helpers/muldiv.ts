@@ -1,0 +1,218 @@
+// Wide multiplication and division, BCD adjustments, bit deposits (SDM volume 2), random numbers.
+
+import { CC_A, CC_KIND, CC_KIND_RES, CC_RES, FLAG_AF, FLAG_CF, RAX, RDX, STATUS_OK } from '../layout';
+import { get_arith } from './flags';
+import { raise } from './raise';
+import { DE } from './registers';
+
+// @ts-ignore: decorator
+@external('host', 'host_random')
+declare function host_random(): void;
+
+/** High 64 bits of the unsigned product. */
+export function mul_high_u(a: u64, b: u64): u64 {
+  const a0 = a & 0xffffffff;
+  const a1 = a >> 32;
+  const b0 = b & 0xffffffff;
+  const b1 = b >> 32;
+  const low = a0 * b0;
+  const middle1 = a1 * b0 + (low >> 32);
+  const middle2 = a0 * b1 + (middle1 & 0xffffffff);
+  return a1 * b1 + (middle1 >> 32) + (middle2 >> 32);
+}
+
+/** High 64 bits of the signed product. */
+export function mul_high_s(a: i64, b: i64): i64 {
+  return <i64>mul_high_u(a, b) - ((a >> 63) & b) - ((b >> 63) & a);
+}
+
+/** Remainder of the last divide(). */
+let remainder: u64 = 0;
+
+/** (high:low) / divisor, for high < divisor: quotient; the remainder goes to `remainder`. Schoolbook division by 32-bit digits. */
+function divide(high: u64, low: u64, divisor: u64): u64 {
+  if (high == 0) {
+    remainder = low % divisor;
+    return low / divisor;
+  }
+  const shift = clz(divisor);
+  const d = divisor << shift;
+  const d1 = d >> 32;
+  const d0 = d & 0xffffffff;
+  const n32 = shift == 0 ? high : (high << shift) | (low >> (64 - shift));
+  const n10 = low << shift;
+  const n1 = n10 >> 32;
+  const n0 = n10 & 0xffffffff;
+  let q1 = n32 / d1;
+  let rest = n32 - q1 * d1;
+  while (q1 > 0xffffffff || q1 * d0 > ((rest << 32) | n1)) {
+    q1--;
+    rest += d1;
+    if (rest > 0xffffffff) break;
+  }
+  const n21 = (n32 << 32) + n1 - q1 * d;
+  let q0 = n21 / d1;
+  rest = n21 - q0 * d1;
+  while (q0 > 0xffffffff || q0 * d0 > ((rest << 32) | n0)) {
+    q0--;
+    rest += d1;
+    if (rest > 0xffffffff) break;
+  }
+  remainder = ((n21 << 32) + n0 - q0 * d) >> shift;
+  return (q1 << 32) + q0;
+}
+
+/** DIV: accumulator pair by `divisor` (zero-extended). */
+export function div_u(divisor: u64, size: i32): i32 {
+  if (divisor == 0) return raise(DE);
+  if (size == 8) {
+    const high = load<u64>(RDX);
+    if (high >= divisor) return raise(DE);
+    store<u64>(RAX, divide(high, load<u64>(RAX), divisor));
+    store<u64>(RDX, remainder);
+    return STATUS_OK;
+  }
+  if (size == 1) {
+    const dividend = <u64>load<u16>(RAX);
+    const quotient = dividend / divisor;
+    if (quotient > 0xff) return raise(DE);
+    store<u16>(RAX, <u16>(quotient | ((dividend % divisor) << 8)));
+    return STATUS_OK;
+  }
+  if (size == 2) {
+    const dividend = (<u64>load<u16>(RDX) << 16) | load<u16>(RAX);
+    const quotient = dividend / divisor;
+    if (quotient > 0xffff) return raise(DE);
+    store<u16>(RAX, <u16>quotient);
+    store<u16>(RDX, <u16>(dividend % divisor));
+    return STATUS_OK;
+  }
+  const dividend = (<u64>load<u32>(RDX) << 32) | load<u32>(RAX);
+  const quotient = dividend / divisor;
+  if (quotient > 0xffffffff) return raise(DE);
+  store<u64>(RAX, quotient);
+  store<u64>(RDX, dividend % divisor);
+  return STATUS_OK;
+}
+
+/** IDIV: accumulator pair by `divisor` (sign-extended). */
+export function div_s(divisor: i64, size: i32): i32 {
+  if (divisor == 0) return raise(DE);
+  if (size == 8) return div_s64(divisor);
+  let dividend: i64;
+  if (size == 1) dividend = <i64>load<i16>(RAX);
+  else if (size == 2) dividend = <i64>(<i32>((<u32>load<u16>(RDX) << 16) | load<u16>(RAX)));
+  else dividend = <i64>((<u64>load<u32>(RDX) << 32) | load<u32>(RAX));
+  // The one case that traps in WebAssembly, and overflows here for every size.
+  if (dividend == i64.MIN_VALUE && divisor == -1) return raise(DE);
+  const quotient = dividend / divisor;
+  const rest = dividend % divisor;
+  if (size == 1) {
+    if (quotient != <i64>(<i8>quotient)) return raise(DE);
+    store<u16>(RAX, <u16>((quotient & 0xff) | (rest << 8)));
+  } else if (size == 2) {
+    if (quotient != <i64>(<i16>quotient)) return raise(DE);
+    store<u16>(RAX, <u16>quotient);
+    store<u16>(RDX, <u16>rest);
+  } else {
+    if (quotient != <i64>(<i32>quotient)) return raise(DE);
+    store<u64>(RAX, quotient & 0xffffffff);
+    store<u64>(RDX, rest & 0xffffffff);
+  }
+  return STATUS_OK;
+}
+
+function div_s64(divisor: i64): i32 {
+  let high = load<u64>(RDX);
+  let low = load<u64>(RAX);
+  const negative = <i64>high < 0;
+  if (negative) {
+    low = 0 - low;
+    high = ~high + (low == 0 ? 1 : 0);
+  }
+  const by: u64 = divisor < 0 ? 0 - <u64>divisor : <u64>divisor;
+  if (high >= by) return raise(DE);
+  const quotient = divide(high, low, by);
+  const flip = negative != divisor < 0;
+  // The magnitude may reach 2^63 only for a negative quotient.
+  if (quotient > (flip ? <u64>1 << 63 : ((<u64>1 << 63) - 1))) return raise(DE);
+  store<u64>(RAX, flip ? 0 - quotient : quotient);
+  store<u64>(RDX, negative ? 0 - remainder : remainder);
+  return STATUS_OK;
+}
+
+/** Bits of `source` to the places of the mask's ones. */
+export function pdep(source: u64, mask: u64): u64 {
+  let result: u64 = 0;
+  let rest = mask;
+  let bits = source;
+  while (rest) {
+    if (bits & 1) result |= rest & (0 - rest);
+    rest &= rest - 1;
+    bits >>= 1;
+  }
+  return result;
+}
+
+/** Bits of `source` at the mask's ones, side by side. */
+export function pext(source: u64, mask: u64): u64 {
+  let result: u64 = 0;
+  let rest = mask;
+  let position: u64 = 0;
+  while (rest) {
+    if (source & rest & (0 - rest)) result |= <u64>1 << position;
+    rest &= rest - 1;
+    position++;
+  }
+  return result;
+}
+
+/** DAA (0), DAS (1), AAA (2), AAS (3), AAM (4), AAD (5); `base` for the last two. */
+export function bcd_adjust(kind: i32, base: i32): i32 {
+  const flags = get_arith();
+  let al: u32 = load<u8>(RAX);
+  let ah: u32 = load<u8>(RAX, 1);
+  const half = (al & 15) > 9 || (flags & FLAG_AF) != 0;
+  let bits: u32 = 0;
+  if (kind <= 1) {
+    const old = al;
+    const carry = (flags & FLAG_CF) != 0;
+    const high = old > 0x99 || carry;
+    if (half) {
+      bits |= FLAG_AF;
+      if (kind == 1 && old < 6) bits |= FLAG_CF;
+      al = kind == 0 ? al + 6 : al - 6;
+    }
+    if (high) al = kind == 0 ? al + 0x60 : al - 0x60;
+    if (carry || high) bits |= FLAG_CF;
+  } else if (kind <= 3) {
+    if (half) {
+      // The adjustment goes through AX as one number.
+      const ax = (ah << 8) | al;
+      const adjusted = kind == 2 ? ax + 0x106 : ax - 0x106;
+      al = adjusted & 0xff;
+      ah = (adjusted >> 8) & 0xff;
+      bits = FLAG_AF | FLAG_CF;
+    }
+    al &= 15;
+  } else if (kind == 4) {
+    const divisor: u32 = base & 0xff;
+    if (divisor == 0) return raise(DE);
+    ah = al / divisor;
+    al = al % divisor;
+  } else {
+    al = (al + ah * (base & 0xff)) & 0xff;
+    ah = 0;
+  }
+  store<u8>(RAX, <u8>al);
+  store<u8>(RAX, <u8>ah, 1);
+  store<u32>(CC_KIND, CC_KIND_RES);
+  store<i64>(CC_RES, <i64>(<i8>al));
+  store<u64>(CC_A, bits);
+  return STATUS_OK;
+}
+
+/** 64 random bits from the host into HOST_VALUE. */
+export function random(): void {
+  host_random();
+}

@@ -1,0 +1,117 @@
+import { readFileSync } from 'node:fs';
+import { BlockBuilder } from './decode/blocks.ts';
+import * as L from './layout.ts';
+
+/** What the processor asks of the machine around it, besides memory. Addresses and data are in the state (layout.ts). */
+export interface ProcessorHost {
+  /** An access to guest-physical memory outside the slots. True when done. */
+  mmio(write: boolean): boolean;
+  pio(write: boolean): boolean;
+  /** MSR_* results. */
+  readMsr(index: number): number;
+  writeMsr(index: number): number;
+  /** The host's counter into HOST_VALUE. */
+  tsc(): void;
+  cr8(write: boolean): void;
+  log(code: number, value: bigint): void;
+  isBreakpoint(linear: bigint): boolean;
+}
+
+/** Exports of helpers.wasm that TypeScript calls. */
+export interface HelperExports {
+  update_mode(): void;
+  reset_state(): void;
+  sipi(vector: number): void;
+  get_rflags(): number;
+  set_rflags(value: number): void;
+  deliver_exception(): number;
+  deliver_interrupt(vector: number, kind: number): number;
+  debug_trap(): number;
+  tlb_flush(all: number): void;
+  tlb_fill(linear: bigint, access: number, mode: number): number;
+  code_page_protect(host: number): void;
+  rdmsr(): number;
+  wrmsr(): number;
+}
+
+const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
+
+let modules: { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
+
+function loadModules(): { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } {
+  const read = (name: string): WebAssembly.Module => {
+    const url = new URL(`../../../build/${name}.wasm`, import.meta.url);
+    return new WebAssembly.Module(readFileSync(url));
+  };
+  modules ??= { helpers: read('helpers'), interpreter: read('interpreter') };
+  return modules;
+}
+
+/** One x86-64 processor: its memory, the helpers, the interpreter. */
+export class Processor {
+  readonly memory: WebAssembly.Memory;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly view: DataView<ArrayBuffer>;
+  readonly helpers: HelperExports;
+  /** Runs about `budget` instructions; returns EXIT_*. */
+  readonly run: (budget: number) => number;
+  readonly blocks: BlockBuilder;
+
+  constructor(host: ProcessorHost) {
+    this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
+    const buffer = this.memory.buffer as ArrayBuffer;
+    this.bytes = new Uint8Array(buffer);
+    this.view = new DataView(buffer);
+    const { helpers, interpreter } = loadModules();
+    const random = new BigUint64Array(1);
+    const imports = {
+      host_mmio: (write: number) => (host.mmio(write !== 0) ? 1 : 0),
+      host_pio: (write: number) => (host.pio(write !== 0) ? 1 : 0),
+      host_rdmsr: (index: number) => host.readMsr(index >>> 0),
+      host_wrmsr: (index: number) => host.writeMsr(index >>> 0),
+      host_tsc: () => host.tsc(),
+      host_cr8: (write: number) => host.cr8(write !== 0),
+      host_log: (code: number, value: bigint) => host.log(code, value),
+      host_random: () => {
+        crypto.getRandomValues(random);
+        this.view.setBigUint64(L.HOST_VALUE, random[0] as bigint, true);
+      },
+    };
+    const env = { memory: this.memory, abort: () => host.log(0, 0n) };
+    const helperInstance = new WebAssembly.Instance(helpers, { env, host: imports });
+    this.helpers = helperInstance.exports as unknown as HelperExports;
+    this.blocks = new BlockBuilder(buffer, {
+      translateCode: (linear) =>
+        this.helpers.tlb_fill(linear, 2, this.view.getUint32(L.MMU_MODE, true)) >>> 0,
+      protectPage: (address) => this.helpers.code_page_protect(address),
+      reset: () => this.forgetCode(),
+      isBreakpoint: (linear) => host.isBreakpoint(linear),
+    });
+    const engine = new WebAssembly.Instance(interpreter, {
+      env,
+      helpers: helperInstance.exports,
+      host: { decode: (address: number) => this.#decode(address >>> 0) },
+    });
+    this.run = engine.exports['run'] as (budget: number) => number;
+    this.forgetTranslations();
+  }
+
+  /** Drops all decoded code. */
+  forgetCode(): void {
+    this.blocks.reset();
+    // Pages may be written the short way again.
+    this.forgetTranslations();
+  }
+
+  forgetTranslations(): void {
+    this.helpers.tlb_flush(1);
+  }
+
+  #decode(host: number): number {
+    const { view } = this;
+    const rip = view.getBigUint64(L.RIP, true);
+    const long = (view.getUint32(L.MODE, true) & L.MODE_CODE_MASK) === L.MODE_CODE64;
+    const linear = long ? rip : (rip + view.getBigUint64(L.SEG_CS + L.SEG_O_BASE, true)) & 0xffffffffn;
+    return this.blocks.build(host, linear);
+  }
+}

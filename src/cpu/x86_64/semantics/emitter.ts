@@ -1,0 +1,290 @@
+// What a meaning is written against. The interpreter's generator and the translator each implement it: the first reads
+// operands through the decoded record, the second knows them.
+
+import type { FunctionBuilder } from '../../../wasm/function.ts';
+import { constI32, constI64, type Expr, i32, i64, load, type MemoryOp, select, type StoreOp } from '../../../wasm/expr.ts';
+import type { Place } from '../decode/encoding.ts';
+import * as L from '../layout.ts';
+import type { HelperName } from './helper-names.ts';
+
+export interface Operand {
+  readonly place: Place | 'memory';
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** Sixteen condition codes, numbered as in the opcodes (SDM volume 1, appendix B). */
+export const CONDITIONS = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const;
+
+const LOAD_UNSIGNED: Record<number, MemoryOp> = { 1: 'i64.load8_u', 2: 'i64.load16_u', 4: 'i64.load32_u', 8: 'i64.load', 16: 'v128.load' };
+const LOAD_SIGNED: Record<number, MemoryOp> = { 1: 'i64.load8_s', 2: 'i64.load16_s', 4: 'i64.load32_s', 8: 'i64.load' };
+const STORE: Record<number, StoreOp> = { 1: 'i64.store8', 2: 'i64.store16', 4: 'i64.store32', 8: 'i64.store', 16: 'v128.store' };
+
+/** Reads `size` bytes at a host address; 16 bytes are a v128, fewer an i64. */
+export function loadSized(size: number, address: Expr, offset = 0, signed = false): Expr {
+  return load((signed ? LOAD_SIGNED[size] : LOAD_UNSIGNED[size]) as MemoryOp, address, offset);
+}
+
+export function storeSized(f: FunctionBuilder, size: number, address: Expr, value: Expr, offset = 0): void {
+  f.store(STORE[size] as StoreOp, address, value, offset);
+}
+
+/** Sign-extends a value of `size` bytes to 64 bits. */
+export function signExtend(size: number, value: Expr): Expr {
+  if (size === 1) return i64.extend8_s(value);
+  if (size === 2) return i64.extend16_s(value);
+  if (size === 4) return i64.extend32_s(value);
+  return value;
+}
+
+/** Clears the bits above `size` bytes. */
+export function zeroExtend(size: number, value: Expr): Expr {
+  if (size === 1) return i64.and(value, constI64(0xff));
+  if (size === 2) return i64.and(value, constI64(0xffff));
+  if (size === 4) return i64.extend_i32_u(i32.wrap_i64(value));
+  return value;
+}
+
+/** A bool (i32 0 or 1) as an i64. */
+export function asI64(bool: Expr): Expr {
+  return i64.extend_i32_u(bool);
+}
+
+const at = (address: number): Expr => constI32(address);
+
+/**
+ * Order of effects in a meaning: read what is read (e.read materialises), then memory writes, then registers and
+ * flags. A memory access may leave the instruction: before it nothing the guest can see may have changed.
+ */
+export abstract class Emitter {
+  readonly f: FunctionBuilder;
+  /** Bytes of the operand-size attribute. */
+  readonly size: number;
+  /** 64-bit mode; only lines that are `mode` are written for both. */
+  readonly long: boolean;
+
+  constructor(f: FunctionBuilder, size: number, long: boolean) {
+    this.f = f;
+    this.size = size;
+    this.long = long;
+  }
+
+  // ---- Operands ----------------------------------------------------------------------------------------------------
+  /** Value of an operand, zero-extended to i64 (a v128 for 16 bytes). */
+  read(operand: Operand): Expr {
+    return this.readAs(operand, false);
+  }
+
+  /** Value of an operand, sign-extended to i64. */
+  readSigned(operand: Operand): Expr {
+    return this.readAs(operand, true);
+  }
+
+  protected abstract readAs(operand: Operand, signed: boolean): Expr;
+
+  /** Like read(), of an operand that write() will change: a memory operand is checked for writing first. */
+  abstract modify(operand: Operand, signed?: boolean): Expr;
+
+  /** Writes an operand: a 32-bit register write clears the upper half; bits above the size are ignored. */
+  abstract write(operand: Operand, value: Expr): void;
+
+  /** State address (i32) of a register operand's slot. */
+  abstract slot(operand: Operand): Expr;
+
+  /** Number that the decoder left for this operand: ST(i), control register, segment address (i32). */
+  abstract number(operand: Operand): Expr;
+
+  /** The immediate, sign-extended (i64). */
+  abstract immediate(): Expr;
+
+  /** A second immediate byte (ENTER), or the selector of a far pointer (i64). */
+  abstract immediate2(): Expr;
+
+  /** Effective address of the memory operand without its segment's base: LEA. */
+  abstract effectiveAddress(): Expr;
+
+  /** Linear address (i64) of the memory operand for an access of `size` bytes; may leave. */
+  abstract linearAddress(size: number, write: boolean): Expr;
+
+  /** As linearAddress(), for a write; a fault puts `stackPointer` back into RSP. */
+  abstract linearAddressOrRestore(size: number, stackPointer: Expr): Expr;
+
+  /** Address (i32) of the decoded record, for helpers that want prefixes. */
+  abstract record(): Expr;
+
+  // ---- Registers by name ---------------------------------------------------------------------------------------------
+  /** General register (0 RAX .. 15 R15), zero-extended. */
+  abstract gpr(index: number, size: number): Expr;
+
+  abstract setGpr(index: number, size: number, value: Expr): void;
+
+  /** Writes AH. */
+  abstract setHigh(value: Expr): void;
+
+  // ---- Memory by linear address ----------------------------------------------------------------------------------------
+  /** Reads at a linear address (64-bit mode); may leave. */
+  abstract load(size: number, linear: Expr, signed?: boolean): Expr;
+
+  abstract store(size: number, linear: Expr, value: Expr): void;
+
+  /** Host address (i32) of `size` readable bytes of the memory operand. */
+  abstract hostForRead(size: number): Expr;
+
+  /** Host address (i32) for `size` bytes to be written; call commit() after writing. With `read` the bytes are there. */
+  abstract hostForWrite(size: number, read: boolean): Expr;
+
+  abstract commit(): void;
+
+  // ---- Flags -----------------------------------------------------------------------------------------------------------
+  flagsAdd(a: Expr, b: Expr, result: Expr): void {
+    this.#flags(L.CC_KIND_ADD, result, a, b);
+  }
+
+  flagsSub(a: Expr, b: Expr, result: Expr): void {
+    this.#flags(L.CC_KIND_SUB, result, a, b);
+  }
+
+  /** ZF, SF, PF by the sign-extended result; CF, AF, OF given at their places in RFLAGS (i64), none by default. */
+  flagsResult(result: Expr, bits: Expr = constI64(0)): void {
+    this.#flags(L.CC_KIND_RES, result, bits, undefined);
+  }
+
+  /** All six flags at their places in RFLAGS (i64). */
+  flagsAll(bits: Expr): void {
+    this.#flags(L.CC_KIND_FLAGS, undefined, bits, undefined);
+  }
+
+  #flags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
+    const { f } = this;
+    f.store('i32.store', at(L.CC_KIND), constI32(kind));
+    f.store('i64.store', at(L.CC_A), a);
+    if (b) f.store('i64.store', at(L.CC_B), b);
+    if (result) f.store('i64.store', at(L.CC_RES), result);
+  }
+
+  /** The six arithmetic flags at their places (i64). */
+  arithmeticFlags(): Expr {
+    return this.f.let(i64.extend_i32_u(this.call('get_arith')));
+  }
+
+  /** CF as i64 0 or 1. */
+  carry(): Expr {
+    return this.f.let(asI64(this.condition(2)));
+  }
+
+  /** Value (i32 0 or 1) of condition code `cc`. */
+  condition(cc: number): Expr {
+    const { f } = this;
+    const value = f.local('i32');
+    const kind = f.let(load('i32.load', at(L.CC_KIND)));
+    const a = () => load('i64.load', at(L.CC_A));
+    const b = () => load('i64.load', at(L.CC_B));
+    const result = () => load('i64.load', at(L.CC_RES));
+    const slow = () => f.set(value, this.call('condition', constI32(cc)));
+    const negate = (x: Expr) => (cc & 1 ? i32.eqz(x) : x);
+    switch (cc >> 1) {
+      case 2: // ZF
+        f.if(kind, () => f.set(value, cc & 1 ? i64.ne(result(), constI64(0)) : i64.eqz(result())), slow);
+        break;
+      case 4: // SF
+        f.if(kind, () => f.set(value, cc & 1 ? i64.ge_s(result(), constI64(0)) : i64.lt_s(result(), constI64(0))), slow);
+        break;
+      default: {
+        // After a subtraction without borrow-in, comparisons follow from the operands; SBB's operands need the long way,
+        // which is told by RES != A - B.
+        const compare = this.#comparison(cc >> 1, a, b);
+        if (!compare) return this.call('condition', constI32(cc));
+        const plain = i32.and(i32.eq(kind, constI32(L.CC_KIND_SUB)), i64.eq(i64.sub(a(), b()), result()));
+        f.if(plain, () => f.set(value, negate(compare)), slow);
+      }
+    }
+    return value;
+  }
+
+  #comparison(pair: number, a: () => Expr, b: () => Expr): Expr | undefined {
+    if (pair === 1) return i64.lt_u(a(), b());
+    if (pair === 3) return i64.le_u(a(), b());
+    if (pair === 6) return i64.lt_s(a(), b());
+    if (pair === 7) return i64.le_s(a(), b());
+    return undefined;
+  }
+
+  /** CF and OF (i64 0 or 1 each) change, the other flags stay. */
+  flagsCarryOverflow(carry: Expr, overflow: Expr): void {
+    const rest = i64.and(this.arithmeticFlags(), constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)));
+    this.flagsAll(i64.or(rest, i64.or(carry, i64.shl(overflow, constI64(11)))));
+  }
+
+  // ---- Control -----------------------------------------------------------------------------------------------------------
+  /** Calls a helper that cannot leave; its result, if any. */
+  abstract call(name: HelperName, ...args: Expr[]): Expr;
+
+  /** Calls a helper without a result. */
+  abstract run(name: HelperName, ...args: Expr[]): void;
+
+  /** Calls a helper that returns STATUS_*, with RIP and NEXT_RIP in the state; goes on only when that is STATUS_OK. */
+  abstract status(name: HelperName, ...args: Expr[]): void;
+
+  /** As status(); `done` runs when the helper did its work, also where the instruction then goes on elsewhere. */
+  abstract statusThen(name: HelperName, args: readonly Expr[], done: () => void): void;
+
+  /** Raises #UD. */
+  undefinedOpcode(): void {
+    this.status('undefined_opcode');
+  }
+
+  /** Instruction pointer after this instruction (i64). */
+  abstract nextIp(): Expr;
+
+  /** Jump to the direct target in the record. Ends the instruction. */
+  abstract branch(): void;
+
+  /** Jump to the direct target if the condition (i32) holds, else go on. */
+  abstract branchIf(condition: Expr): void;
+
+  /** Jump to an instruction pointer (i64). Ends the instruction. */
+  abstract jump(ip: Expr): void;
+
+  // ---- Stack -------------------------------------------------------------------------------------------------------------
+  /** Pushes `size` bytes. */
+  push(size: number, value: Expr): void {
+    if (!this.long) {
+      this.status('push_legacy', value, constI32(size));
+      return;
+    }
+    const { f } = this;
+    const pushed = f.let(value);
+    const top = f.let(i64.sub(this.gpr(4, 8), constI64(size)));
+    this.store(size, top, pushed);
+    this.setGpr(4, 8, top);
+  }
+
+  /** Reads `size` bytes at the top of the stack; popCommit() moves the stack pointer. */
+  top(size: number): Expr {
+    if (!this.long) {
+      this.status('top_legacy', constI32(size));
+      return this.f.let(load('i64.load', at(L.HOST_VALUE)));
+    }
+    return this.load(size, this.gpr(4, 8));
+  }
+
+  /** Moves the stack pointer up by `bytes` (i64). */
+  popCommit(bytes: Expr): void {
+    if (this.long) this.setGpr(4, 8, i64.add(this.gpr(4, 8), bytes));
+    else this.run('pop_legacy', i32.wrap_i64(bytes));
+  }
+
+  // ---- Small conveniences --------------------------------------------------------------------------------------------------
+  select(a: Expr, b: Expr, condition: Expr): Expr {
+    return select(a, b, condition);
+  }
+
+  /** State field. */
+  state(op: MemoryOp, address: number): Expr {
+    return this.f.let(load(op, at(address)));
+  }
+
+  setState(op: StoreOp, address: number, value: Expr): void {
+    this.f.store(op, at(address), value);
+  }
+}

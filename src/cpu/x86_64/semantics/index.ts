@@ -1,0 +1,12 @@
+// Brings the whole instruction table together. The order fixes the handlers' numbers.
+
+import './arithmetic.ts';
+import './shift.ts';
+import './bits.ts';
+import './move.ts';
+import './stack.ts';
+import './control-flow.ts';
+import './string.ts';
+import './system.ts';
+
+export { allLines, FIRST_HANDLER, type Form, handlerCount, handlerIndex, type Line, operandsOf, type Shape, shapesOf } from './instruction.ts';
