@@ -3,6 +3,7 @@
  * boot set-up puts at fixed addresses. Device addresses are those of devices/pc-map.ts.
  */
 import { MMIO_HOLE_END, MMIO_HOLE_START } from '../../devices/pc-map.ts';
+import type { GuestMemory } from '../../hypervisor/guest-memory.ts';
 
 export const KIB = 1024;
 export const MIB = 1024 * KIB;
@@ -12,7 +13,7 @@ export const PAGE_SIZE = 4096;
 // ---- Below 640 KiB: boot structures, in RAM that the guest takes over once it has read them -----------------------------
 export const GDT_START = 0x500;
 export const IDT_START = 0x520;
-/** PVH: struct hvm_start_info, its module list and the module's command line never used, then its memory map. */
+/** PVH: struct hvm_start_info, its module list, its memory map. */
 export const PVH_START_INFO = 0x6000;
 export const PVH_MODLIST = 0x6040;
 export const PVH_MEMMAP = 0x6080;
@@ -31,9 +32,14 @@ export const CMDLINE_MAX_SIZE = 0x9fc00 - CMDLINE_START;
 /** Extended BIOS data area, where firmware keeps the MP tables. End of usable low memory. */
 export const EBDA_START = 0x9fc00;
 export const EBDA_SIZE = 0xa0000 - EBDA_START;
-/** BIOS read-only area, in which guests look for the RSDP on 16-byte boundaries. All ACPI tables are in it. */
+/** BIOS read-only area, in which guests look for the RSDP on 16-byte boundaries. */
 export const BIOS_AREA_START = 0xe0000;
 export const BIOS_AREA_END = 0x100000;
+export const RSDP_START = 0xe0000;
+export const ACPI_TABLES_START = 0xe0040;
+export const ACPI_TABLES_END = 0xf0000;
+/** MP configuration table; its floating pointer is at EBDA_START. */
+export const MP_TABLE_START = 0xf0000;
 
 // ---- From 1 MiB on ---------------------------------------------------------------------------------------------------------
 export const HIGH_RAM_START = 0x100000;
@@ -60,4 +66,9 @@ export function ramRanges(size: number): RamRange[] {
     ranges.push({ start: MMIO_HOLE_END, size: size - low });
   }
   return ranges;
+}
+
+/** First address after the RAM that starts at 0; 0 when there is none. */
+export function lowRamEnd(memory: GuestMemory): number {
+  return memory.regions.find((region) => region.guestAddress === 0)?.bytes.length ?? 0;
 }

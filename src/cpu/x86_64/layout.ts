@@ -406,3 +406,5 @@ export const MSR_SPEC_CTRL = 0x2848;
 export const MSR_MTRR_FIXED = 0x2850;
 /** Eight pairs of u64: IA32_MTRR_PHYSBASEn, IA32_MTRR_PHYSMASKn. */
 export const MSR_MTRR_VARIABLE = 0x28b0;
+/** u32. Non-zero: RFLAGS.TF was set when the instruction began, and no event was delivered in it: debug_trap() traps. */
+export const TRAP_ARMED = 0x2930;

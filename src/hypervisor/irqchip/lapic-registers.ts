@@ -65,7 +65,6 @@ export const ESR_ILLEGAL_REGISTER = 0x80;
 
 export const DFR_FLAT = 0xffff_ffff;
 
-export const MSR_IA32_APIC_BASE = 0x1b;
 export const MSR_IA32_TSC_DEADLINE = 0x6e0;
 /** x2APIC: MSR 0x800 + offset / 16. */
 export const MSR_X2APIC_START = 0x800;
@@ -79,7 +78,7 @@ export const APIC_BASE_ENABLE = 0x800;
 /** Look at pendingVector() and nextDeadline() again. */
 export const REQUEST_INTERRUPT = 1;
 export const REQUEST_INIT = 2;
-/** Start-up IPI: sipiVector() has the vector. */
+/** Start-up IPI. */
 export const REQUEST_SIPI = 4;
 export const REQUEST_NMI = 8;
 /** Leave run(). */

@@ -102,6 +102,7 @@ export class LapicTimer {
 
   /** The guest's TSC is the host's plus this 64-bit offset from now on. */
   setTscOffset(low: number, high: number): void {
+    if (low === this.#state.tscOffsetLow && high === this.#state.tscOffsetHigh) return;
     this.#state.setTscOffset(low, high);
     if (this.#tscMode) this.#arm();
   }

@@ -78,6 +78,13 @@ export class PicPair {
     return vector;
   }
 
+  /** Vector that acknowledge() would give. */
+  peek(): number {
+    const input = this.#request(MASTER);
+    if (input === CASCADE) return this.#get(SLAVE, VECTOR_BASE) + (this.#request(SLAVE) & 7);
+    return this.#get(MASTER, VECTOR_BASE) + (input & 7);
+  }
+
   /** A byte read at 0x20, 0x21, 0xa0, 0xa1, 0x4d0 or 0x4d1. */
   read(port: number): number {
     if ((port & ~1) === 0x4d0) return this.#get(port & 1, ELCR);

@@ -3,6 +3,9 @@ import type { CpuidEntry } from '../hypervisor.ts';
 /** Frequency of the built-in machine's TSC: one tick a nanosecond of the host's monotonic clock. */
 export const TSC_HZ = 1_000_000_000;
 
+/** Width of a guest-physical address. */
+export const PHYSICAL_ADDRESS_BITS = 46;
+
 const bits = (...numbers: number[]): number => numbers.reduce((sum, n) => sum | (1 << n), 0) >>> 0;
 
 /** Text of 12 characters as EBX, ECX, EDX in that order. */
@@ -72,6 +75,6 @@ export function supportedCpuid(): CpuidEntry[] {
     brandLeaf(2),
     leaf(0x80000006, 0, 0, (1024 << 16) | (8 << 12) | 64, 0),
     leaf(0x80000007, 0, 0, 0, bits(/* invariant TSC */ 8)),
-    leaf(0x80000008, 0x302e, 0, 0, 0),
+    leaf(0x80000008, (48 << 8) | PHYSICAL_ADDRESS_BITS, 0, 0, 0),
   ];
 }

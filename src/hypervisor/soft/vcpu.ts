@@ -36,8 +36,8 @@ export interface VcpuSurroundings {
   /** Host wall-clock time at the clock's 0, nanoseconds since 1970. */
   readonly wallClockOrigin: number;
   /** Ports and addresses that the interrupt chip answers itself: true when it did. */
-  pio(port: number, size: number, data: DataView, write: boolean): boolean;
-  mmio(address: number, size: number, data: DataView, write: boolean): boolean;
+  pio(port: number, data: Uint8Array, write: boolean): boolean;
+  mmio(address: number, data: Uint8Array, write: boolean): boolean;
 }
 
 /** A vCPU of the built-in machine. */
@@ -67,7 +67,7 @@ export class SoftVcpu implements Vcpu {
     this.#irq = around.interrupts;
     this.#cpu = new Processor({
       mmio: (write) => this.#mmio(write),
-      pio: (write) => around.pio(this.#view.getUint32(L.IO_ADDRESS, true), this.#view.getUint32(L.IO_SIZE, true), this.#ioView, write),
+      pio: (write) => around.pio(this.#view.getUint32(L.IO_ADDRESS, true), this.#bytesOf(), write),
       readMsr: (index) => this.#readMsr(index),
       writeMsr: (index) => this.#writeMsr(index),
       tsc: () => this.#setHostValue(around.clock.now()),
@@ -85,7 +85,6 @@ export class SoftVcpu implements Vcpu {
 
   // ---- Running ---------------------------------------------------------------------------------------------------------
   run(): Exit {
-    const view = this.#view;
     this.#updateSlots();
     const waiting = this.#postedWrite() ?? this.#finishRead();
     if (waiting) return waiting;
@@ -310,7 +309,6 @@ export class SoftVcpu implements Vcpu {
   #mmio(write: boolean): boolean {
     const view = this.#view;
     const address = Number(view.getBigUint64(L.IO_ADDRESS, true));
-    const size = view.getUint32(L.IO_SIZE, true);
     const page = this.#irq.apicPage;
     if (address >= page && address < page + 4096) {
       if (write) {
@@ -322,7 +320,7 @@ export class SoftVcpu implements Vcpu {
       }
       return true;
     }
-    return this.#around.mmio(address, size, this.#ioView, write);
+    return this.#around.mmio(address, this.#bytesOf(), write);
   }
 
   #setHostValue(value: number): void {
@@ -489,7 +487,6 @@ export class SoftVcpu implements Vcpu {
 
   translate(linear: bigint): number | undefined {
     this.#updateSlots();
-    const view = this.#view;
     // A look like the processor's own, at supervisor privilege; what it would raise is forgotten.
     const host = this.#cpu.helpers.tlb_fill(linear, 0, L.MMU_KERNEL_AC) >>> 0;
     return host > 1 ? this.#slots.guestAddress(host) : undefined;

@@ -202,7 +202,7 @@ function transfer_gate(gate_selector: u32, call: bool): i32 {
 /** The frame of a call to a more privileged level: SS, stack pointer, `count` parameters of the old stack, CS, pointer. */
 function push_inner(size: u32, level: u32, count: u32): i32 {
   const long = size == 8;
-  const parameters = long ? 0 : count;
+  const parameters: u32 = long ? 0 : count;
   frame_current(0);
   for (let i: u32 = 0; i < parameters; i++) {
     const value = <u32>frame_peek(size, i * size);

@@ -26,6 +26,7 @@ import {
   STATUS_FAULT,
   STATUS_JUMP,
   STATUS_OK,
+  TRAP_ARMED,
 } from '../layout';
 import { get_arith, get_rflags } from './flags';
 import { deliver_protected, deliver_real } from './gates';
@@ -92,6 +93,8 @@ function finish(): i32 {
   update_mode();
   store<u32>(SHADOW, 0);
   store<u32>(ACTIVITY, 0);
+  // The event took the place of the single step's trap: it saved RFLAGS.TF.
+  store<u32>(TRAP_ARMED, 0);
   return STATUS_JUMP;
 }
 
@@ -107,7 +110,7 @@ function deliver_all(first: u32, first_kind: i32, first_has_error: bool, first_e
   let kind = first_kind;
   let has_error = first_has_error;
   let error = first_error;
-  for (;;) {
+  while (true) {
     if (kind == KIND_EXCEPTION) note_exception(vector);
     const status = deliver(vector, kind, has_error, error, load<u64>(RIP));
     if (status == STATUS_JUMP) return finish();

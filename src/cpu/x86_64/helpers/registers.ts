@@ -48,20 +48,20 @@ export const DR7_ENABLES = 0xff;
 export const DR7_FIXED = 0x400;
 
 /** Vectors of exceptions. */
-export const DE = 0;
-export const DB = 1;
-export const NMI = 2;
-export const BP = 3;
-export const OF = 4;
-export const BR = 5;
-export const UD = 6;
-export const NM = 7;
-export const DF = 8;
-export const TS = 10;
-export const NP = 11;
-export const SS = 12;
-export const GP = 13;
-export const PF = 14;
+export const DE: u32 = 0;
+export const DB: u32 = 1;
+export const NMI: u32 = 2;
+export const BP: u32 = 3;
+export const OF: u32 = 4;
+export const BR: u32 = 5;
+export const UD: u32 = 6;
+export const NM: u32 = 7;
+export const DF: u32 = 8;
+export const TS: u32 = 10;
+export const NP: u32 = 11;
+export const SS: u32 = 12;
+export const GP: u32 = 13;
+export const PF: u32 = 14;
 
 /** High word of a descriptor. */
 export const DESC_ACCESSED = 0x100;

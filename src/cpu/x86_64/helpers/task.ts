@@ -165,19 +165,19 @@ export function task_switch(selector: u32, source: i32, ip: u64, has_error: bool
   const wide = type == TYPE_TSS32 || type == TYPE_TSS32_BUSY;
   const base = <u64>desc_base(lo, hi);
   const limit = desc_limit(lo, hi);
-  if (limit < (wide ? SIZE_32 : SIZE_16) - 1) return raise_error(TS, (selector & 0xfffc) | ext);
+  const size: u32 = wide ? SIZE_32 : SIZE_16;
+  if (limit < size - 1) return raise_error(TS, (selector & 0xfffc) | ext);
 
   const old_base = load<u64>(SEG_TR, SEG_O_BASE);
   const old_attr = load<u32>(SEG_TR, SEG_O_ATTR);
   const old_selector = load<u32>(SEG_TR, SEG_O_SELECTOR);
   const old_wide = (old_attr & 8) != 0;
-  if (load<u32>(SEG_TR, SEG_O_LIMIT) < (old_wide ? SIZE_32 : SIZE_16) - 1) {
-    return raise_error(TS, (old_selector & 0xfffc) | ext);
-  }
+  const old_size: u32 = old_wide ? SIZE_32 : SIZE_16;
+  if (load<u32>(SEG_TR, SEG_O_LIMIT) < old_size - 1) return raise_error(TS, (old_selector & 0xfffc) | ext);
   let status = read_tss(base, wide);
   if (status != STATUS_OK) return status;
   // All that is written later is probed now.
-  status = probe_write(table_linear(old_base), old_wide ? SIZE_32 : SIZE_16, false);
+  status = probe_write(table_linear(old_base), old_size, false);
   if (status == STATUS_OK && source == SWITCH_CALL) status = probe_write(table_linear(base), 4, false);
   if (status == STATUS_OK) status = probe_write(busy_byte, 1, false);
   let old_busy: u64 = 0;

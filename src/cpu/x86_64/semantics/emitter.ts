@@ -274,6 +274,11 @@ export abstract class Emitter {
     else this.run('pop_legacy', i32.wrap_i64(bytes));
   }
 
+  /** XMM0, the implicit mask of the blends. */
+  vectorZero(): Expr {
+    return this.state('v128.load', L.XMM);
+  }
+
   // ---- Small conveniences --------------------------------------------------------------------------------------------------
   select(a: Expr, b: Expr, condition: Expr): Expr {
     return select(a, b, condition);

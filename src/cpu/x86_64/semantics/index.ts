@@ -8,5 +8,8 @@ import './stack.ts';
 import './control-flow.ts';
 import './string.ts';
 import './system.ts';
+import './vector-move.ts';
+import './vector-integer.ts';
+import './vector-float.ts';
 
 export { allLines, FIRST_HANDLER, type Form, handlerCount, handlerIndex, type Line, operandsOf, type Shape, shapesOf } from './instruction.ts';

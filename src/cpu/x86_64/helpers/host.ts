@@ -1,0 +1,17 @@
+// Callbacks into the thread's JavaScript.
+
+/** Local APIC, x2APIC and KVM registers: value to HOST_VALUE. 1, or 0 for #GP. */
+@external("host", "host_rdmsr")
+export declare function host_rdmsr(index: i32): i32;
+
+/** Writes HOST_VALUE. 1, 0 for #GP, 2: done, and whether an interrupt waits may have changed. */
+@external("host", "host_wrmsr")
+export declare function host_wrmsr(index: i32): i32;
+
+/** The host's time-stamp counter to HOST_VALUE. */
+@external("host", "host_tsc")
+export declare function host_tsc(): void;
+
+/** Task priority (CR8) to or from HOST_VALUE; result of a write as of host_wrmsr(). */
+@external("host", "host_cr8")
+export declare function host_cr8(write: i32): i32;

@@ -1,0 +1,80 @@
+/** Waiting for descriptors: epoll(7). */
+import { closeSync } from 'node:fs';
+import { EINTR } from './errno.ts';
+import { check, libc } from './ffi.ts';
+
+export const EPOLLIN = 0x1;
+export const EPOLLOUT = 0x4;
+export const EPOLLERR = 0x8;
+export const EPOLLHUP = 0x10;
+export const EPOLLRDHUP = 0x2000;
+/** Reports once, then waits for modify(). */
+export const EPOLLONESHOT = 0x4000_0000;
+export const EPOLLET = 0x8000_0000;
+
+const EPOLL_CLOEXEC = 0x80000;
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLL_CTL_MOD = 3;
+/** struct epoll_event is packed on x86-64 alone: u32 events, then the u64 that is given back. */
+const DATA_OFFSET = process.arch === 'x64' ? 4 : 8;
+const EVENT_SIZE = DATA_OFFSET + 8;
+
+const epoll_create1 = libc('int epoll_create1(int flags)');
+const epoll_ctl = libc('int epoll_ctl(int epfd, int op, int fd, void *event)');
+const epoll_wait = libc('int epoll_wait(int epfd, void *events, int maxevents, int timeout)');
+
+export interface EpollEvent {
+  /** What was given to add(). */
+  readonly token: number;
+  /** EPOLL* bits. */
+  readonly events: number;
+}
+
+/** A set of descriptors to wait for. Any thread may change it, by its descriptor, while another waits. */
+export class Epoll {
+  readonly fd: number;
+  readonly #view: DataView;
+
+  /** Without a descriptor a new set is made. `capacity`: most events that one wait() gives. Throws OsError. */
+  constructor(fd?: number, capacity = 16) {
+    this.fd = fd ?? check('epoll_create1', epoll_create1(EPOLL_CLOEXEC));
+    this.#view = new DataView(new ArrayBuffer(capacity * EVENT_SIZE));
+  }
+
+  /** `events`: EPOLL* bits; `token`: a non-negative integer that wait() gives back. Throws OsError. */
+  add(fd: number, events: number, token: number): void {
+    this.#control(EPOLL_CTL_ADD, fd, events, token);
+  }
+
+  modify(fd: number, events: number, token: number): void {
+    this.#control(EPOLL_CTL_MOD, fd, events, token);
+  }
+
+  remove(fd: number): void {
+    this.#control(EPOLL_CTL_DEL, fd, 0, 0);
+  }
+
+  /** Blocks this thread until something happens or `timeout` milliseconds are over (-1: never). A signal ends it early, with nothing. */
+  wait(timeout: number): EpollEvent[] {
+    const view = this.#view;
+    const result = epoll_wait(this.fd, view, view.byteLength / EVENT_SIZE, timeout);
+    if (result === -EINTR) return [];
+    const count = check('epoll_wait', result);
+    return Array.from({ length: count }, (_, i) => ({
+      events: view.getUint32(i * EVENT_SIZE, true),
+      token: Number(view.getBigUint64(i * EVENT_SIZE + DATA_OFFSET, true)),
+    }));
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+
+  #control(operation: number, fd: number, events: number, token: number): void {
+    const event = new DataView(new ArrayBuffer(EVENT_SIZE));
+    event.setUint32(0, events, true);
+    event.setBigUint64(DATA_OFFSET, BigInt(token), true);
+    check('epoll_ctl', epoll_ctl(this.fd, operation, fd, event));
+  }
+}

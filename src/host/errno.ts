@@ -1,0 +1,67 @@
+/** Error numbers of Linux on x86-64 and aarch64 (include/uapi/asm-generic/errno.h): those that Vivarium meets or names. */
+
+export const EPERM = 1;
+export const ENOENT = 2;
+export const ESRCH = 3;
+export const EINTR = 4;
+export const EIO = 5;
+export const EBADF = 9;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EEXIST = 17;
+export const ENODEV = 19;
+export const EINVAL = 22;
+export const ENFILE = 23;
+export const EMFILE = 24;
+export const ENOSPC = 28;
+export const EPIPE = 32;
+export const ENOSYS = 38;
+export const EOPNOTSUPP = 95;
+
+const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
+  [EPERM]: ['EPERM', 'operation not permitted'],
+  [ENOENT]: ['ENOENT', 'no such file or directory'],
+  [ESRCH]: ['ESRCH', 'no such process'],
+  [EINTR]: ['EINTR', 'interrupted system call'],
+  [EIO]: ['EIO', 'input/output error'],
+  [EBADF]: ['EBADF', 'bad file descriptor'],
+  [EAGAIN]: ['EAGAIN', 'resource temporarily unavailable'],
+  [ENOMEM]: ['ENOMEM', 'cannot allocate memory'],
+  [EACCES]: ['EACCES', 'permission denied'],
+  [EEXIST]: ['EEXIST', 'file exists'],
+  [ENODEV]: ['ENODEV', 'no such device'],
+  [EINVAL]: ['EINVAL', 'invalid argument'],
+  [ENFILE]: ['ENFILE', 'too many open files in system'],
+  [EMFILE]: ['EMFILE', 'too many open files'],
+  [ENOSPC]: ['ENOSPC', 'no space left on device'],
+  [EPIPE]: ['EPIPE', 'broken pipe'],
+  [ENOSYS]: ['ENOSYS', 'function not implemented'],
+  [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
+};
+
+/** Name of an error number: `EAGAIN`; `errno 77` where it has none here. */
+export function errnoName(errno: number): string {
+  return TEXTS[errno]?.[0] ?? `errno ${errno}`;
+}
+
+/** An error number in words, as strerror() gives them, in lower case. */
+export function errnoText(errno: number): string {
+  return TEXTS[errno]?.[1] ?? `error number ${errno}`;
+}
+
+/** A call of the operating system that failed. `code` and `syscall` are as in Node's own errors. */
+export class OsError extends Error {
+  override readonly name = 'OsError';
+  readonly errno: number;
+  /** The errno's name. */
+  readonly code: string;
+  readonly syscall: string;
+
+  constructor(syscall: string, errno: number) {
+    super(`${syscall}: ${errnoText(errno)}`);
+    this.errno = errno;
+    this.code = errnoName(errno);
+    this.syscall = syscall;
+  }
+}

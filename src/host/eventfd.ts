@@ -1,0 +1,50 @@
+/** Events that threads and processes signal and wait for: eventfd(2). */
+import { closeSync } from 'node:fs';
+import { EAGAIN } from './errno.ts';
+import { check, libc, uninterrupted } from './ffi.ts';
+
+const EFD_CLOEXEC = 0x80000;
+const EFD_NONBLOCK = 0x800;
+
+const eventfd = libc('int eventfd(unsigned int initval, int flags)');
+const eventfd_write = libc('int eventfd_write(int fd, uint64_t value)');
+const eventfd_read = libc('int eventfd_read(int fd, void *value)');
+
+/** Signals an eventfd by its descriptor. Signals that nobody has taken yet add up to one. Throws OsError. */
+export function signalEvent(fd: number): void {
+  const result = uninterrupted(() => eventfd_write(fd, 1));
+  // A full counter is a signal not taken yet.
+  if (result !== -EAGAIN) check('eventfd_write', result);
+}
+
+/** Takes the signals of a non-blocking eventfd: how many there were since last time, 0 for none. Throws OsError. */
+export function takeEvent(fd: number): number {
+  const count = new BigUint64Array(1);
+  const result = uninterrupted(() => eventfd_read(fd, count));
+  if (result === -EAGAIN) return 0;
+  check('eventfd_read', result);
+  return Number(count[0]);
+}
+
+/** An eventfd. Other threads of the process use it by its descriptor; other processes inherit or are sent it. */
+export class EventFd {
+  readonly fd: number;
+
+  /** Throws OsError. */
+  constructor() {
+    this.fd = check('eventfd', eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  }
+
+  signal(): void {
+    signalEvent(this.fd);
+  }
+
+  /** Signals since the last call, 0 for none. */
+  take(): number {
+    return takeEvent(this.fd);
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Calls into libc. The only file that knows the foreign-function interface (koffi); it is loaded, and each function
+ * declared, at its first call: a start-up that needs none pays nothing.
+ */
+import { createRequire } from 'node:module';
+import { EINTR, OsError } from './errno.ts';
+
+/** What a call takes: integers, addresses, NUL-terminated text, or memory that the call reads or fills. */
+export type FfiValue = number | bigint | string | NodeJS.ArrayBufferView | null;
+
+/**
+ * A libc function. Returns its result, or the negated errno when libc reports failure by -1 (which is MAP_FAILED, too).
+ * Results are exact up to 2^53: all addresses of user space are.
+ */
+export type LibcFunction = (...args: FfiValue[]) => number;
+
+interface Koffi {
+  load(path: null): { func(prototype: string): (...args: unknown[]) => number | bigint };
+  errno(): number;
+  address(value: unknown): bigint;
+  as(value: unknown, type: string): unknown;
+}
+
+/** Decides, by the function's name and its arguments, that a call fails with this errno; undefined lets it through. */
+export type FaultHook = (name: string, args: readonly FfiValue[]) => number | undefined;
+
+let koffi: Koffi | undefined;
+let library: ReturnType<Koffi['load']> | undefined;
+let faultHook: FaultHook | undefined;
+
+function loadKoffi(): Koffi {
+  koffi ??= createRequire(import.meta.url)('koffi') as Koffi;
+  return koffi;
+}
+
+/** For tests: makes calls of this thread fail on demand, without doing anything. Undefined removes the hook. */
+export function setFaultHook(hook: FaultHook | undefined): void {
+  faultHook = hook;
+}
+
+/** Declares a libc function by its C prototype. `variadic` gives the C types of what stands for its `...`. */
+export function libc(prototype: string, variadic: readonly string[] = []): LibcFunction {
+  const name = /(\w+)\s*\(/.exec(prototype)?.[1];
+  if (name === undefined) throw new TypeError(`not a C prototype: ${prototype}`);
+  let native: ((...args: unknown[]) => number | bigint) | undefined;
+  const fixed = prototype.split(',').length - (variadic.length > 0 ? 1 : 0);
+  return (...args) => {
+    const fault = faultHook?.(name, args);
+    if (fault !== undefined) return -fault;
+    if (native === undefined) {
+      library ??= loadKoffi().load(null);
+      native = library.func(prototype);
+    }
+    // koffi takes each variadic argument as its type, then its value.
+    const all = variadic.length === 0 ? args : [...args.slice(0, fixed), ...variadic.flatMap((type, i) => [type, args[fixed + i]])];
+    const result = Number(native(...all));
+    return result === -1 ? -(koffi as Koffi).errno() : result;
+  };
+}
+
+/** Passes a call's result on; throws OsError when it is a negated errno. */
+export function check(name: string, result: number): number {
+  if (result < 0) throw new OsError(name, -result);
+  return result;
+}
+
+/** Repeats a call that a signal interrupted (EINTR). */
+export function uninterrupted(call: () => number): number {
+  for (;;) {
+    const result = call();
+    if (result !== -EINTR) return result;
+  }
+}
+
+/** Address of an ArrayBuffer's first byte in this process. */
+export function addressOf(buffer: ArrayBufferLike): bigint {
+  return loadKoffi().address(buffer);
+}

@@ -1,0 +1,93 @@
+/** Descriptors that Node's event loop cannot wait for (eventfds above all), brought to it by a thread that blocks in epoll. */
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { Epoll, EPOLLONESHOT } from './epoll.ts';
+import { EventFd } from './eventfd.ts';
+
+interface Watch {
+  readonly fd: number;
+  readonly events: number;
+  readonly callback: (events: number) => void;
+}
+
+/** What the thread is started with, and tells apart from other workers by. */
+interface PollerData {
+  readonly pollerFd: number;
+}
+
+/** Token of the event that ends the thread. */
+const STOP = 0;
+
+/**
+ * Calls back in this thread's event loop when descriptors are ready. A descriptor is watched level-triggered: while it stays
+ * ready its callback is called again and again, never twice at once. Does not keep the process alive.
+ */
+export class Poller {
+  readonly #epoll = new Epoll();
+  readonly #stop = new EventFd();
+  readonly #watches = new Map<number, Watch>();
+  readonly #worker: Worker;
+  readonly #onExit = (): void => this.#stop.signal();
+  readonly #ended: Promise<void>;
+  #nextToken = STOP + 1;
+
+  constructor() {
+    this.#epoll.add(this.#stop.fd, 1, STOP);
+    const data: PollerData = { pollerFd: this.#epoll.fd };
+    this.#worker = new Worker(new URL(import.meta.url), { name: 'vivarium_poller', workerData: data, stdout: false });
+    this.#worker.on('message', (ready: { token: number; events: number }[]) => this.#dispatch(ready));
+    this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
+    this.#worker.unref();
+    // The process waits at its end for all threads, and this one sits in a system call.
+    process.on('exit', this.#onExit);
+  }
+
+  /** Watches for EPOLL* bits. Returns a token for unwatch(). Throws OsError. */
+  watch(fd: number, events: number, callback: (events: number) => void): number {
+    const token = this.#nextToken++;
+    this.#epoll.add(fd, events | EPOLLONESHOT, token);
+    this.#watches.set(token, { fd, events, callback });
+    return token;
+  }
+
+  unwatch(token: number): void {
+    const watch = this.#watches.get(token);
+    if (watch === undefined) return;
+    this.#watches.delete(token);
+    this.#epoll.remove(watch.fd);
+  }
+
+  async close(): Promise<void> {
+    process.off('exit', this.#onExit);
+    this.#watches.clear();
+    this.#stop.signal();
+    await this.#ended;
+    this.#epoll.close();
+    this.#stop.close();
+  }
+
+  #dispatch(ready: readonly { token: number; events: number }[]): void {
+    for (const { token, events } of ready) {
+      const watch = this.#watches.get(token);
+      // Unwatched while the message was on its way.
+      if (watch === undefined) continue;
+      try {
+        watch.callback(events);
+      } finally {
+        if (this.#watches.has(token)) this.#epoll.modify(watch.fd, watch.events | EPOLLONESHOT, token);
+      }
+    }
+  }
+}
+
+function poll(fd: number): void {
+  const epoll = new Epoll(fd);
+  for (;;) {
+    const ready = epoll.wait(-1);
+    if (ready.some(({ token }) => token === STOP)) return;
+    if (ready.length > 0) parentPort?.postMessage(ready);
+  }
+}
+
+if (!isMainThread && typeof (workerData as PollerData | null)?.pollerFd === 'number') {
+  poll((workerData as PollerData).pollerFd);
+}

@@ -1,0 +1,19 @@
+/** Signals that ask the process to end. */
+import { constants } from 'node:os';
+
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+export type EndingSignal = (typeof ENDING)[number];
+
+/** Exit status of a process that a signal ends, as shells show it. */
+export function signalStatus(signal: NodeJS.Signals): number {
+  return 128 + constants.signals[signal];
+}
+
+/** Calls `handler` for each signal that asks for the end; the process itself goes on. Returns what undoes that. */
+export function onEndingSignal(handler: (signal: EndingSignal) => void): () => void {
+  const listeners = ENDING.map((signal) => [signal, (): void => handler(signal)] as const);
+  for (const [signal, listener] of listeners) process.on(signal, listener);
+  return () => {
+    for (const [signal, listener] of listeners) process.off(signal, listener);
+  };
+}

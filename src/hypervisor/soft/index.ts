@@ -1,0 +1,15 @@
+import { RAM_BASE } from '../../cpu/x86_64/layout.ts';
+import type { Hypervisor } from '../hypervisor.ts';
+import { supportedCpuid } from './cpuid.ts';
+import { SoftVm } from './vm.ts';
+
+/** The built-in machine: Vivarium's own x86-64 processor. */
+export const soft: Hypervisor = {
+  name: 'soft',
+  supportedCpuid,
+  /** A vCPU's memory has 32-bit addresses; what is below RAM_BASE is its own. */
+  maxMemory: 2 ** 32 - RAM_BASE,
+  maxVcpus: 1,
+  createVm: (options) => SoftVm.create(options),
+  attach: (share) => SoftVm.attach(share),
+};

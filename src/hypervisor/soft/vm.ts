@@ -1,0 +1,138 @@
+import { type ClockOrigin, HostClock } from '../../host/clock.ts';
+import type { HostEvent, IoEventAddress, IrqRoute, MemorySlot, Msi, Vcpu, Vm, VmOptions, VmShare } from '../hypervisor.ts';
+import { Irqchip, type IrqchipShare } from '../irqchip/irqchip.ts';
+import { REQUEST_KICK } from '../irqchip/lapic-registers.ts';
+import { PHYSICAL_ADDRESS_BITS, TSC_HZ } from './cpuid.ts';
+import { IoEventTable } from './io-events.ts';
+import { IrqfdWatcher } from './irqfd-watcher.ts';
+import { SlotTable } from './slots.ts';
+import { SoftVcpu } from './vcpu.ts';
+
+const IOAPIC_START = 0xfec00000;
+const IOAPIC_SIZE = 0x1000;
+
+/** What other threads need for the same machine; survives structured clone. */
+interface SoftShare {
+  readonly slots: SharedArrayBuffer;
+  readonly ioEvents: SharedArrayBuffer;
+  readonly irqchip: IrqchipShare;
+  readonly origin: ClockOrigin;
+  readonly wallClockOrigin: number;
+}
+
+/** A machine of the built-in processor, as one thread sees it. */
+export class SoftVm implements Vm {
+  readonly #share: SoftShare;
+  readonly #slots: SlotTable;
+  readonly #ioEvents: IoEventTable;
+  readonly #clock: HostClock;
+  readonly #irqchip: Irqchip;
+  readonly #vcpus: Vcpu[] = [];
+  #irqfds: IrqfdWatcher | undefined;
+
+  private constructor(share: SoftShare) {
+    this.#share = share;
+    this.#slots = new SlotTable(share.slots);
+    this.#ioEvents = new IoEventTable(share.ioEvents);
+    this.#clock = new HostClock(share.origin);
+    this.#irqchip = new Irqchip(share.irqchip, this.#clock);
+  }
+
+  static create(options: VmOptions): SoftVm {
+    const clock = new HostClock();
+    const chip = Irqchip.create(
+      { vcpuCount: options.vcpuCount, tscHz: TSC_HZ, physicalAddressBits: PHYSICAL_ADDRESS_BITS },
+      clock,
+    );
+    return new SoftVm({
+      slots: new SlotTable().buffer,
+      ioEvents: new IoEventTable().buffer,
+      irqchip: chip.share,
+      origin: clock.origin,
+      wallClockOrigin: Date.now() * 1e6 - clock.now(),
+    });
+  }
+
+  static attach(share: VmShare): SoftVm {
+    return new SoftVm(share.data as SoftShare);
+  }
+
+  share(): VmShare {
+    return { hypervisor: 'soft', data: this.#share };
+  }
+
+  setMemorySlot(slot: MemorySlot): void {
+    this.#slots.set(slot);
+    // Running vCPUs see the change at their next look at requests.
+    for (let id = 0; id < this.#share.irqchip.vcpuCount; id++) this.#irqchip.request(id, 0);
+  }
+
+  setIrqLine(gsi: number, level: boolean): void {
+    this.#irqchip.setIrqLine(gsi, level);
+  }
+
+  signalMsi(msi: Msi): void {
+    this.#irqchip.signalMsi(msi);
+  }
+
+  setGsiRouting(routes: readonly IrqRoute[]): void {
+    this.#irqchip.setGsiRouting(routes);
+  }
+
+  registerIoEvent(event: HostEvent, where: IoEventAddress): void {
+    this.#ioEvents.add(event, where);
+  }
+
+  unregisterIoEvent(event: HostEvent, where: IoEventAddress): void {
+    this.#ioEvents.remove(event, where);
+  }
+
+  registerIrqfd(event: HostEvent, gsi: number, resample?: HostEvent): void {
+    if (resample) throw new RangeError('the built-in machine has no level-triggered irqfd yet');
+    this.#irqfds ??= new IrqfdWatcher((line) => this.#irqchip.pulseIrqLine(line));
+    this.#irqfds.add(event.fd, gsi);
+  }
+
+  unregisterIrqfd(event: HostEvent, gsi: number): void {
+    this.#irqfds?.remove(event.fd, gsi);
+  }
+
+  createVcpu(id: number): Vcpu {
+    const vcpu = new SoftVcpu(id, {
+      slots: this.#slots,
+      ioEvents: this.#ioEvents,
+      interrupts: this.#irqchip.cpu(id),
+      clock: this.#clock,
+      wallClockOrigin: this.#share.wallClockOrigin,
+      pio: (port, data, write) => {
+        if (!this.#irqchip.claimsPort(port)) return false;
+        if (write) this.#irqchip.portWrite(port, data);
+        else this.#irqchip.portRead(port, data);
+        return true;
+      },
+      mmio: (address, data, write) => this.#ioapic(address, data, write),
+    });
+    this.#vcpus.push(vcpu);
+    return vcpu;
+  }
+
+  #ioapic(address: number, data: Uint8Array, write: boolean): boolean {
+    if (address < IOAPIC_START || address >= IOAPIC_START + IOAPIC_SIZE) return false;
+    const offset = address - IOAPIC_START;
+    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    // Registers are 32 bits wide; other accesses do nothing.
+    if (data.length !== 4) data.fill(write ? 0 : 0xff);
+    else if (write) this.#irqchip.ioapicWrite(offset, view.getUint32(0, true));
+    else view.setUint32(0, this.#irqchip.ioapicRead(offset), true);
+    return true;
+  }
+
+  kick(vcpuId: number): void {
+    this.#irqchip.request(vcpuId, REQUEST_KICK);
+  }
+
+  close(): void {
+    this.#irqfds?.close();
+    for (const vcpu of this.#vcpus) vcpu.close();
+  }
+}

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { EAGAIN, EINTR, EIO, EMFILE } from '../../src/host/errno.ts';
+import { Epoll, EPOLLIN, EPOLLONESHOT } from '../../src/host/epoll.ts';
+import { EventFd, signalEvent, takeEvent } from '../../src/host/eventfd.ts';
+import { setFaultHook } from '../../src/host/ffi.ts';
+import { Poller } from '../../src/host/poller.ts';
+import { signalThread, threadId } from '../../src/host/threads.ts';
+
+test('an eventfd counts signals until they are taken', () => {
+  const event = new EventFd();
+  assert.equal(event.take(), 0);
+  event.signal();
+  signalEvent(event.fd);
+  assert.equal(takeEvent(event.fd), 2);
+  assert.equal(event.take(), 0);
+  event.close();
+});
+
+test('interrupted calls are repeated, full counters are signals, other errors are thrown', () => {
+  const event = new EventFd();
+  const errors = [EINTR, EINTR];
+  setFaultHook((name) => (name.startsWith('eventfd') ? errors.pop() : undefined));
+  event.signal();
+  assert.equal(errors.length, 0);
+  errors.push(EINTR);
+  assert.equal(event.take(), 1);
+  errors.push(EAGAIN);
+  event.signal();
+  assert.equal(event.take(), 0);
+  errors.push(EIO);
+  assert.throws(() => event.signal(), { code: 'EIO', syscall: 'eventfd_write' });
+  errors.push(EIO);
+  assert.throws(() => event.take(), { code: 'EIO' });
+  errors.push(EMFILE);
+  assert.throws(() => new EventFd(), { code: 'EMFILE' });
+  setFaultHook(undefined);
+  event.close();
+});
+
+test('epoll gives tokens and events, and times out', () => {
+  const [a, b] = [new EventFd(), new EventFd()];
+  const epoll = new Epoll();
+  epoll.add(a.fd, EPOLLIN, 1);
+  epoll.add(b.fd, EPOLLIN | EPOLLONESHOT, 2 ** 40);
+  assert.deepEqual(epoll.wait(0), []);
+  b.signal();
+  assert.deepEqual(epoll.wait(-1), [{ token: 2 ** 40, events: EPOLLIN }]);
+  assert.deepEqual(epoll.wait(0), []);
+  a.signal();
+  epoll.modify(b.fd, EPOLLIN, 3);
+  assert.deepEqual(
+    epoll.wait(10).map(({ token }) => token).sort(),
+    [1, 3],
+  );
+  epoll.remove(a.fd);
+  assert.deepEqual(epoll.wait(0), [{ token: 3, events: EPOLLIN }]);
+  assert.throws(() => epoll.remove(a.fd), { code: 'ENOENT' });
+  assert.throws(() => epoll.add(-1, EPOLLIN, 0), { code: 'EBADF' });
+  for (const thing of [epoll, a, b]) thing.close();
+});
+
+test('a poller calls back in the event loop, as long as the descriptor is ready', async () => {
+  const poller = new Poller();
+  const event = new EventFd();
+  let calls = 0;
+  let taken = 0;
+  const enough = new Promise<void>((resolve) => {
+    poller.watch(event.fd, EPOLLIN, (events) => {
+      assert.equal(events, EPOLLIN);
+      // Left ready twice: level-triggered.
+      if (++calls < 3) return;
+      taken += event.take();
+      if (taken >= 2) resolve();
+      else event.signal();
+    });
+  });
+  event.signal();
+  await enough;
+  assert.equal(taken, 2);
+  assert.ok(calls >= 4);
+  await poller.close();
+  event.close();
+});
+
+test('a poller tells nothing about what is no longer watched', async () => {
+  const poller = new Poller();
+  const [a, b] = [new EventFd(), new EventFd()];
+  const token = poller.watch(a.fd, EPOLLIN, () => assert.fail('not watched'));
+  poller.unwatch(token);
+  a.signal();
+  const told = new Promise<void>((resolve) => {
+    poller.watch(b.fd, EPOLLIN, () => {
+      b.take();
+      resolve();
+    });
+  });
+  b.signal();
+  await told;
+  await delay(10);
+  await poller.close();
+  for (const event of [a, b]) event.close();
+});
+
+test('a poller does not keep the process from ending, by itself or by process.exit()', () => {
+  const poller = new URL('../../src/host/poller.ts', import.meta.url).href;
+  for (const end of ['', 'setTimeout(() => process.exit(0), 100)', 'setTimeout(() => { throw 1 }, 100)']) {
+    const code = `import { Poller } from ${JSON.stringify(poller)}; new Poller(); ${end}`;
+    const result = spawnSync(process.execPath, ['--input-type=module', '-e', code], { timeout: 10_000 });
+    assert.equal(result.signal, null, end);
+  }
+});
+
+test('a thread has a number that can be signalled', () => {
+  const tid = threadId();
+  assert.equal(tid, process.pid);
+  signalThread(tid, 0);
+  assert.throws(() => signalThread(2 ** 22 + 1, 0), { code: 'ESRCH' });
+});
