@@ -49,18 +49,29 @@ const W_GPE_ENABLE = 5;
 const W_TOGGLES = 6;
 const W_LINE = 7;
 
+export interface AcpiPmSurroundings {
+  readonly clock: Clock;
+  readonly sci: LineCallback;
+  readonly exit: MachineExit;
+  /** nextDeadline() may have become earlier: whoever sleeps until then must look again. */
+  readonly onDeadline: () => void;
+}
+
 /** ACPI fixed hardware: PM1a event and control blocks, PM timer, GPE0 (ACPI 6.4, 4.8). ACPI mode is always on. */
 export class AcpiPm implements BusDevice {
   readonly #state: DeviceState;
   readonly #clock: Clock;
   readonly #sci: LineCallback;
   readonly #exit: MachineExit;
+  readonly #onDeadline: () => void;
 
-  constructor(range: SharedRange, clock: Clock, sci: LineCallback, exit: MachineExit) {
+  /** `range` has ACPI_PM_STATE_SIZE bytes. */
+  constructor(range: SharedRange, { clock, sci, exit, onDeadline }: AcpiPmSurroundings) {
     this.#state = new DeviceState(range, ACPI_PM_STATE_SIZE);
     this.#clock = clock;
     this.#sci = sci;
     this.#exit = exit;
+    this.#onDeadline = onDeadline;
   }
 
   /** Power-on state: once, before any other call in any thread. */
@@ -95,6 +106,7 @@ export class AcpiPm implements BusDevice {
 
   write(offset: number, data: Uint8Array): void {
     const now = this.#clock.now();
+    const before = this.nextDeadline();
     const off = this.#state.locked(() => {
       this.#updateTimer(now);
       let sleep = false;
@@ -102,6 +114,7 @@ export class AcpiPm implements BusDevice {
       this.#updateLine();
       return sleep && ((this.#state.get(W_CONTROL) >> SLP_TYP_SHIFT) & 7) === ACPI_S5_SLP_TYP;
     });
+    if (this.nextDeadline() < before) this.#onDeadline();
     if (off) this.#exit.report({ kind: 'power-off' });
   }
 
@@ -160,7 +173,8 @@ export class AcpiPm implements BusDevice {
 
   #updateTimer(now: number): void {
     const toggles = Math.floor(ticks(now) / TOGGLE_TICKS);
-    if (toggles === this.#state.get(W_TOGGLES)) return;
+    // Another thread may have looked at the clock later, and been here first.
+    if (toggles <= this.#state.get(W_TOGGLES)) return;
     this.#state.set(W_TOGGLES, toggles);
     this.#raise(TMR);
   }

@@ -10,19 +10,26 @@ export class BusOverlapError extends Error {
   override readonly name = 'BusOverlapError';
 }
 
-interface Entry {
+export interface BusEntry {
   readonly start: number;
   /** First address after the range. */
   readonly end: number;
   readonly device: BusDevice;
 }
 
+/** Ranges of addresses that the guest can move. */
+export interface MovableEntries {
+  /** Who has `address` now. */
+  find(address: number): BusEntry | undefined;
+}
+
 /** An address space: half-open ranges of addresses, none overlapping, each with its device. */
 export class Bus {
   /** Sorted by start. */
-  readonly #entries: Entry[] = [];
+  readonly #entries: BusEntry[] = [];
   /** Guests mostly stay at one device. */
-  #last: Entry | undefined;
+  #last: BusEntry | undefined;
+  #movable: MovableEntries | undefined;
 
   /** Gives `size` addresses from `start` on to a device. Throws BusOverlapError, or RangeError for an impossible range. */
   insert(start: number, size: number, device: BusDevice): void {
@@ -30,14 +37,21 @@ export class Bus {
     if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start < 0 || size <= 0) {
       throw new RangeError(`no range of addresses: ${start}, ${size} long`);
     }
-    const index = this.#upperBound(start);
-    const before = this.#entries[index - 1];
-    const after = this.#entries[index];
-    const other = before !== undefined && before.end > start ? before : after;
-    if (other !== undefined && other.start < end && other.end > start) {
+    const other = this.#overlapping(start, end);
+    if (other !== undefined) {
       throw new BusOverlapError(`${range(start, end)} overlaps ${range(other.start, other.end)}`);
     }
-    this.#entries.splice(index, 0, { start, end, device });
+    this.#entries.splice(this.#upperBound(start), 0, { start, end, device });
+  }
+
+  /** Where no inserted range is, `movable` is asked. */
+  setMovable(movable: MovableEntries): void {
+    this.#movable = movable;
+  }
+
+  /** Does no inserted range have any of these addresses? */
+  isFree(start: number, size: number): boolean {
+    return this.#overlapping(start, start + size) === undefined;
   }
 
   /** Reads from whoever has `address`; offset = address - start. Nobody: `data` stays as it is, and the answer is false. */
@@ -54,13 +68,21 @@ export class Bus {
     return entry !== undefined;
   }
 
-  #find(address: number): Entry | undefined {
+  #find(address: number): BusEntry | undefined {
     const last = this.#last;
     if (last !== undefined && address >= last.start && address < last.end) return last;
     const entry = this.#entries[this.#upperBound(address) - 1];
-    if (entry === undefined || address >= entry.end) return undefined;
+    if (entry === undefined || address >= entry.end) return this.#movable?.find(address);
     this.#last = entry;
     return entry;
+  }
+
+  #overlapping(start: number, end: number): BusEntry | undefined {
+    const index = this.#upperBound(start);
+    const before = this.#entries[index - 1];
+    if (before !== undefined && before.end > start) return before;
+    const after = this.#entries[index];
+    return after !== undefined && after.start < end ? after : undefined;
   }
 
   /** Index of the first entry that starts after `address`. */
@@ -69,7 +91,7 @@ export class Bus {
     let high = this.#entries.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#entries[middle] as Entry).start <= address) low = middle + 1;
+      if ((this.#entries[middle] as BusEntry).start <= address) low = middle + 1;
       else high = middle;
     }
     return low;

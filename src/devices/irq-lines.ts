@@ -22,6 +22,11 @@ export class IrqLines {
     this.#setIrqLine = setIrqLine;
   }
 
+  /** All lines down: once, before any other call in any thread. */
+  reset(): void {
+    this.#words.fill(0);
+  }
+
   /** One more device on a line: the function that sets its level. Throws RangeError when the line can take no more. */
   connect(gsi: number): (level: boolean) => void {
     const source = this.#sources[gsi];

@@ -25,14 +25,18 @@ export class MachineExit {
     this.#onExit = onExit;
   }
 
+  /** Power-on state: once, before any other call in any thread. */
+  reset(): void {
+    this.#words.fill(0);
+  }
+
   report(reason: ExitReason): void {
     const code = KINDS.indexOf(reason.kind) + 1;
-    // The high half holds a value only debug-exit has; whoever sees the kind sees the value.
     const value = reason.kind === 'debug-exit' ? reason.value | 0 : 0;
+    // Whoever sees the kind sees the value too.
     if (Atomics.compareExchange(this.#words, KIND, 0, -1) !== 0) return;
     Atomics.store(this.#words, VALUE, value);
     Atomics.store(this.#words, KIND, code);
-    Atomics.notify(this.#words, KIND);
     this.#onExit(reason);
   }
 

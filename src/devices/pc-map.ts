@@ -28,9 +28,13 @@ export const LAPIC_START = 0xfee0_0000;
 export const LAPIC_SIZE = 0x1000;
 
 // ---- Ports -----------------------------------------------------------------------------------------------------------
+/** 8254: four ports and their alias. The interrupt chip answers the first four. */
+export const PIT_PORT = 0x40;
+export const PIT_PORTS = 8;
 /** 8042: data at 0x60, command and status at 0x64. Port 0x61 belongs to the interrupt chip's 8254. */
 export const I8042_DATA_PORT = 0x60;
 export const I8042_COMMAND_PORT = 0x64;
+export const I8042_PORTS = 5;
 export const CMOS_PORT = 0x70;
 export const CMOS_PORTS = 2;
 /** Traditional delay port. */
@@ -43,6 +47,9 @@ export const DEBUG_EXIT_PORTS = 4;
 /** COM1 to COM4: eight ports each. */
 export const SERIAL_PORTS = [0x3f8, 0x2f8, 0x3e8, 0x2e8] as const;
 export const SERIAL_PORT_COUNT = 8;
+/** Ports in which base address registers of PCI functions are placed. */
+export const PCI_IO_START = 0xc000;
+export const PCI_IO_END = 0x10000;
 /** CONFIG_ADDRESS at 0xcf8, CONFIG_DATA at 0xcfc. */
 export const PCI_CONFIG_PORT = 0xcf8;
 export const PCI_CONFIG_PORTS = 8;

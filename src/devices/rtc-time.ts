@@ -59,14 +59,18 @@ export function nextAlarm(after: number, registers: Uint8Array, registerB: numbe
   const hour = alarm(RTC_HOURS_ALARM, decodeHours);
   const minute = alarm(RTC_MINUTES_ALARM, decode);
   const second = alarm(RTC_SECONDS_ALARM, decode);
-  const end = after + 86_400;
-  for (let time = after + 1; time <= end; ) {
-    if (hour >= 0 && Math.floor(time / 3600) % 24 !== hour) time = (Math.floor(time / 3600) + 1) * 3600;
-    else if (minute >= 0 && Math.floor(time / 60) % 60 !== minute) time = (Math.floor(time / 60) + 1) * 60;
-    else if (second >= 0 && time % 60 !== second) time++;
+  if (hour > 23 || minute > 59 || second > 59) return Infinity;
+  for (let time = after + 1; ; ) {
+    if (hour >= 0 && modulo(Math.floor(time / 3600), 24) !== hour) time = (Math.floor(time / 3600) + 1) * 3600;
+    else if (minute >= 0 && modulo(Math.floor(time / 60), 60) !== minute) time = (Math.floor(time / 60) + 1) * 60;
+    else if (second >= 0 && modulo(time, 60) !== second) time++;
     else return time;
   }
-  return Infinity;
+}
+
+/** Remainder from 0 on, also for times before 1970. */
+function modulo(value: number, divisor: number): number {
+  return ((value % divisor) + divisor) % divisor;
 }
 
 function encode(value: number, registerB: number): number {

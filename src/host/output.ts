@@ -8,12 +8,16 @@ const LONGEST_WAIT = 100;
 
 const poll = libc('int poll(void *fds, unsigned long nfds, int timeout)');
 
-function waitWritable(fd: number): void {
+/** Bytes that can be written without waiting to what waitWritable() found ready: Linux's PIPE_BUF. */
+export const WRITABLE_BYTES = 4096;
+
+/** Waits at most so many milliseconds until a write would not wait; true: it would not (or would fail at once). */
+export function waitWritable(fd: number, milliseconds: number): boolean {
   const pollfd = new DataView(new ArrayBuffer(8));
   pollfd.setInt32(0, fd, true);
   pollfd.setInt16(4, POLLOUT, true);
-  // Whatever it says, an interruption too: the next write tells.
-  poll(pollfd, 1, LONGEST_WAIT);
+  // An interruption counts as not ready: callers ask again.
+  return poll(pollfd, 1, milliseconds) > 0;
 }
 
 /**
@@ -30,7 +34,7 @@ export function writeAll(fd: number, bytes: Uint8Array, goOn: () => boolean = ()
       if (code === 'EINTR') continue;
       if (code !== 'EAGAIN') throw error;
       if (!goOn()) return;
-      waitWritable(fd);
+      waitWritable(fd, LONGEST_WAIT);
     }
   }
 }

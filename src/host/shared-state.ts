@@ -57,6 +57,11 @@ export class Lock {
     if (Atomics.compareExchange(this.#words, this.#index, FREE, HELD) !== FREE) this.#acquireSlowly();
   }
 
+  /** Takes the lock if nobody has it; true: taken. */
+  tryAcquire(): boolean {
+    return Atomics.compareExchange(this.#words, this.#index, FREE, HELD) === FREE;
+  }
+
   release(): void {
     if (Atomics.exchange(this.#words, this.#index, FREE) === CONTENDED) Atomics.notify(this.#words, this.#index, 1);
   }

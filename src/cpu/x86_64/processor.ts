@@ -20,13 +20,19 @@ export interface ProcessorHost {
 /** Exports of helpers.wasm that TypeScript calls. */
 export interface HelperExports {
   update_mode(): void;
-  reset_state(): void;
+  /** 0: power-up, 1: INIT. */
+  reset_state(init: number): void;
   sipi(vector: number): void;
   get_rflags(): number;
   set_rflags(value: number): void;
   deliver_exception(): number;
   deliver_interrupt(vector: number, kind: number): number;
+  check_exec_breakpoint(): number;
   debug_trap(): number;
+  interruptible(): number;
+  nmi_interruptible(): number;
+  /** Guest-physical address, all ones where nothing is mapped. */
+  debug_translate(linear: bigint): bigint;
   tlb_flush(all: number): void;
   tlb_fill(linear: bigint, access: number, mode: number): number;
   code_page_protect(host: number): void;

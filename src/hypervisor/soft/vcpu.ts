@@ -19,6 +19,9 @@ const ACTIVITY_RUNNING = 0;
 const ACTIVITY_HALTED = 1;
 const ACTIVITY_WAIT_SIPI = 2;
 
+/** IO_RESUME: INS starts again, with its data. */
+const RESUME_INS = 3;
+
 const MSR_OK = 1;
 const MSR_FAULT = 0;
 /** Done, and an interrupt may have become deliverable. */
@@ -79,7 +82,7 @@ export class SoftVcpu implements Vcpu {
     this.#slots = new SlotMap(this.#cpu.memory.buffer as ArrayBuffer);
     this.#data = [1, 2, 4, 8].map((size) => this.#cpu.bytes.subarray(L.IO_DATA, L.IO_DATA + size));
     this.#ioView = new DataView(this.#cpu.memory.buffer as ArrayBuffer, L.IO_DATA, 8);
-    this.#cpu.helpers.reset_state();
+    this.#cpu.helpers.reset_state(0);
     if (id !== 0) this.#activity = ACTIVITY_WAIT_SIPI;
   }
 
@@ -174,7 +177,7 @@ export class SoftVcpu implements Vcpu {
     this.#unfinished = 'none';
     if (unfinished === 'io-in') {
       if (view.getUint32(L.IO_RESUME, true) === 1) this.#writeAccumulator();
-      if (view.getUint32(L.IO_RESUME, true) !== 3) {
+      if (view.getUint32(L.IO_RESUME, true) !== RESUME_INS) {
         view.setUint32(L.IO_RESUME, 0, true);
         return undefined;
       }
@@ -184,7 +187,7 @@ export class SoftVcpu implements Vcpu {
       view.setUint32(L.MMIO_DONE, done + 1, true);
       view.setUint32(L.MMIO_TAKEN, 0, true);
     }
-    const reason = this.#step();
+    const reason = this.#runOne();
     if (reason !== L.EXIT_MMIO_READ) {
       view.setUint32(L.MMIO_DONE, 0, true);
       view.setUint32(L.MMIO_TAKEN, 0, true);
@@ -223,7 +226,7 @@ export class SoftVcpu implements Vcpu {
   #requests(): Exit | undefined {
     const requests = this.#irq.takeRequests();
     if (requests.init) {
-      this.#cpu.helpers.reset_state();
+      this.#cpu.helpers.reset_state(1);
       this.#irq.reset();
       this.#activity = this.id === 0 ? ACTIVITY_RUNNING : ACTIVITY_WAIT_SIPI;
     }
@@ -250,35 +253,32 @@ export class SoftVcpu implements Vcpu {
     if (milliseconds > 0) this.#irq.wait(milliseconds);
   }
 
-  /** Delivers what waits, if it can be; the exit reason if an instruction had to be stepped first. */
+  /** Delivers what waits, if it can be; an exit reason if something had to run or went wrong. */
   #deliver(): number | undefined {
     const view = this.#view;
-    if (view.getUint32(L.SHADOW, true) !== 0 && (this.#nmi || this.#irq.pendingVector() >= 0)) {
-      const reason = this.#step();
-      view.setUint32(L.SHADOW, 0, true);
-      if (reason !== L.EXIT_BUDGET) return reason;
-    }
-    if (this.#nmi && view.getUint32(L.NMI_BLOCKED, true) === 0) {
-      this.#nmi = false;
-      this.#activity = ACTIVITY_RUNNING;
-      if (this.#cpu.helpers.deliver_interrupt(2, 1) === L.STATUS_EXIT) return view.getUint32(L.EXIT_REASON, true);
-    }
+    const { helpers } = this.#cpu;
     const vector = this.#irq.pendingVector();
-    if (vector < 0) {
-      view.setUint32(L.IRQ_PENDING, 0, true);
-      return undefined;
+    if (this.#nmi && helpers.nmi_interruptible()) {
+      this.#nmi = false;
+      return this.#inject(2, 1);
     }
-    if (!this.#interruptsOn()) {
-      view.setUint32(L.IRQ_PENDING, 1, true);
-      return undefined;
+    view.setUint32(L.IRQ_PENDING, vector >= 0 ? 1 : 0, true);
+    if (vector < 0) return undefined;
+    if (helpers.interruptible()) {
+      const taken = this.#irq.acknowledge();
+      view.setUint32(L.IRQ_PENDING, this.#irq.pendingVector() >= 0 ? 1 : 0, true);
+      return taken >= 0 ? this.#inject(taken, 0) : undefined;
     }
-    const taken = this.#irq.acknowledge();
+    if (!this.#interruptsOn()) return undefined;
+    // In the shadow of STI or MOV SS: one instruction first.
+    return this.#step();
+  }
+
+  /** Takes an interrupt; an exit reason when that fails. */
+  #inject(vector: number, kind: number): number | undefined {
     this.#activity = ACTIVITY_RUNNING;
-    view.setUint32(L.IRQ_PENDING, this.#irq.pendingVector() >= 0 ? 1 : 0, true);
-    if (taken >= 0 && this.#cpu.helpers.deliver_interrupt(taken, 0) === L.STATUS_EXIT) {
-      return view.getUint32(L.EXIT_REASON, true);
-    }
-    return undefined;
+    if (this.#cpu.helpers.deliver_interrupt(vector, kind) !== L.STATUS_EXIT) return undefined;
+    return this.#view.getUint32(L.EXIT_REASON, true);
   }
 
   // ---- Single steps ------------------------------------------------------------------------------------------------------
@@ -286,15 +286,27 @@ export class SoftVcpu implements Vcpu {
     return this.#debug?.singleStep === true || (this.#view.getUint32(L.MODE, true) & L.MODE_DEBUG) !== 0;
   }
 
-  /** Runs one instruction. */
+  /** One instruction, with the guest's own breakpoints and traps around it. */
   #step(): number {
+    const { helpers } = this.#cpu;
+    if (helpers.check_exec_breakpoint() === L.STATUS_FAULT) return this.#trap();
+    const reason = this.#runOne();
+    const unfinished = reason === L.EXIT_MMIO_READ || reason === L.EXIT_SHUTDOWN || reason === L.EXIT_INTERNAL_ERROR;
+    if (unfinished || (reason === L.EXIT_IO_IN && this.#view.getUint32(L.IO_RESUME, true) === RESUME_INS)) return reason;
+    if (helpers.debug_trap() === L.STATUS_FAULT && this.#trap() === L.EXIT_SHUTDOWN) return L.EXIT_SHUTDOWN;
+    return reason === L.EXIT_BUDGET && this.#debug?.singleStep ? L.EXIT_DEBUG : reason;
+  }
+
+  #trap(): number {
+    if (this.#cpu.helpers.deliver_exception() !== L.STATUS_EXIT) return L.EXIT_BUDGET;
+    return this.#view.getUint32(L.EXIT_REASON, true);
+  }
+
+  #runOne(): number {
     const view = this.#view;
-    const trapping = (view.getUint32(L.FLAGS, true) & L.FLAG_TF) !== 0;
     view.setUint32(L.MODE, view.getUint32(L.MODE, true) | L.MODE_STEP, true);
     const reason = this.#cpu.run(0);
     view.setUint32(L.MODE, view.getUint32(L.MODE, true) & ~L.MODE_STEP, true);
-    if (reason === L.EXIT_BUDGET && trapping) this.#cpu.helpers.debug_trap();
-    if (reason === L.EXIT_BUDGET && this.#debug?.singleStep) return L.EXIT_DEBUG;
     return reason;
   }
 
@@ -487,9 +499,8 @@ export class SoftVcpu implements Vcpu {
 
   translate(linear: bigint): number | undefined {
     this.#updateSlots();
-    // A look like the processor's own, at supervisor privilege; what it would raise is forgotten.
-    const host = this.#cpu.helpers.tlb_fill(linear, 0, L.MMU_KERNEL_AC) >>> 0;
-    return host > 1 ? this.#slots.guestAddress(host) : undefined;
+    const physical = BigInt.asUintN(64, this.#cpu.helpers.debug_translate(linear));
+    return physical === 2n ** 64n - 1n ? undefined : Number(physical);
   }
 
   nmi(): void {

@@ -89,7 +89,7 @@ export class SoftVm implements Vm {
 
   registerIrqfd(event: HostEvent, gsi: number, resample?: HostEvent): void {
     if (resample) throw new RangeError('the built-in machine has no level-triggered irqfd yet');
-    this.#irqfds ??= new IrqfdWatcher((line) => this.#irqchip.pulseIrqLine(line));
+    this.#irqfds ??= new IrqfdWatcher(this.#share);
     this.#irqfds.add(event.fd, gsi);
   }
 

@@ -120,8 +120,8 @@ export class BlockBuilder {
       record += L.RECORD;
       offset += decoder.length;
       const encoding = decoder.line?.encoding;
-      if (encoding?.ends) break;
-      if (secondPage !== 0) {
+      // What ends a block may still go on with the next instruction, after a look-up.
+      if (encoding?.ends || secondPage !== 0) {
         this.#special(record, HANDLER_STOP, offset, count);
         break;
       }

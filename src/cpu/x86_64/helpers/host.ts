@@ -15,3 +15,11 @@ export declare function host_tsc(): void;
 /** Task priority (CR8) to or from HOST_VALUE; result of a write as of host_wrmsr(). */
 @external("host", "host_cr8")
 export declare function host_cr8(write: i32): i32;
+
+/** An access to IO_ADDRESS of IO_SIZE bytes, data in IO_DATA: 1 done, 0 the access is for the outside. */
+@external("host", "host_mmio")
+export declare function host_mmio(write: i32): i32;
+
+/** The same for a port. */
+@external("host", "host_pio")
+export declare function host_pio(write: i32): i32;

@@ -60,7 +60,7 @@ export function mov_from_cr(index: i32): i32 {
   if (index != 0 && index != 2 && index != 3 && index != 4 && index != 8) return raise(UD);
   if (cpl()) return raise_error(GP, 0);
   if (index == 8) host_cr8(0);
-  else store<u64>(HOST_VALUE, load<u64>(CR0 + index * 8));
+  else store<u64>(HOST_VALUE, load<u64>(index == 0 ? CR0 : index == 2 ? CR2 : index == 3 ? CR3 : CR4));
   return STATUS_OK;
 }
 

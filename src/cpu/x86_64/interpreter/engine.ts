@@ -199,6 +199,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       );
       f.if(window, () => exitFor(f, budget, L.EXIT_IRQ_WINDOW));
     });
+    f.if(load('i32.load', at(L.MMIO_POSTED)), () => exitFor(f, budget, L.EXIT_MMIO_WRITE));
     f.returnCall(lookup, [record, budget]);
   });
 

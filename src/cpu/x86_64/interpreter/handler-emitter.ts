@@ -280,6 +280,7 @@ export class HandlerEmitter extends Emitter {
     f.call(this.#engine.sync, [this.#ip]);
     const status = this.call(name, ...args);
     f.if(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
+    this.#mayPost = true;
   }
 
   statusThen(name: HelperName, args: readonly Expr[], done: () => void): void {

@@ -38,7 +38,8 @@ instruction('mov', ['8E Sw,Ew'], (e, d, s) => {
   e.status('load_segment', e.number(d), i32.wrap_i64(e.read(s)));
 });
 instruction('mov', ['8C Ev,Sw'], (e, d, s) => {
-  const selector = load('i64.load32_u', e.slot(s), L.SEG_O_SELECTOR);
+  const entry = i32.mul(e.number(s), constI32(L.SEG_SIZE));
+  const selector = load('i64.load32_u', entry, L.SEG + L.SEG_O_SELECTOR);
   // A memory destination is always 16 bits.
   e.write(d.place === 'memory' ? { ...d, size: 2 } : d, e.f.let(selector));
 });

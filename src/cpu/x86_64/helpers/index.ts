@@ -1,0 +1,35 @@
+// What helpers.wasm offers: to handlers (semantics/helper-names.ts), and to the vCPU (processor.ts).
+
+// To the vCPU.
+export { code_page_protect, debug_translate, tlb_fill } from './mmu';
+export { code_written } from './code';
+export { check_exec_breakpoint, debug_trap } from './debug';
+export { deliver_exception, deliver_interrupt } from './exceptions';
+export { get_rflags, set_rflags } from './flags';
+export { update_mode } from './mode';
+export { reset_state, sipi } from './reset';
+export { interruptible, nmi_interruptible } from './system';
+
+// To handlers.
+export { commit_store, load_slow, rmw_slow, store_slow, tlb_flush } from './access';
+export { ea_slow } from './address';
+export { forget_block } from './block';
+export { far_call, far_jump } from './control';
+export { cpuid } from './cpuid';
+export { mov_from_dr, mov_to_dr } from './debug';
+export { int_n, int1, int3, into, undefined_opcode } from './exceptions';
+export { condition, get_arith } from './flags';
+export { rdmsr, wrmsr } from './msr';
+export { bcd_adjust, div_s, div_u, mul_high_s, mul_high_u, pdep, pext, random } from './muldiv';
+export { port_in, port_out } from './port';
+export { raise, raise_error } from './raise';
+export { far_ret, iret } from './returns';
+export { lldt, load_segment, ltr, sldt, str } from './segments';
+export { enter, leave_frame, pop_legacy, popa, push_legacy, pusha, top_legacy, xlat_legacy } from './stack';
+export { maskmov, string_io, string_op } from './string';
+export { rdfsgsbase, swapgs, syscall, sysenter, sysexit, sysret, wrfsgsbase } from './syscall';
+export {
+  cli, clts, hlt, invlpg_op, invpcid_op, mov_from_cr, mov_to_cr, popf, pushf_value, rdpmc, rdtsc, rdtscp, sti, wbinvd,
+  xgetbv, xsetbv,
+} from './system';
+export { arpl, lar, lgdt, lidt, lmsw, lsl, sgdt, sidt, smsw, verr, verw } from './tables';

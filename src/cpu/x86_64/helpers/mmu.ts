@@ -1,0 +1,326 @@
+// Page tables and TLB (SDM volume 3, chapter 4).
+
+import {
+  CODE_PAGES, COUNT_TLB_FLUSHES, COUNT_TLB_MISSES, CR0, CR3, CR4, DR, DR7, EFER, MMU_KERNEL_AC, MMU_USER, PDPTE, TLB,
+  TLB_ENTRIES, TLB_ENTRY, TLB_INVALID, TLB_O_ADDEND, TLB_O_EXEC, TLB_O_FLAGS, TLB_O_READ, TLB_O_WRITE, TLB_SIZE,
+} from '../layout';
+import { physical_bits } from './cpuid';
+import { is_canonical, is_long } from './mode';
+import { raise_error, raise_page_fault } from './raise';
+import { ram_flags, ram_host, ram_read32, ram_read64 } from './ram';
+import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, DR7_ENABLES, EFER_NXE, GP } from './registers';
+
+export const ACCESS_READ = 0;
+export const ACCESS_WRITE = 1;
+export const ACCESS_EXECUTE = 2;
+
+const P: u64 = 1;
+const RW: u64 = 2;
+const US: u64 = 4;
+const A: u64 = 0x20;
+const D: u64 = 0x40;
+const PS: u64 = 0x80;
+const G: u64 = 0x100;
+const NX: u64 = (<u64>1) << 63;
+
+const TLB_GLOBAL = 1;
+const TLB_LARGE = 2;
+
+/** Result of the last walk: physical address of the byte, and what its page allows. */
+let walk_physical: u64 = 0;
+let walk_writable: bool = false;
+let walk_user: bool = false;
+let walk_nx: bool = false;
+let walk_dirty: bool = false;
+let walk_global: bool = false;
+let walk_large: bool = false;
+
+/** Physical address of the last tlb_fill() that returned 1. */
+export let fill_physical: u64 = 0;
+
+function fault(linear: u64, access: i32, mode: i32, present: u32): i32 {
+  let error = present;
+  if (access == ACCESS_WRITE) error |= 2;
+  if (mode == MMU_USER) error |= 4;
+  if (access == ACCESS_EXECUTE && (load<u32>(EFER) & EFER_NXE || load<u32>(CR4) & CR4_SMEP)) error |= 16;
+  raise_page_fault(linear, error);
+  return 0;
+}
+
+/** What the page that the last walk found allows. */
+function allowed(access: i32, mode: i32): bool {
+  if (mode == MMU_USER) {
+    if (!walk_user) return false;
+    if (access == ACCESS_WRITE) return walk_writable;
+  } else {
+    if (walk_user) {
+      if (access == ACCESS_EXECUTE) {
+        if (load<u32>(CR4) & CR4_SMEP) return false;
+      } else if (mode != MMU_KERNEL_AC && load<u32>(CR4) & CR4_SMAP) {
+        return false;
+      }
+    }
+    if (access == ACCESS_WRITE) return walk_writable || !(load<u32>(CR0) & CR0_WP);
+  }
+  return access != ACCESS_EXECUTE || !walk_nx;
+}
+
+/** Sets bits of a page-table entry in memory. */
+function mark(physical: u64, entry: u64, bits: u64): void {
+  if ((entry & bits) == bits) return;
+  const host = ram_host(physical);
+  // Page tables in device memory or ROM keep what they have.
+  if (host && !(ram_flags & 1)) store<u32>(host, load<u32>(host) | <u32>bits);
+}
+
+let table0: u64 = 0;
+let table1: u64 = 0;
+let table2: u64 = 0;
+let table3: u64 = 0;
+let entry0: u64 = 0;
+let entry1: u64 = 0;
+let entry2: u64 = 0;
+let entry3: u64 = 0;
+
+/** Paging with 8-byte entries: four levels, or the two below PDPTEs in registers. 1 done, 0 fault. */
+function walk_wide(linear: u64, access: i32, mode: i32, effects: bool): i32 {
+  const nxe = (load<u32>(EFER) & EFER_NXE) != 0;
+  const above = ~(<u64>0) << physical_bits();
+  const reserved = nxe ? above & ~NX : above | NX;
+  // With IA-32e paging bits 52 to 62 are ignored.
+  const ignored: u64 = is_long() ? 0x7ff0000000000000 : 0;
+  const address: u64 = ~above & 0xffffffffff000;
+  let table: u64;
+  let level: i32;
+  let writable = true;
+  let user = true;
+  let nx = false;
+  if (is_long()) {
+    table = load<u64>(CR3) & address;
+    level = 3;
+  } else {
+    const pdpte = load<u64>(PDPTE + <usize>((linear >> 30) & 3) * 8);
+    if (!(pdpte & P)) return fault(linear, access, mode, 0);
+    table = pdpte & address;
+    level = 1;
+  }
+  for (; ; level--) {
+    const shift = <u64>(12 + 9 * level);
+    const at = table + ((linear >> shift) & 511) * 8;
+    const entry = ram_read64(at);
+    if (!(entry & P)) return fault(linear, access, mode, 0);
+    let bad = entry & reserved & ~ignored;
+    const leaf = level == 0 || (level < 3 && (entry & PS) != 0);
+    if (level == 3 && entry & PS) bad = 1;
+    if (leaf && level > 0) bad |= entry & (((<u64>1 << shift) - 1) & ~(<u64>0x1fff));
+    if (bad) return fault(linear, access, mode, 9);
+    writable = writable && (entry & RW) != 0;
+    user = user && (entry & US) != 0;
+    nx = nx || (nxe && (entry & NX) != 0);
+    switch (level) {
+      case 0: table0 = at; entry0 = entry; break;
+      case 1: table1 = at; entry1 = entry; break;
+      case 2: table2 = at; entry2 = entry; break;
+      default: table3 = at; entry3 = entry;
+    }
+    if (!leaf) {
+      table = entry & address;
+      continue;
+    }
+    walk_writable = writable;
+    walk_user = user;
+    walk_nx = nx;
+    if (!allowed(access, mode)) return fault(linear, access, mode, 1);
+    const page = (<u64>1 << shift) - 1;
+    walk_physical = (entry & address & ~page) | (linear & page);
+    walk_global = (entry & G) != 0 && (load<u32>(CR4) & CR4_PGE) != 0;
+    walk_large = level > 0;
+    walk_dirty = (entry & D) != 0 || access == ACCESS_WRITE;
+    if (effects) {
+      if (is_long()) {
+        mark(table3, entry3, A);
+        if (level < 2) mark(table2, entry2, A);
+      }
+      if (level < 1) mark(table1, entry1, A);
+      mark(at, entry, access == ACCESS_WRITE ? A | D : A);
+    }
+    return 1;
+  }
+}
+
+/** 32-bit paging. */
+function walk_narrow(linear: u64, access: i32, mode: i32, effects: bool): i32 {
+  const directory = (load<u64>(CR3) & 0xfffff000) + ((linear >> 22) & 1023) * 4;
+  const pde = <u64>ram_read32(directory);
+  if (!(pde & P)) return fault(linear, access, mode, 0);
+  let entry = pde;
+  let at = directory;
+  let page: u64 = 0xfff;
+  walk_large = false;
+  if (pde & PS && load<u32>(CR4) & CR4_PSE) {
+    // PSE-36: bits 13 to 20 are physical address bits 32 to 39; 21 is reserved.
+    if (pde & 0x200000) return fault(linear, access, mode, 9);
+    page = 0x3fffff;
+    walk_physical = (pde & 0xffc00000) | ((pde & 0x1fe000) << 19) | (linear & page);
+    walk_writable = (pde & RW) != 0;
+    walk_user = (pde & US) != 0;
+    walk_large = true;
+  } else {
+    at = (pde & 0xfffff000) + ((linear >> 12) & 1023) * 4;
+    entry = <u64>ram_read32(at);
+    if (!(entry & P)) return fault(linear, access, mode, 0);
+    walk_physical = (entry & 0xfffff000) | (linear & page);
+    walk_writable = (pde & entry & RW) != 0;
+    walk_user = (pde & entry & US) != 0;
+  }
+  walk_nx = false;
+  if (!allowed(access, mode)) return fault(linear, access, mode, 1);
+  walk_global = (entry & G) != 0 && (load<u32>(CR4) & CR4_PGE) != 0;
+  walk_dirty = (entry & D) != 0 || access == ACCESS_WRITE;
+  if (effects) {
+    if (!walk_large) mark(directory, pde, A);
+    mark(at, entry, access == ACCESS_WRITE ? A | D : A);
+  }
+  return 1;
+}
+
+function walk(linear: u64, access: i32, mode: i32, effects: bool): i32 {
+  if (!(load<u32>(CR0) & CR0_PG)) {
+    walk_physical = linear;
+    walk_writable = true;
+    walk_user = true;
+    walk_nx = false;
+    walk_dirty = true;
+    walk_global = false;
+    walk_large = false;
+    return 1;
+  }
+  return load<u32>(CR4) & CR4_PAE ? walk_wide(linear, access, mode, effects) : walk_narrow(linear, access, mode, effects);
+}
+
+/** Guest-physical address for a debugger: no effect on the guest; all ones where nothing is mapped. */
+export function debug_translate(linear: u64): u64 {
+  if (is_long() && !is_canonical(linear)) return ~(<u64>0);
+  return walk(linear, ACCESS_READ, MMU_KERNEL_AC, false) ? walk_physical : ~(<u64>0);
+}
+
+/** A data breakpoint is on this page: accesses must go the long way. */
+function watched(linear: u64): bool {
+  const dr7 = load<u32>(DR7);
+  if (!(dr7 & DR7_ENABLES)) return false;
+  for (let i = 0; i < 4; i++) {
+    if (!(dr7 & (3 << (2 * i))) || !((dr7 >> (16 + 4 * i)) & 3)) continue;
+    if (((load<u64>(DR + i * 8) ^ linear) >> 12) == 0) return true;
+  }
+  return false;
+}
+
+// ---- TLB -------------------------------------------------------------------------------------------------------------
+/** Addresses of the entries filled since the last flush, so that a flush costs what was used. */
+const LOG: usize = memory.data(8192);
+const LOG_MOST = 2048;
+let log_count = LOG_MOST + 1;
+/** A page larger than 2 MiB, or any larger than 4 KiB, was put into the TLB since it was last emptied. */
+let large_filled: bool = false;
+
+function clear_entry(entry: usize): void {
+  store<i64>(entry, TLB_INVALID, TLB_O_READ);
+  store<i64>(entry, TLB_INVALID, TLB_O_WRITE);
+  store<i64>(entry, TLB_INVALID, TLB_O_EXEC);
+}
+
+function is_clear(entry: usize): bool {
+  return (load<i64>(entry, TLB_O_READ) & load<i64>(entry, TLB_O_WRITE) & load<i64>(entry, TLB_O_EXEC)) == TLB_INVALID;
+}
+
+/** Drops all translations; `all` = 0 keeps those of global pages. */
+export function tlb_flush(all: i32): void {
+  store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
+  if (log_count > LOG_MOST) {
+    // More were filled than the log holds: the whole table, which is then all of the log's business again.
+    const end: usize = TLB + 3 * TLB_SIZE;
+    log_count = 0;
+    for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) keep_or_clear(entry, all);
+    return;
+  }
+  const count = log_count;
+  log_count = 0;
+  for (let i = 0; i < count; i++) keep_or_clear(load<u32>(LOG + i * 4), all);
+}
+
+function keep_or_clear(entry: usize, all: i32): void {
+  if (all || !(load<u32>(entry, TLB_O_FLAGS) & TLB_GLOBAL)) clear_entry(entry);
+  else if (!is_clear(entry)) log_entry(entry);
+}
+
+function log_entry(entry: usize): void {
+  if (log_count < LOG_MOST) store<u32>(LOG + log_count * 4, <u32>entry);
+  if (log_count <= LOG_MOST) log_count++;
+}
+
+/** Drops the translation of one page, whatever its size. */
+export function tlb_invlpg(linear: u64): void {
+  const index = <usize>((linear >> 12) & (TLB_ENTRIES - 1));
+  for (let mode: usize = 0; mode < 3; mode++) clear_entry(TLB + mode * TLB_SIZE + index * TLB_ENTRY);
+  if (!large_filled) return;
+  // A large page is in the TLB as many small ones.
+  const end: usize = TLB + 3 * TLB_SIZE;
+  for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) {
+    if (load<u32>(entry, TLB_O_FLAGS) & TLB_LARGE && in_same_large(entry, linear)) clear_entry(entry);
+  }
+}
+
+function in_same_large(entry: usize, linear: u64): bool {
+  const tag = load<u64>(entry, TLB_O_READ);
+  return tag == <u64>TLB_INVALID || (tag ^ linear) >> 30 == 0;
+}
+
+/**
+ * Translates and puts the result into the TLB. Returns the byte's host offset; 0 when a fault was raised; 1 when no
+ * memory slot is there (fill_physical).
+ */
+export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
+  store<u64>(COUNT_TLB_MISSES, load<u64>(COUNT_TLB_MISSES) + 1);
+  if (is_long() && !is_canonical(linear)) {
+    raise_error(GP, 0);
+    return 0;
+  }
+  if (!walk(linear, access, mode, true)) return 0;
+  const host = ram_host(walk_physical);
+  if (!host) {
+    fill_physical = walk_physical;
+    return 1;
+  }
+  const readonly = (ram_flags & 1) != 0;
+  if (access == ACCESS_WRITE && readonly) {
+    fill_physical = walk_physical;
+    return 1;
+  }
+  if (access != ACCESS_EXECUTE && watched(linear)) return host;
+  const page = linear & ~(<u64>0xfff);
+  const entry = TLB + <usize>mode * TLB_SIZE + <usize>((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY;
+  if (is_clear(entry)) log_entry(entry);
+  const readable = allowed(ACCESS_READ, mode);
+  const writable = walk_dirty && !readonly && allowed(ACCESS_WRITE, mode) && load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0;
+  const executable = allowed(ACCESS_EXECUTE, mode);
+  const data = !watched(linear);
+  store<i64>(entry, readable && data ? <i64>page : TLB_INVALID, TLB_O_READ);
+  store<i64>(entry, writable && data ? <i64>page : TLB_INVALID, TLB_O_WRITE);
+  store<i64>(entry, executable ? <i64>page : TLB_INVALID, TLB_O_EXEC);
+  store<u32>(entry, host - <u32>linear, TLB_O_ADDEND);
+  store<u32>(entry, (walk_global ? TLB_GLOBAL : 0) | (walk_large ? TLB_LARGE : 0), TLB_O_FLAGS);
+  if (walk_large) large_filled = true;
+  return host;
+}
+
+/** Takes the short way to write away from every translation of a host page: it holds decoded code now. */
+export function code_page_protect(host: u32): void {
+  const page = host >>> 12;
+  const end: usize = TLB + 3 * TLB_SIZE;
+  for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) {
+    const tag = load<i64>(entry, TLB_O_WRITE);
+    if (tag != TLB_INVALID && (<u32>tag + load<u32>(entry, TLB_O_ADDEND)) >>> 12 == page) {
+      store<i64>(entry, TLB_INVALID, TLB_O_WRITE);
+    }
+  }
+}
