@@ -26,6 +26,7 @@ const MSR_OK = 1;
 const MSR_FAULT = 0;
 /** Done, and an interrupt may have become deliverable. */
 const MSR_RECHECK = 2;
+const MSR_TSC = 0x10;
 const MSR_APIC_BASE = 0x1b;
 const MSR_TSC_DEADLINE = 0x6e0;
 const TWO_32 = 2 ** 32;
@@ -83,6 +84,7 @@ export class SoftVcpu implements Vcpu {
     this.#data = [1, 2, 4, 8].map((size) => this.#cpu.bytes.subarray(L.IO_DATA, L.IO_DATA + size));
     this.#ioView = new DataView(this.#cpu.memory.buffer as ArrayBuffer, L.IO_DATA, 8);
     this.#cpu.helpers.reset_state(0);
+    this.#showApicBase();
     if (id !== 0) this.#activity = ACTIVITY_WAIT_SIPI;
   }
 
@@ -228,6 +230,7 @@ export class SoftVcpu implements Vcpu {
     if (requests.init) {
       this.#cpu.helpers.reset_state(1);
       this.#irq.reset();
+      this.#showApicBase();
       this.#activity = this.id === 0 ? ACTIVITY_RUNNING : ACTIVITY_WAIT_SIPI;
     }
     if (requests.sipi !== undefined && this.#activity === ACTIVITY_WAIT_SIPI) {
@@ -335,6 +338,11 @@ export class SoftVcpu implements Vcpu {
     return this.#around.mmio(address, this.#bytesOf(), write);
   }
 
+  /** CPUID shows whether the local APIC is on. */
+  #showApicBase(): void {
+    this.#view.setBigUint64(L.MSR_APIC_BASE, this.#irq.apicBase, true);
+  }
+
   #setHostValue(value: number): void {
     this.#view.setUint32(L.HOST_VALUE, value % TWO_32, true);
     this.#view.setUint32(L.HOST_VALUE + 4, Math.floor(value / TWO_32), true);
@@ -386,6 +394,7 @@ export class SoftVcpu implements Vcpu {
     if (index === MSR_TSC_DEADLINE) this.#irq.setTscOffset(view.getBigInt64(L.TSC_OFFSET, true));
     const done = index === MSR_APIC_BASE ? this.#irq.writeBase(value) : this.#irq.msrWrite(index, value);
     if (!done) return MSR_FAULT;
+    this.#showApicBase();
     this.#nextDeadline = 0;
     if (this.#irq.pendingVector() < 0) return MSR_OK;
     view.setUint32(L.IRQ_PENDING, 1, true);
@@ -411,6 +420,7 @@ export class SoftVcpu implements Vcpu {
     R.writeSpecial(this.#view, sregs);
     this.#irq.cr8 = Number(sregs.cr8 & 15n);
     this.#irq.apicBase = sregs.apicBase;
+    this.#showApicBase();
     this.#cpu.helpers.update_mode();
     this.#cpu.forgetTranslations();
   }
@@ -421,6 +431,8 @@ export class SoftVcpu implements Vcpu {
 
   setMsr(index: number, value: bigint): void {
     this.#msrInstruction(index, value);
+    // Set from outside, the TSC is as it always was: the guest has not adjusted it.
+    if (index === MSR_TSC) this.#view.setBigUint64(L.MSR_TSC_ADJUST, 0n, true);
   }
 
   /** Runs RDMSR or WRMSR at privilege level 0 with registers of its own. */

@@ -29,7 +29,7 @@ export { enter, leave_frame, pop_legacy, popa, push_legacy, pusha, top_legacy, x
 export { maskmov, string_io, string_op } from './string';
 export { rdfsgsbase, swapgs, syscall, sysenter, sysexit, sysret, wrfsgsbase } from './syscall';
 export {
-  cli, clts, hlt, invlpg_op, invpcid_op, mov_from_cr, mov_to_cr, popf, pushf_value, rdpmc, rdtsc, rdtscp, sti, wbinvd,
+  cli, clts, hlt, invlpg_op, invpcid_op, mov_from_cr, mov_to_cr, popf, pushf_value, rdpmc, rdtsc, rdtscp, set_ac, sti, wbinvd,
   xgetbv, xsetbv,
 } from './system';
 export { arpl, lar, lgdt, lidt, lmsw, lsl, sgdt, sidt, smsw, verr, verw } from './tables';

@@ -135,6 +135,15 @@ export function sti(): i32 {
   return load<u32>(IRQ_PENDING) ? STATUS_NEXT : STATUS_OK;
 }
 
+/** STAC (`set` 1), CLAC. */
+export function set_ac(set: i32): i32 {
+  if (cpl()) return raise(UD);
+  const flags = load<u32>(FLAGS);
+  store<u32>(FLAGS, set ? flags | FLAG_AC : flags & ~FLAG_AC);
+  update_mode();
+  return STATUS_OK;
+}
+
 /** PUSHF: the image to HOST_VALUE. */
 export function pushf_value(size: i32): i32 {
   let image = get_rflags() & ~(FLAG_RF | FLAG_VM);

@@ -80,6 +80,7 @@ export const HELPERS = {
   hlt: ':i',
   cli: ':i',
   sti: ':i',
+  set_ac: 'i:i',
   pushf_value: 'i:i',
   popf: 'il:i',
   invlpg_op: 'l:i',

@@ -30,6 +30,8 @@ const PLAIN: readonly [name: string, line: string, helper: HelperName][] = [
 ];
 for (const [name, line, helper] of PLAIN) instruction(name, [line], (e) => e.status(helper));
 
+instruction('clac', ['0F 01:CA np'], (e) => e.status('set_ac', constI32(0)));
+instruction('stac', ['0F 01:CB np'], (e) => e.status('set_ac', constI32(1)));
 instruction('sysret', ['0F 07 opsize end'], (e) => e.status('sysret', constI32(e.size)));
 instruction('sysexit', ['0F 35 opsize end'], (e) => e.status('sysexit', constI32(e.size)));
 
