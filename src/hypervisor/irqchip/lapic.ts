@@ -30,6 +30,8 @@ const WRITABLE = new Map<number, number>([
   [A.APIC_TDCR, 0xb],
 ]);
 const LVT_ENTRIES = [A.APIC_LVTT, A.APIC_LVTTHMR, A.APIC_LVTPC, A.APIC_LVT0, A.APIC_LVT1, A.APIC_LVTERR];
+/** Delivery status and remote IRR: Linux writes them when it shuts down. */
+const LVT_READ_ONLY = 0x5000;
 /** ICR bits of a command: vector, modes, destination mode, level, trigger, shorthand. */
 const ICR_WRITABLE = 0xccfff;
 const ICR_DELIVERY_STATUS = 0x1000;
@@ -203,8 +205,10 @@ export class Lapic {
         return true;
       default: {
         const mask = WRITABLE.get(register);
-        if (mask === undefined || (low & ~mask) !== 0) return false;
-        this.#write(register, low >>> 0);
+        if (mask === undefined) return false;
+        const ignored = LVT_ENTRIES.includes(register) ? LVT_READ_ONLY : 0;
+        if ((low & ~(mask | ignored)) !== 0) return false;
+        this.#write(register, (low & mask) >>> 0);
         return true;
       }
     }

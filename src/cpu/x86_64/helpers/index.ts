@@ -20,7 +20,7 @@ export { mov_from_dr, mov_to_dr } from './debug';
 export { int_n, int1, int3, into, undefined_opcode } from './exceptions';
 export { condition, get_arith } from './flags';
 export { rdmsr, wrmsr } from './msr';
-export { bcd_adjust, div_s, div_u, mul_high_s, mul_high_u, pdep, pext, random } from './muldiv';
+export { bcd_adjust, div_s, div_u, pdep, pext, random } from './muldiv';
 export { port_in, port_out } from './port';
 export { raise, raise_error } from './raise';
 export { far_ret, iret } from './returns';

@@ -1,4 +1,4 @@
-// Wide multiplication and division, BCD adjustments, bit deposits (SDM volume 2), random numbers.
+// Division, BCD adjustments, bit deposits (SDM volume 2), random numbers.
 
 import { CC_A, CC_KIND, CC_KIND_RES, CC_RES, FLAG_AF, FLAG_CF, RAX, RDX, STATUS_OK } from '../layout';
 import { get_arith } from './flags';
@@ -8,23 +8,6 @@ import { DE } from './registers';
 // @ts-ignore: decorator
 @external('host', 'host_random')
 declare function host_random(): void;
-
-/** High 64 bits of the unsigned product. */
-export function mul_high_u(a: u64, b: u64): u64 {
-  const a0 = a & 0xffffffff;
-  const a1 = a >> 32;
-  const b0 = b & 0xffffffff;
-  const b1 = b >> 32;
-  const low = a0 * b0;
-  const middle1 = a1 * b0 + (low >> 32);
-  const middle2 = a0 * b1 + (middle1 & 0xffffffff);
-  return a1 * b1 + (middle1 >> 32) + (middle2 >> 32);
-}
-
-/** High 64 bits of the signed product. */
-export function mul_high_s(a: i64, b: i64): i64 {
-  return <i64>mul_high_u(a, b) - ((a >> 63) & b) - ((b >> 63) & a);
-}
 
 /** Remainder of the last divide(). */
 let remainder: u64 = 0;

@@ -1,6 +1,7 @@
 // Integer arithmetic and logic (SDM volume 2: ADD .. XOR, INC, DEC, NEG, NOT, CMP, TEST, MUL, DIV, ADX, BCD).
 
 import { constI32, constI64, type Expr, i32, i64 } from '../../../wasm/expr.ts';
+import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
 import { asI64, type Emitter, type Operand, signExtend, zeroExtend } from './emitter.ts';
 import { instruction } from './instruction.ts';
@@ -97,6 +98,20 @@ function productFlags(e: Emitter, size: number, low: Expr, overflow: Expr): void
   e.flagsResult(signExtend(size, low), i64.mul(asI64(overflow), constI64(L.FLAG_CF | L.FLAG_OF)));
 }
 
+/** High half of the 128-bit product of two 64-bit values. */
+export function highProduct(f: FunctionBuilder, a: Expr, b: Expr, signed: boolean): Expr {
+  const half = constI64(32);
+  const low = (x: Expr): Expr => i64.and(x, constI64(0xffffffff));
+  const high = (x: Expr): Expr => i64.shr_u(x, half);
+  const [a0, a1, b0, b1] = [f.let(low(a)), f.let(high(a)), f.let(low(b)), f.let(high(b))] as const;
+  const middle = f.let(i64.add(i64.mul(a1, b0), high(i64.mul(a0, b0))));
+  const upper = i64.add(i64.mul(a1, b1), high(middle));
+  const unsigned = f.let(i64.add(upper, high(i64.add(i64.mul(a0, b1), low(middle)))));
+  if (!signed) return unsigned;
+  const sign = (x: Expr): Expr => i64.shr_s(x, constI64(63));
+  return f.let(i64.sub(unsigned, i64.add(i64.and(sign(a), b), i64.and(sign(b), a))));
+}
+
 /** MUL and IMUL of the accumulator. */
 function wideProduct(e: Emitter, s: Operand, signed: boolean): void {
   const { f } = e;
@@ -106,7 +121,7 @@ function wideProduct(e: Emitter, s: Operand, signed: boolean): void {
   const a = signed ? f.let(signExtend(size, accumulator)) : accumulator;
   const low = f.let(i64.mul(a, b));
   if (size === 8) {
-    const high = f.let(e.call(signed ? 'mul_high_s' : 'mul_high_u', a, b));
+    const high = highProduct(f, a, b, signed);
     e.setGpr(0, 8, low);
     e.setGpr(2, 8, high);
     productFlags(e, 8, low, signed ? i64.ne(high, i64.shr_s(low, constI64(63))) : i64.ne(high, constI64(0)));
@@ -135,7 +150,7 @@ function narrowProduct(e: Emitter, d: Operand, x: Operand, y: Operand): void {
   e.write(d, low);
   const overflow =
     d.size === 8
-      ? i64.ne(e.call('mul_high_s', a, b), i64.shr_s(low, constI64(63)))
+      ? i64.ne(highProduct(f, a, b, true), i64.shr_s(low, constI64(63)))
       : i64.ne(signExtend(d.size, low), low);
   productFlags(e, d.size, low, overflow);
 }

@@ -3,6 +3,7 @@
 import { constI64, type Expr, i64, select } from '../../../wasm/expr.ts';
 import * as L from '../layout.ts';
 import { asI64, type Emitter, type Operand, signExtend } from './emitter.ts';
+import { highProduct } from './arithmetic.ts';
 import { instruction } from './instruction.ts';
 
 const ONE = constI64(1);
@@ -161,7 +162,7 @@ instruction('mulx', ['VEX F2 0F38 F6 Gy,By,Ey L0'], (e, high, low, s) => {
   const a = e.gpr(2, size);
   const b = e.read(s);
   const product = f.let(i64.mul(a, b));
-  const upper = f.let(size === 8 ? e.call('mul_high_u', a, b) : i64.shr_u(product, constI64(32)));
+  const upper = size === 8 ? highProduct(f, a, b, false) : f.let(i64.shr_u(product, constI64(32)));
   // When both destinations are one register, it holds the high half.
   e.write(low, product);
   e.write(high, upper);

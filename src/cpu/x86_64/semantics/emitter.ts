@@ -169,40 +169,69 @@ export abstract class Emitter {
 
   /** CF as i64 0 or 1. */
   carry(): Expr {
-    return this.f.let(asI64(this.condition(2)));
+    const { f } = this;
+    const value = f.local('i64');
+    const kind = f.let(load('i32.load', at(L.CC_KIND)));
+    const a = load('i64.load', at(L.CC_A));
+    f.if(
+      i32.lt_u(kind, constI32(L.CC_KIND_ADD)),
+      () => f.set(value, i64.and(a, constI64(L.FLAG_CF))),
+      () => {
+        // A subtraction's borrows are the carries of ~A + B = ~RES.
+        const mask = f.let(i64.extend_i32_s(i32.sub(constI32(L.CC_KIND_ADD), kind)));
+        const x = f.let(i64.xor(a, mask));
+        const b = f.let(load('i64.load', at(L.CC_B)));
+        const notResult = i64.xor(load('i64.load', at(L.CC_RES)), i64.xor(mask, constI64(-1)));
+        f.set(value, i64.shr_u(i64.or(i64.and(x, b), i64.and(i64.or(x, b), notResult)), constI64(63)));
+      },
+    );
+    return value;
   }
 
   /** Value (i32 0 or 1) of condition code `cc`. */
   condition(cc: number): Expr {
     const { f } = this;
+    const pair = cc >> 1;
+    const negate = (x: Expr) => (cc & 1 ? i32.eqz(x) : x);
+    if (pair === 1) return f.let(negate(i32.wrap_i64(this.carry())));
     const value = f.local('i32');
     const kind = f.let(load('i32.load', at(L.CC_KIND)));
     const a = () => load('i64.load', at(L.CC_A));
     const b = () => load('i64.load', at(L.CC_B));
     const result = () => load('i64.load', at(L.CC_RES));
     const slow = () => f.set(value, this.call('condition', constI32(cc)));
-    const negate = (x: Expr) => (cc & 1 ? i32.eqz(x) : x);
-    switch (cc >> 1) {
-      case 2: // ZF
-        f.if(kind, () => f.set(value, cc & 1 ? i64.ne(result(), constI64(0)) : i64.eqz(result())), slow);
-        break;
-      case 4: // SF
-        f.if(kind, () => f.set(value, cc & 1 ? i64.ge_s(result(), constI64(0)) : i64.lt_s(result(), constI64(0))), slow);
-        break;
-      default: {
-        // After a subtraction without borrow-in, comparisons follow from the operands; SBB's operands need the long way,
-        // which is told by RES != A - B.
-        const compare = this.#comparison(cc >> 1, a, b);
-        if (!compare) return this.call('condition', constI32(cc));
-        const plain = i32.and(i32.eq(kind, constI32(L.CC_KIND_SUB)), i64.eq(i64.sub(a(), b()), result()));
-        f.if(plain, () => f.set(value, negate(compare)), slow);
-      }
+    if (pair === 2) {
+      f.if(kind, () => f.set(value, negate(i64.eqz(result()))), slow);
+      return value;
     }
+    if (pair === 4) {
+      f.if(kind, () => f.set(value, negate(i64.lt_s(result(), constI64(0)))), slow);
+      return value;
+    }
+    // After a subtraction without borrow-in, comparisons follow from the operands; SBB's operands need the long way,
+    // which is told by RES != A - B.
+    const compare = this.#comparison(pair, a, b);
+    if (!compare) return this.call('condition', constI32(cc));
+    const plain = i32.and(i32.eq(kind, constI32(L.CC_KIND_SUB)), i64.eq(i64.sub(a(), b()), result()));
+    const afterLogic = this.#resultCondition(pair, a, result);
+    f.if(
+      plain,
+      () => f.set(value, negate(compare)),
+      () => f.if(i32.eq(kind, constI32(L.CC_KIND_RES)), () => f.set(value, negate(afterLogic)), slow),
+    );
     return value;
   }
 
+  /** Conditions be, l, le with CC_KIND_RES. */
+  #resultCondition(pair: number, bits: () => Expr, result: () => Expr): Expr {
+    const flag = (bit: number): Expr => i64.ne(i64.and(bits(), constI64(bit)), constI64(0));
+    const zero = i64.eqz(result());
+    if (pair === 3) return i32.or(zero, flag(L.FLAG_CF));
+    const less = i32.xor(i64.lt_s(result(), constI64(0)), flag(L.FLAG_OF));
+    return pair === 6 ? less : i32.or(zero, less);
+  }
+
   #comparison(pair: number, a: () => Expr, b: () => Expr): Expr | undefined {
-    if (pair === 1) return i64.lt_u(a(), b());
     if (pair === 3) return i64.le_u(a(), b());
     if (pair === 6) return i64.lt_s(a(), b());
     if (pair === 7) return i64.le_s(a(), b());

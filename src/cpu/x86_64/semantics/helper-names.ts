@@ -31,8 +31,6 @@ export const HELPERS = {
   port_in: 'ii:i',
   port_out: 'iii:i',
   // muldiv.ts
-  mul_high_u: 'll:l',
-  mul_high_s: 'll:l',
   div_u: 'li:i',
   div_s: 'li:i',
   bcd_adjust: 'ii:i',
