@@ -112,7 +112,7 @@ export type MpState = 'runnable' | 'uninitialized' | 'init-received' | 'halted' 
 
 /** Why run() came back. The object is the Vcpu's own and is overwritten by the next run(). */
 export type Exit =
-  /** Fill `data` (length 1, 2 or 4) before the next run(). */
+  /** Fill `data` (length 1, 2 or 4) before the next run(); left alone, it is what the processor reads from an empty bus. */
   | { readonly kind: 'io-in'; readonly port: number; readonly data: Uint8Array }
   | { readonly kind: 'io-out'; readonly port: number; readonly data: Uint8Array }
   /** Fill `data` (length 1 to 8) before the next run(). */
@@ -140,6 +140,10 @@ export interface GuestDebug {
 
 export interface Vcpu {
   readonly id: number;
+  /** Frequency of the TSC, Hz. */
+  readonly tscHz: number;
+  /** Frequency of the local APIC timer's input at divide configuration 1, Hz. */
+  readonly apicHz: number;
   getRegs(): Regs;
   setRegs(regs: Regs): void;
   getSregs(): Sregs;

@@ -408,3 +408,6 @@ export const MSR_MTRR_FIXED = 0x2850;
 export const MSR_MTRR_VARIABLE = 0x28b0;
 /** u32. Non-zero: RFLAGS.TF was set when the instruction began, and no event was delivered in it: debug_trap() traps. */
 export const TRAP_ARMED = 0x2930;
+/** FPU_AREA_SIZE bytes: an FXSAVE or XSAVE area, or an x87 environment, between registers and guest memory. */
+export const FPU_AREA = 0x3000;
+export const FPU_AREA_SIZE = 1024;

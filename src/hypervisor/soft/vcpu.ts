@@ -19,6 +19,8 @@ const ACTIVITY_RUNNING = 0;
 const ACTIVITY_HALTED = 1;
 const ACTIVITY_WAIT_SIPI = 2;
 
+/** What an access that nobody answers reads, each byte. */
+const NOBODY = 0xff;
 /** IO_RESUME: INS starts again, with its data. */
 const RESUME_INS = 3;
 
@@ -47,6 +49,8 @@ export interface VcpuSurroundings {
 /** A vCPU of the built-in machine. */
 export class SoftVcpu implements Vcpu {
   readonly id: number;
+  readonly tscHz = TSC_HZ;
+  readonly apicHz = TSC_HZ;
   readonly #around: VcpuSurroundings;
   readonly #irq: CpuInterrupts;
   readonly #cpu: Processor;
@@ -127,7 +131,7 @@ export class SoftVcpu implements Vcpu {
         return undefined;
       case L.EXIT_IO_IN:
         this.#unfinished = 'io-in';
-        return { kind: 'io-in', port: view.getUint32(L.IO_ADDRESS, true), data: this.#bytesOf() };
+        return { kind: 'io-in', port: view.getUint32(L.IO_ADDRESS, true), data: this.#bytesOf().fill(NOBODY) };
       case L.EXIT_IO_OUT: {
         const port = view.getUint32(L.IO_ADDRESS, true);
         const size = view.getUint32(L.IO_SIZE, true);
@@ -136,7 +140,7 @@ export class SoftVcpu implements Vcpu {
       }
       case L.EXIT_MMIO_READ:
         this.#unfinished = 'mmio-read';
-        return { kind: 'mmio-read', address: Number(view.getBigUint64(L.IO_ADDRESS, true)), data: this.#bytesOf() };
+        return { kind: 'mmio-read', address: Number(view.getBigUint64(L.IO_ADDRESS, true)), data: this.#bytesOf().fill(NOBODY) };
       case L.EXIT_MMIO_WRITE:
         return this.#postedWrite();
       case L.EXIT_SHUTDOWN:

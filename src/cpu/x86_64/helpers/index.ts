@@ -19,6 +19,11 @@ export { cpuid } from './cpuid';
 export { mov_from_dr, mov_to_dr } from './debug';
 export { int_n, int1, int3, into, undefined_opcode } from './exceptions';
 export { condition, get_arith } from './flags';
+export {
+  fpu_available, fpu_clear_exceptions, fpu_empty, fpu_initialize, fpu_load_control, fpu_pending, fpu_wait, mmx_enter,
+  sse_unavailable,
+} from './fpu/state';
+export { fxrstor, fxsave, xrstor, xsave } from './fpu/save';
 export { rdmsr, wrmsr } from './msr';
 export { bcd_adjust, div_s, div_u, pdep, pext, random } from './muldiv';
 export { port_in, port_out } from './port';
@@ -33,3 +38,9 @@ export {
   xgetbv, xsetbv,
 } from './system';
 export { arpl, lar, lgdt, lidt, lmsw, lsl, sgdt, sidt, smsw, verr, verw } from './tables';
+export {
+  soft_add_f32, soft_add_f64, soft_begin, soft_cmp_f32, soft_cmp_f64, soft_comi_f32, soft_comi_f64, soft_div_f32, soft_div_f64, soft_end,
+  soft_f32_to_f64, soft_f64_to_f32, soft_i64_to_f32, soft_i64_to_f64, soft_max_f32, soft_max_f64, soft_min_f32, soft_min_f64,
+  soft_mul_f32, soft_mul_f64, soft_rcp_f32, soft_round_f32, soft_round_f64, soft_rsqrt_f32, soft_sqrt_f32, soft_sqrt_f64,
+  soft_sub_f32, soft_sub_f64, soft_to_i32_f32, soft_to_i32_f64, soft_to_i64_f32, soft_to_i64_f64, soft_ucomi_f32, soft_ucomi_f64,
+} from './soft/native';

@@ -95,6 +95,18 @@ export const HELPERS = {
   rdfsgsbase: 'i:i',
   wrfsgsbase: 'il:i',
   random: ':',
+  // fpu/state.ts
+  fpu_available: ':i',
+  fpu_wait: ':i',
+  fpu_pending: ':i',
+  fpu_clear_exceptions: ':i',
+  fpu_initialize: ':i',
+  fpu_load_control: 'i:i',
+  fpu_empty: ':i',
+  fxsave: 'li:i',
+  fxrstor: 'li:i',
+  xsave: 'li:i',
+  xrstor: 'li:i',
   // fpu/, soft/, crypto/
   sse_unavailable: ':i',
   mmx_enter: ':i',

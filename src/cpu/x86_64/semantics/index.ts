@@ -8,6 +8,7 @@ import './stack.ts';
 import './control-flow.ts';
 import './string.ts';
 import './system.ts';
+import './fpu-state.ts';
 import './vector-move.ts';
 import './vector-integer.ts';
 import './vector-float.ts';

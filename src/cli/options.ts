@@ -1,0 +1,32 @@
+// Reading option values. An error names the option, the value and what would do.
+
+import { InvalidArgumentError } from 'commander';
+
+/** A whole number in a range. */
+export function integer(least: number, most: number, unit: string): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (!(value >= least && value <= most)) {
+      const range = most === Number.POSITIVE_INFINITY ? `from ${least} on` : `from ${least} to ${most}`;
+      throw new InvalidArgumentError(`it takes a number of ${unit} ${range}.`);
+    }
+    return value;
+  };
+}
+
+/** Makes an option that is given twice an error. */
+export function once<T>(parse: (text: string) => T): (text: string, previous: T | undefined) => T {
+  let seen = false;
+  return (text) => {
+    if (seen) throw new InvalidArgumentError('it may be given once only.');
+    seen = true;
+    return parse(text);
+  };
+}
+
+/** Values of an option that may be repeated. */
+export function collect(text: string, previous: readonly string[] | undefined): string[] {
+  return [...(previous ?? []), text];
+}
+
+export const asIs = (text: string): string => text;

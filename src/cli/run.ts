@@ -1,0 +1,80 @@
+import { Command, Option } from 'commander';
+import { signalStatus } from '../host/signals.ts';
+import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
+import type { MachineEnd } from '../vm/config.ts';
+import { runMachine } from '../vm/run.ts';
+import { defaultGuest } from './guest.ts';
+import { asIs, collect, integer, once } from './options.ts';
+
+/** Exit status when a processor of the guest shut down (a triple fault). */
+const TRIPLE_FAULT_STATUS = 3;
+
+interface RunOptions {
+  readonly cpus?: number;
+  readonly mem?: number;
+  readonly params?: readonly string[];
+  readonly initrd?: string;
+  readonly hypervisor: HypervisorChoice;
+  readonly gdb?: number;
+  readonly debugExit?: boolean;
+}
+
+const HELP = `
+KERNEL is a bzImage (vmlinuz) or an ELF (vmlinux). Without it, Debian's kernel and a small system are fetched and run.
+
+The console is standard input and output. At a terminal, Ctrl-C goes to the guest, Ctrl-A x leaves, Ctrl-A a sends Ctrl-A.
+
+Exit status: 0 the guest powered off or rebooted, or Ctrl-A x; 1 an error; 3 a triple fault; 128+n ended by signal n;
+with --debug-exit, a guest that writes v to port 0xf4 ends it with (v << 1) | 1.`;
+
+/** `vivarium run`. `done` gets the exit status. */
+export function runCommand(done: (status: number) => void): Command {
+  return new Command('run')
+    .description('Run a guest')
+    .argument('[KERNEL]', 'path of the kernel')
+    .addOption(new Option('-c, --cpus <N>', 'virtual processors (default: 1)').argParser(once(integer(1, 255, 'processors'))))
+    .addOption(new Option('-m, --mem <MiB>', 'memory (default: 256)').argParser(once(integer(1, 2 ** 30, 'MiB'))))
+    .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(collect))
+    .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)))
+    .addOption(new Option('--hypervisor <NAME>', 'what runs the guest').choices(HYPERVISOR_CHOICES).default('auto'))
+    .addOption(new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(once(integer(0, 65535, 'a port'))))
+    .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
+    .addHelpText('after', HELP)
+    .action(async (kernel: string | undefined, options: RunOptions) => done(await run(kernel, options)));
+}
+
+async function run(kernel: string | undefined, options: RunOptions): Promise<number> {
+  const guest = kernel === undefined ? await defaultGuest() : undefined;
+  const end = await runMachine(
+    {
+      kernel: kernel ?? (guest?.kernel as string),
+      initrd: options.initrd ?? guest?.initrd,
+      params: options.params ?? [],
+      cpus: options.cpus ?? 1,
+      memory: options.mem ?? 256,
+      hypervisor: options.hypervisor,
+      gdb: options.gdb,
+      debugExit: options.debugExit ?? false,
+    },
+    (line) => process.stderr.write(`${line}\n`),
+  );
+  return statusOf(end);
+}
+
+function statusOf(end: MachineEnd): number {
+  switch (end.kind) {
+    case 'power-off':
+    case 'reset':
+    case 'asked':
+      return 0;
+    case 'debug-exit':
+      return ((end.value << 1) | 1) & 0xff;
+    case 'triple-fault':
+      process.stderr.write(`vivarium: processor ${end.vcpu} of the guest shut down (triple fault)\n`);
+      return TRIPLE_FAULT_STATUS;
+    case 'signal':
+      return signalStatus(end.signal);
+    case 'failure':
+      throw new Error(end.message);
+  }
+}

@@ -1,0 +1,40 @@
+import type { HypervisorChoice } from '../hypervisor/select.ts';
+
+/** A machine to be run. */
+export interface MachineConfig {
+  /** Path of the kernel: a bzImage, or an ELF (vmlinux). */
+  readonly kernel: string;
+  /** Path of the initial RAM disk. */
+  readonly initrd?: string | undefined;
+  /** Items of the kernel's command line after the platform's own, in this order. */
+  readonly params: readonly string[];
+  readonly cpus: number;
+  /** RAM, MiB. */
+  readonly memory: number;
+  readonly hypervisor: HypervisorChoice;
+  /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */
+  readonly gdb?: number | undefined;
+  /** Does a write to port 0xf4 end the machine? */
+  readonly debugExit: boolean;
+}
+
+/** A machine that cannot be built. `message` is one line for the user. */
+export class ConfigError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'ConfigError';
+  }
+}
+
+/** Why a machine's run ended. */
+export type MachineEnd =
+  | { readonly kind: 'power-off' }
+  | { readonly kind: 'reset' }
+  | { readonly kind: 'debug-exit'; readonly value: number }
+  /** A processor shut down. */
+  | { readonly kind: 'triple-fault'; readonly vcpu: number }
+  /** The user, a debugger or a control socket asked for it. */
+  | { readonly kind: 'asked' }
+  | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
+  /** The machine cannot go on. `message` is one line for the user. */
+  | { readonly kind: 'failure'; readonly message: string };

@@ -1,0 +1,162 @@
+import { closeSync, readFileSync } from 'node:fs';
+import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
+import { Platform, PLATFORM_STATE_SIZE } from '../devices/platform.ts';
+import { PlatformLoop } from '../devices/platform-loop.ts';
+import { HostClock } from '../host/clock.ts';
+import type { Vm } from '../hypervisor/hypervisor.ts';
+import { selectHypervisor } from '../hypervisor/select.ts';
+import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
+import { createChannel } from './gdb/channel.ts';
+import { GdbServer } from './gdb/server.ts';
+import { WorkerTarget } from './gdb/worker-target.ts';
+import { createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
+import { VcpuThreads } from './vcpus.ts';
+
+const MIB = 2 ** 20;
+
+/** Throws ConfigError with the file's name and what to do. */
+function readImage(path: string, what: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') throw new ConfigError(`${path}: there is no such file: give the path of the ${what}`);
+    if (code === 'EACCES') throw new ConfigError(`${path}: it may not be read: change its permissions or give another ${what}`);
+    if (code === 'EISDIR') throw new ConfigError(`${path}: it is a folder: give the path of the ${what}`);
+    throw new ConfigError(`${path}: the ${what} cannot be read: ${message}`);
+  }
+}
+
+function checkSizes(config: MachineConfig, limits: { readonly maxMemory: number; readonly maxVcpus: number; readonly name: string }): void {
+  const most = Math.floor(limits.maxMemory / MIB);
+  if (config.memory > most) {
+    throw new ConfigError(`${config.memory} MiB of memory: the ${limits.name} hypervisor has room for ${most} MiB at most: choose less with --mem`);
+  }
+  if (config.cpus > limits.maxVcpus) {
+    const processors = limits.maxVcpus === 1 ? 'one processor' : `${limits.maxVcpus} processors`;
+    throw new ConfigError(`${config.cpus} processors: the ${limits.name} hypervisor has ${processors} at most: choose fewer with --cpus`);
+  }
+}
+
+/** A machine, built and not yet started: everything that its configuration names, put together. */
+export class Machine {
+  readonly platform: Platform;
+  readonly #vm: Vm;
+  readonly #memory: SharedMemory;
+  readonly #loop: PlatformLoop;
+  readonly #vcpus: VcpuThreads;
+  readonly #target: WorkerTarget | undefined;
+  readonly #boot: BootState;
+  #gdb: GdbServer | undefined;
+  readonly #ended = Promise.withResolvers<MachineEnd>();
+
+  /** Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
+  constructor(config: MachineConfig, console: { readonly fd: number }) {
+    const hypervisor = selectHypervisor(config.hypervisor);
+    checkSizes(config, hypervisor);
+    const kernel = readImage(config.kernel, 'kernel');
+    const initrd = config.initrd === undefined ? undefined : readImage(config.initrd, 'initrd');
+
+    this.#memory = createMemory(config.memory * MIB);
+    this.#vm = hypervisor.createVm({ vcpuCount: config.cpus });
+    plugMemory(this.#vm, this.#memory);
+    const clock = new HostClock();
+    const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
+    const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
+    this.platform = new Platform(platformRange, platformConfig, {
+      clock,
+      wallTime: Date.now,
+      setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
+    });
+    this.platform.reset();
+
+    const channels = config.gdb === undefined ? [] : Array.from({ length: config.cpus }, createChannel);
+    // The threads prepare their vCPUs while this one unpacks the kernel.
+    this.#vcpus = new VcpuThreads(
+      this.#vm,
+      {
+        vcpuCount: config.cpus,
+        vm: this.#vm.share(),
+        memory: this.#memory,
+        platform: { range: platformRange, config: platformConfig },
+        clockOrigin: clock.origin,
+        control: new SharedArrayBuffer(4),
+      },
+      channels.map(({ agentEnd }) => agentEnd),
+    );
+    this.#target =
+      config.gdb === undefined
+        ? undefined
+        : new WorkerTarget(channels.map(({ debuggerEnd }) => debuggerEnd), {
+            kick: (vcpu) => this.#vm.kick(vcpu),
+            kill: () => this.end({ kind: 'asked' }),
+          });
+    this.#loop = new PlatformLoop(this.platform, clock, {
+      onExit: (reason) => this.end(reason),
+      // Whoever read the console has gone, as for any program that writes to a pipe.
+      onConsoleError: (error) =>
+        this.end(error.code === 'EPIPE' ? { kind: 'signal', signal: 'SIGPIPE' } : { kind: 'failure', message: `the console cannot be written: ${error.message}` }),
+    });
+    try {
+      this.#boot = buildBootImage({
+        memory: openMemory(this.#memory),
+        kernel,
+        kernelName: config.kernel,
+        entry: 'auto',
+        ...(initrd && { initrd }),
+        params: config.params,
+        vcpuCount: config.cpus,
+      });
+    } catch (error) {
+      void this.close();
+      throw error;
+    }
+  }
+
+  /** What the machine was made of, line by line, for a log. */
+  get info(): readonly string[] {
+    return this.#boot.info;
+  }
+
+  /** Opens the debugger's port; returns its number. */
+  async listenForGdb(port: number): Promise<number> {
+    if (!this.#target) throw new ConfigError('the machine was built without a debugger');
+    try {
+      this.#gdb = await GdbServer.listen(port, this.#target);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      const why = code === 'EADDRINUSE' ? 'the port is taken: choose another with --gdb' : message;
+      throw new ConfigError(`the debugger cannot listen on port ${port}: ${why}`);
+    }
+    return this.#gdb.port;
+  }
+
+  /** Starts the processors. Resolves when the run has ended and no thread is left. */
+  async run(): Promise<MachineEnd> {
+    this.#vcpus.start(this.#boot.entry);
+    void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
+      if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
+      else if (end.kind === 'failure') this.end({ kind: 'failure', message: `processor ${vcpu}: ${end.message}` });
+      else this.end(this.platform.exitReason ?? { kind: 'asked' });
+    });
+    const end = await this.#ended.promise;
+    await this.close();
+    return end;
+  }
+
+  /** Ends the run, for the first reason given. */
+  end(reason: MachineEnd): void {
+    this.#ended.resolve(reason);
+  }
+
+  /** Gives everything back. */
+  async close(): Promise<void> {
+    this.#target?.end(0);
+    this.platform.stopConsole();
+    await this.#vcpus.stop();
+    await this.#loop.close();
+    this.#gdb?.close();
+    this.#vm.close();
+    closeSync(this.#memory.fd);
+  }
+}

@@ -1,0 +1,60 @@
+import { Worker } from 'node:worker_threads';
+import type { EntryState } from '../arch/x86_64/cpu-state.ts';
+import type { Vm } from '../hypervisor/hypervisor.ts';
+import type { VcpuEnd, VcpuStart, VcpuThreadData } from './vcpu-thread.ts';
+
+/** The threads of a machine's vCPUs, as the main thread sees them. */
+export class VcpuThreads {
+  readonly #workers: readonly Worker[];
+  readonly #ends: readonly Promise<VcpuEnd>[];
+  readonly #control: Int32Array;
+  readonly #vm: Vm;
+
+  /** Makes the threads; each prepares its vCPU and waits for start(). `data` has what is the same for all of them. */
+  constructor(vm: Vm, data: Omit<VcpuThreadData, 'vcpuId' | 'debugger'>, debuggers: readonly VcpuThreadData['debugger'][]) {
+    this.#vm = vm;
+    this.#control = new Int32Array(data.control);
+    this.#workers = Array.from({ length: data.vcpuCount }, (_, vcpuId) => {
+      const end = debuggers[vcpuId];
+      const workerData: VcpuThreadData = { ...data, vcpuId, debugger: end };
+      return new Worker(new URL('vcpu-thread.ts', import.meta.url), {
+        name: `vivarium_vcpu${vcpuId}`,
+        workerData,
+        transferList: end ? [end.port] : [],
+      });
+    });
+    this.#ends = this.#workers.map(
+      (worker) =>
+        new Promise((resolve) => {
+          worker.once('message', resolve);
+          worker.once('error', (error) => resolve({ kind: 'failure', message: describe(error) }));
+          worker.once('exit', () => resolve({ kind: 'failure', message: 'its thread ended' }));
+        }),
+    );
+  }
+
+  /** All vCPUs begin: the first with these registers, the others wait for it. */
+  start(entry: EntryState): void {
+    for (const [vcpuId, worker] of this.#workers.entries()) {
+      const start: VcpuStart = { entry: vcpuId === 0 ? entry : undefined };
+      worker.postMessage(start);
+    }
+  }
+
+  /** Why the first thread to end did so. */
+  async firstEnd(): Promise<{ readonly vcpu: number; readonly end: VcpuEnd }> {
+    return Promise.race(this.#ends.map(async (end, vcpu) => ({ vcpu, end: await end })));
+  }
+
+  /** Makes all of them stop, also before start(). Resolves when no thread is left. */
+  async stop(): Promise<void> {
+    Atomics.store(this.#control, 0, 1);
+    for (const [vcpuId] of this.#workers.entries()) this.#vm.kick(vcpuId);
+    // terminate() stops JavaScript at once, but not a system call.
+    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
