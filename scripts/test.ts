@@ -17,7 +17,9 @@ const isInstalled = (name: string): boolean => {
 
 /** Installs what test/packages.txt names and this machine lacks. Returns the names that are still missing. */
 const installPackages = (): string[] => {
-  const wanted = readFileSync(`${root}test/packages.txt`, 'utf8').split('\n').filter((line) => /^[a-z0-9]/.test(line));
+  const wanted = readFileSync(`${root}test/packages.txt`, 'utf8')
+    .split('\n')
+    .filter((line) => /^[a-z0-9]/.test(line));
   const missing = wanted.filter((name) => !isInstalled(name));
   if (missing.length === 0 || process.getuid?.() !== 0) return missing;
   run('apt-get', 'update', '-qq');
