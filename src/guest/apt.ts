@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GuestError, WITHOUT_DEFAULT_GUEST } from './error.ts';
-import type { ToolOptions } from './tools.ts';
+import type { ToolOptions, ToolOutput } from './tools.ts';
 import { runTool, STATUS_FD } from './tools.ts';
 
 /** A package as the archive's signed index describes it. */
@@ -29,6 +29,8 @@ const BUSYBOX_PACKAGE = 'busybox-static';
 export class Apt {
   readonly #options: readonly string[];
   readonly #tool: ToolOptions;
+  /** Why the lists may lack a package. */
+  #listWarning: string | undefined;
 
   private constructor(options: readonly string[], tool: ToolOptions) {
     this.#options = [
@@ -49,9 +51,17 @@ export class Apt {
   static async withOwnLists(folder: string, progress: (fraction: number) => void, tool: ToolOptions): Promise<Apt> {
     await mkdir(join(folder, 'state/lists/partial'), { recursive: true });
     await mkdir(join(folder, 'cache/archives/partial'), { recursive: true });
-    const state = [`Dir::State=${join(folder, 'state')}`, 'Dir::State::status=/dev/null', `Dir::Cache=${join(folder, 'cache')}`];
+    const state = [
+      `Dir::State=${join(folder, 'state')}`,
+      `Dir::State::lists=${join(folder, 'state/lists')}`,
+      'Dir::State::status=/dev/null',
+      `Dir::Cache=${join(folder, 'cache')}`,
+      `Dir::Cache::archives=${join(folder, 'cache/archives')}`,
+    ];
     const apt = new Apt(state, tool);
-    await apt.#run('apt-get', ['update'], { status: downloadStatus(progress) });
+    const { errors } = await apt.#run('apt-get', ['update'], { status: downloadStatus(progress) });
+    // A source that cannot be reached is a warning only: the package may be in another.
+    apt.#listWarning = /^W: (Failed to fetch .*)$/m.exec(errors)?.[1];
     return apt;
   }
 
@@ -78,8 +88,8 @@ export class Apt {
     const sha256 = fields.get('SHA256') ?? '';
     const size = Number(fields.get('Size'));
     const installedSize = Number(fields.get('Installed-Size') ?? '0') * 1024;
-    const uri = await this.#run('apt-get', ['download', '--print-uris', `${name}=${version}`], {});
-    const file = /^'[^']+' ([a-zA-Z0-9.+~%_-]+\.deb) /m.exec(uri)?.[1];
+    const { output } = await this.#run('apt-get', ['download', '--print-uris', `${name}=${version}`], {});
+    const file = /^'[^']+' ([a-zA-Z0-9.+~%_-]+\.deb) /m.exec(output)?.[1];
     if (file === undefined || !/^[0-9a-f]{64}$/.test(sha256) || !Number.isSafeInteger(size + installedSize)) {
       throw new GuestError(`apt: the lists describe ${name} incompletely`);
     }
@@ -87,14 +97,18 @@ export class Apt {
   }
 
   async #show(name: string): Promise<Map<string, string>> {
-    const text = await this.#run('apt-cache', ['show', '--no-all-versions', name], {});
+    const { output } = await this.#run('apt-cache', ['show', '--no-all-versions', name], { mayFail: true });
     const fields = new Map<string, string>();
-    for (const match of (text.split('\n\n')[0] ?? '').matchAll(/^([\w-]+): (.*)$/gm)) fields.set(match[1] ?? '', match[2] ?? '');
-    if (fields.size === 0) throw new GuestError(`apt: no package ${name} in the lists; ${WITHOUT_DEFAULT_GUEST}`);
+    const stanza = output.split('\n\n')[0] ?? '';
+    for (const match of stanza.matchAll(/^([\w-]+): (.*)$/gm)) fields.set(match[1] ?? '', match[2] ?? '');
+    if (fields.size === 0) {
+      const reason = this.#listWarning ?? `no package ${name} in this system's sources`;
+      throw new GuestError(`apt: ${reason}; ${WITHOUT_DEFAULT_GUEST}`);
+    }
     return fields;
   }
 
-  #run(command: string, args: readonly string[], options: Partial<ToolOptions>): Promise<string> {
+  #run(command: string, args: readonly string[], options: Partial<ToolOptions>): Promise<ToolOutput> {
     return runTool(command, ['-q', ...this.#options, ...args], { ...this.#tool, ...options });
   }
 }
