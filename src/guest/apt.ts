@@ -70,10 +70,11 @@ export class Apt {
    * @throws GuestError if the lists lack them
    */
   async resolve(): Promise<{ kernel: Package; busybox: Package }> {
-    const meta = await this.#show(KERNEL_META_PACKAGE);
-    const image = /\b(linux-image-[a-z0-9.+-]+-cloud-amd64)\b/.exec(meta.get('Depends') ?? '')?.[1];
+    const [meta] = await this.#show([KERNEL_META_PACKAGE]);
+    const image = /\b(linux-image-[a-z0-9.+-]+-cloud-amd64)\b/.exec(meta?.get('Depends') ?? '')?.[1];
     if (image === undefined) throw new GuestError(`apt: ${KERNEL_META_PACKAGE} depends on no kernel`);
-    return { kernel: await this.#describe(image), busybox: await this.#describe(BUSYBOX_PACKAGE) };
+    const [kernel, busybox] = await this.#describe([image, BUSYBOX_PACKAGE]);
+    return { kernel: kernel as Package, busybox: busybox as Package };
   }
 
   /** Downloads into `folder`, or goes on where an earlier download was cut off. `progress` gets fractions of 1. */
@@ -82,30 +83,38 @@ export class Apt {
     await this.#run('apt-get', ['download', ...names], { cwd: folder, status: downloadStatus(progress) });
   }
 
-  async #describe(name: string): Promise<Package> {
-    const fields = await this.#show(name);
-    const version = fields.get('Version') ?? '';
-    const sha256 = fields.get('SHA256') ?? '';
-    const size = Number(fields.get('Size'));
-    const installedSize = Number(fields.get('Installed-Size') ?? '0') * 1024;
-    const { output } = await this.#run('apt-get', ['download', '--print-uris', `${name}=${version}`], {});
-    const file = /^'[^']+' ([a-zA-Z0-9.+~%_-]+\.deb) /m.exec(output)?.[1];
-    if (file === undefined || !/^[0-9a-f]{64}$/.test(sha256) || !Number.isSafeInteger(size + installedSize)) {
-      throw new GuestError(`apt: the lists describe ${name} incompletely`);
-    }
-    return { name, version, file, size, installedSize, sha256 };
+  /** In the order of `names`. */
+  async #describe(names: readonly string[]): Promise<Package[]> {
+    const stanzas = await this.#show(names);
+    const versions = names.map((name, index) => `${name}=${stanzas[index]?.get('Version')}`);
+    const { output } = await this.#run('apt-get', ['download', '--print-uris', ...versions], {});
+    const files = [...output.matchAll(/^'[^']+' ([a-zA-Z0-9.+~%_-]+\.deb) /gm)].map((match) => match[1]);
+    return names.map((name, index) => {
+      const fields = stanzas[index];
+      const version = fields?.get('Version') ?? '';
+      const sha256 = fields?.get('SHA256') ?? '';
+      const size = Number(fields?.get('Size'));
+      const installedSize = Number(fields?.get('Installed-Size') ?? '0') * 1024;
+      const file = files.find((other) => other?.startsWith(`${name}_`));
+      if (file === undefined || !/^[0-9a-f]{64}$/.test(sha256) || !Number.isSafeInteger(size + installedSize)) {
+        throw new GuestError(`apt: the lists describe ${name} incompletely`);
+      }
+      return { name, version, file, size, installedSize, sha256 };
+    });
   }
 
-  async #show(name: string): Promise<Map<string, string>> {
-    const { output } = await this.#run('apt-cache', ['show', '--no-all-versions', name], { mayFail: true });
-    const fields = new Map<string, string>();
-    const stanza = output.split('\n\n')[0] ?? '';
-    for (const match of stanza.matchAll(/^([\w-]+): (.*)$/gm)) fields.set(match[1] ?? '', match[2] ?? '');
-    if (fields.size === 0) {
+  /** The fields of each package's newest version, in the order of `names`. */
+  async #show(names: readonly string[]): Promise<Map<string, string>[]> {
+    const { output } = await this.#run('apt-cache', ['show', '--no-all-versions', ...names], { mayFail: true });
+    const stanzas = output.split('\n\n').map((stanza) => {
+      return new Map([...stanza.matchAll(/^([\w-]+): (.*)$/gm)].map((match) => [match[1] ?? '', match[2] ?? '']));
+    });
+    return names.map((name) => {
+      const found = stanzas.find((fields) => fields.get('Package') === name);
+      if (found !== undefined) return found;
       const reason = this.#listWarning ?? `no package ${name} in this system's sources`;
       throw new GuestError(`apt: ${reason}; ${WITHOUT_DEFAULT_GUEST}`);
-    }
-    return fields;
+    });
   }
 
   #run(command: string, args: readonly string[], options: Partial<ToolOptions>): Promise<ToolOutput> {
