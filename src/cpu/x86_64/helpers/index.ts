@@ -39,8 +39,16 @@ export {
 } from './system';
 export { arpl, lar, lgdt, lidt, lmsw, lsl, sgdt, sidt, smsw, verr, verw } from './tables';
 export {
-  soft_add_f32, soft_add_f64, soft_begin, soft_cmp_f32, soft_cmp_f64, soft_comi_f32, soft_comi_f64, soft_div_f32, soft_div_f64, soft_end,
-  soft_f32_to_f64, soft_f64_to_f32, soft_i64_to_f32, soft_i64_to_f64, soft_max_f32, soft_max_f64, soft_min_f32, soft_min_f64,
-  soft_mul_f32, soft_mul_f64, soft_rcp_f32, soft_round_f32, soft_round_f64, soft_rsqrt_f32, soft_sqrt_f32, soft_sqrt_f64,
-  soft_sub_f32, soft_sub_f64, soft_to_i32_f32, soft_to_i32_f64, soft_to_i64_f32, soft_to_i64_f64, soft_ucomi_f32, soft_ucomi_f64,
-} from './soft/native';
+  soft_add_f32, soft_add_f64, soft_div_f32, soft_div_f64, soft_mul_f32, soft_mul_f64, soft_sqrt_f32, soft_sqrt_f64,
+  soft_sub_f32, soft_sub_f64,
+} from './soft/arithmetic';
+export { soft_rcp_f32, soft_rsqrt_f32 } from './soft/approximate';
+export {
+  soft_cmp_f32, soft_cmp_f64, soft_comi_f32, soft_comi_f64, soft_max_f32, soft_max_f64, soft_min_f32, soft_min_f64,
+  soft_ucomi_f32, soft_ucomi_f64,
+} from './soft/compare';
+export {
+  soft_f32_to_f64, soft_f64_to_f32, soft_i64_to_f32, soft_i64_to_f64, soft_round_f32, soft_round_f64, soft_to_i32_f32,
+  soft_to_i32_f64, soft_to_i64_f32, soft_to_i64_f64,
+} from './soft/convert';
+export { soft_begin, soft_end } from './soft/state';
