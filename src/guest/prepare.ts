@@ -141,6 +141,8 @@ class Preparation {
     }
     await mkdir(downloads, { recursive: true });
     const tool = { lockFd: lock.fd, signal: this.#signal };
+    const report = this.#report('lists');
+    report(0);
     // The host's lists may be missing, without this package, or so old that its file is gone: then own ones are fetched.
     let packages: Packages;
     try {
@@ -149,7 +151,6 @@ class Preparation {
       this.#signal?.throwIfAborted();
       if (!(error instanceof GuestError)) throw error;
       await this.#makeRoom(LISTS_BYTES);
-      const report = this.#report('lists');
       packages = await this.#fetch(await Apt.withOwnLists(join(this.#folder, 'apt'), report, tool), downloads);
     }
     await writeWhole(stamp, `${JSON.stringify(packages, undefined, 2)}\n`);

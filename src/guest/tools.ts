@@ -10,6 +10,14 @@ export interface ToolOptions {
   readonly lockFd: number;
   /** Gets each line that the tool writes to descriptor STATUS_FD. */
   readonly status?: (line: string) => void;
+  /** Returns what a failed tool wrote, too. */
+  readonly mayFail?: boolean;
+}
+
+/** What a tool wrote to its standard output and standard error (the end of the latter). */
+export interface ToolOutput {
+  readonly output: string;
+  readonly errors: string;
 }
 
 /** The child's descriptor for APT::Status-Fd. */
@@ -18,10 +26,10 @@ export const STATUS_FD = 3;
 const ERROR_CHARACTERS_MAX = 64 * 1024;
 
 /**
- * Runs a tool to its end; returns its standard output.
+ * Runs a tool to its end.
  * @throws GuestError if it is missing or fails, DiskFullError, or the signal's reason
  */
-export async function runTool(command: string, args: readonly string[], options: ToolOptions): Promise<string> {
+export async function runTool(command: string, args: readonly string[], options: ToolOptions): Promise<ToolOutput> {
   options.signal?.throwIfAborted();
   const child = spawn(command, args, {
     cwd: options.cwd,
@@ -48,8 +56,8 @@ export async function runTool(command: string, args: readonly string[], options:
   if (failure?.code === 'ENOENT') throw new GuestError(`${command} is not installed, so there is no default guest; ${WITHOUT_DEFAULT_GUEST}`);
   if (failure !== undefined) throw failure;
   if (/No space left on device|Disk quota exceeded/.test(errors)) throw new DiskFullError(command);
-  if (code !== 0) throw new GuestError(`${command}: ${mainError(errors) ?? 'it failed without a word'}`);
-  return output;
+  if (code !== 0 && !options.mayFail) throw new GuestError(`${command}: ${mainError(errors) ?? 'it failed without a word'}`);
+  return { output, errors };
 }
 
 /** apt marks errors with "E:"; the first is the cause of the others. */
