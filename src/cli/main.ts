@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { EndedBySignal, signalStatus } from '../host/signals.ts';
 import { guestCommand } from './guest.ts';
 import { runCommand } from './run.ts';
 
@@ -30,6 +31,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   } catch (error) {
     // The parser has said what is wrong.
     if (error instanceof CommanderError) return error.exitCode;
+    if (error instanceof EndedBySignal) return signalStatus(error.signal);
     process.stderr.write(`vivarium: ${describe(error)}\n`);
     return 1;
   }

@@ -4,6 +4,17 @@ import { constants } from 'node:os';
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 export type EndingSignal = (typeof ENDING)[number];
 
+/** Work was given up because a signal asked for the end. */
+export class EndedBySignal extends Error {
+  readonly signal: EndingSignal;
+
+  constructor(signal: EndingSignal) {
+    super(`ended by ${signal}`);
+    this.name = 'EndedBySignal';
+    this.signal = signal;
+  }
+}
+
 /** Exit status of a process that a signal ends, as shells show it. */
 export function signalStatus(signal: NodeJS.Signals): number {
   return 128 + constants.signals[signal];

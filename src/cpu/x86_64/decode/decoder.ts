@@ -217,6 +217,8 @@ export class Decoder {
     if (encoding.hasModrm) this.#modrm(encoding, vvvv);
     else this.#implicit(encoding, opcode);
     this.#immediates(encoding);
+    // x87 has no immediates: the place holds the 11-bit opcode that FOP gets.
+    if (map === 0 && (opcode & 0xf8) === 0xd8) this.immediate = BigInt(((opcode & 7) << 8) | modrm);
     return 'ok';
   }
 

@@ -25,9 +25,17 @@ export { mov_from_dr, mov_to_dr } from './debug';
 export { int_n, int1, int3, into, undefined_opcode } from './exceptions';
 export { condition, get_arith } from './flags';
 export {
-  fpu_available, fpu_clear_exceptions, fpu_empty, fpu_initialize, fpu_load_control, fpu_pending, fpu_wait, mmx_enter,
+  fpu_available, fpu_clear_exceptions, fpu_empty, fpu_enter, fpu_initialize, fpu_load_control, fpu_pending, fpu_wait, mmx_enter,
   sse_unavailable,
 } from './fpu/state';
+export {
+  fpu_arith, fpu_arith_memory, fpu_compare, fpu_compare_flags, fpu_compare_memory, fpu_examine, fpu_sqrt, fpu_test,
+} from './fpu/operations';
+export { fpu_begin, fpu_operand } from './fpu/stack';
+export {
+  fpu_exchange, fpu_free, fpu_load, fpu_load_constant, fpu_load_decimal, fpu_load_extended, fpu_load_register, fpu_move, fpu_rotate,
+  fpu_sign, fpu_store, fpu_store_register,
+} from './fpu/transfer';
 export { fxrstor, fxsave, xrstor, xsave } from './fpu/save';
 export { rdmsr, wrmsr } from './msr';
 export { bcd_adjust, div_s, div_u, pdep, pext, random } from './muldiv';

@@ -275,9 +275,13 @@ export class HandlerEmitter extends Emitter {
     this.f.call(this.#helper(name), args);
   }
 
+  sync(): void {
+    this.f.call(this.#engine.sync, [this.#ip]);
+  }
+
   status(name: HelperName, ...args: Expr[]): void {
     const { f } = this;
-    f.call(this.#engine.sync, [this.#ip]);
+    this.sync();
     const status = this.call(name, ...args);
     f.if(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
     this.#mayPost = true;

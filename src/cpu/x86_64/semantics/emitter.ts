@@ -251,6 +251,9 @@ export abstract class Emitter {
   /** Calls a helper without a result. */
   abstract run(name: HelperName, ...args: Expr[]): void;
 
+  /** RIP and NEXT_RIP of this instruction into the state. */
+  abstract sync(): void;
+
   /** Calls a helper that returns STATUS_*, with RIP and NEXT_RIP in the state; goes on only when that is STATUS_OK. */
   abstract status(name: HelperName, ...args: Expr[]): void;
 

@@ -9,6 +9,7 @@ import './control-flow.ts';
 import './string.ts';
 import './system.ts';
 import './fpu-state.ts';
+import './x87.ts';
 import './vector-move.ts';
 import './vector-integer.ts';
 import './vector-float.ts';

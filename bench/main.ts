@@ -1,0 +1,17 @@
+// `npm run bench -- NAME [options]`
+import { bootBench } from './boot.ts';
+
+const BENCHES: Record<string, (args: string[]) => Promise<void>> = { boot: bootBench };
+
+const [name = '', ...args] = process.argv.slice(2);
+const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
+if (bench === undefined) {
+  process.stderr.write(`usage: npm run bench -- ${Object.keys(BENCHES).join('|')} [options]\n`);
+  process.exit(1);
+}
+try {
+  await bench(args);
+} catch (error) {
+  process.stderr.write(`bench ${name}: ${error instanceof Error ? error.message : error}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,31 @@
+// Builds what is made from sources before the first run: build/helpers.wasm and build/interpreter.wasm. Files newer than all
+// of their sources are left as they are.
+import { spawnSync } from 'node:child_process';
+import { readdirSync, statSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Modification time of the newest file at or below `path`, in milliseconds; 0 if there is none. */
+const newest = (path: string): number => {
+  const status = statSync(`${root}${path}`, { throwIfNoEntry: false });
+  if (status === undefined) return 0;
+  if (!status.isDirectory()) return status.mtimeMs;
+  return Math.max(0, ...readdirSync(`${root}${path}`).map((name) => newest(`${path}/${name}`)));
+};
+
+const targets = [
+  { output: 'build/helpers.wasm', script: 'scripts/build-helpers.ts' },
+  { output: 'build/interpreter.wasm', script: 'scripts/build-cpu.ts' },
+];
+const sources = ['src/cpu', 'src/wasm', 'package-lock.json'];
+
+for (const { output, script } of targets) {
+  if (newest(output) > Math.max(...[...sources, script].map(newest))) continue;
+  process.stdout.write(`Building ${output}\n`);
+  const { status, error } = spawnSync(process.execPath, [script], { cwd: root, stdio: 'inherit' });
+  if (status !== 0) {
+    process.stderr.write(`${script} failed${error === undefined ? '' : `: ${error.message}`}\n`);
+    process.exit(1);
+  }
+}

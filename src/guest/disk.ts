@@ -1,0 +1,42 @@
+/** Files that are whole or absent, and the room for them. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open, rename, stat, statfs } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { DiskFullError } from './error.ts';
+
+/** Where the default guest is kept (XDG Base Directory Specification: a relative XDG_CACHE_HOME does not count). */
+export function defaultGuestFolder(): string {
+  const cache = process.env.XDG_CACHE_HOME ?? '';
+  return join(isAbsolute(cache) ? cache : join(homedir(), '.cache'), 'vivarium');
+}
+
+/** Writes a file that is complete, on the disk, or not there at all under its name. */
+export async function writeWhole(path: string, data: string | Uint8Array): Promise<void> {
+  const partial = `${path}.partial`;
+  const file = await open(partial, 'w', 0o644);
+  try {
+    await file.writeFile(data);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(partial, path);
+}
+
+/** Whether a file is there with this size, in bytes, and this SHA-256. */
+export async function hasContent(path: string, size: number, sha256: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || !found.isFile() || found.size !== size) return false;
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex') === sha256;
+}
+
+/** @throws DiskFullError if fewer than this many bytes are free for this user where `folder` is */
+export async function requireSpace(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize < bytes) throw new DiskFullError(folder);
+}

@@ -1,0 +1,7 @@
+/** The default guest: a Debian kernel, and an initramfs made here. */
+export { defaultGuestFolder } from './disk.ts';
+export { GuestError } from './error.ts';
+export type { Guest, GuestOptions } from './prepare.ts';
+export { prepareGuest } from './prepare.ts';
+export type { GuestProgress, ProgressDisplay, ProgressOutput } from './progress.ts';
+export { createProgressDisplay } from './progress.ts';

@@ -1,0 +1,120 @@
+/** The default guest's user space: busybox as pid 1 and as everything else, in an initramfs. */
+import type { CpioEntry } from './cpio.ts';
+import { missingParents, writeCpio } from './cpio.ts';
+import type { KernelModule } from './modules.ts';
+import { moduleEntries } from './modules.ts';
+
+/**
+ * Pid 1 is busybox's init, which reaps orphans and serves poweroff, reboot and halt. The dash makes the console's
+ * script a session of its own with the terminal as its controlling one; `respawn`, because a script that was killed
+ * would leave a machine nobody can reach.
+ */
+const INITTAB = `\
+::sysinit:/etc/init.d/rcS
+ttyS0::respawn:-/etc/init.d/console
+::ctrlaltdel:/sbin/reboot
+::restart:/init
+`;
+
+/** No program is started for a machine without virtio devices: start-up time counts. */
+const RCS = `\
+#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mkdir -p /dev/pts /dev/shm
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+/bin/busybox mount -t devpts -o gid=5,mode=620 devpts /dev/pts
+/bin/busybox mount -t tmpfs -o mode=1777 tmpfs /tmp
+/bin/busybox mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+/bin/busybox --install -s
+read -r name </etc/hostname
+echo "$name" >/proc/sys/kernel/hostname
+ifconfig lo up
+
+# Drivers of the buses first: the devices on them show up when these are loaded.
+load() {
+  for file; do
+    read -r alias 2>/dev/null <"$file" || continue
+    case $alias in
+      pci:v00001AF4* | acpi:LNRO0005:* | virtio:*) modprobe -q "$alias" ;;
+    esac
+  done
+}
+load /sys/bus/pci/devices/*/modalias /sys/bus/acpi/devices/*/modalias
+load /sys/bus/virtio/devices/*/modalias
+`;
+
+/** The end of the login shell is the end of the machine. The sleep keeps init from starting another meanwhile. */
+const CONSOLE = `\
+#!/bin/sh
+read -r release </proc/sys/kernel/osrelease
+echo "Vivarium guest: Debian kernel $release"
+cd /root
+sh -l
+poweroff
+sleep 60
+`;
+
+const PROFILE = `\
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export HOME=/root
+export PS1='\\u@\\h:\\w\\$ '
+`;
+
+/** Directories that are mounted over, or that busybox installs its applets to. */
+const DIRECTORIES: readonly string[] = [
+  'bin',
+  'dev',
+  'etc',
+  'etc/init.d',
+  'lib',
+  'mnt',
+  'proc',
+  'run',
+  'sbin',
+  'sys',
+  'usr',
+  'usr/bin',
+  'usr/sbin',
+  'var',
+  'var/log',
+];
+
+/** All but busybox and the kernel's modules. */
+function fixedEntries(): CpioEntry[] {
+  const file = (name: string, mode: number, text: string): CpioEntry => ({ type: 'file', name, mode, data: Buffer.from(text) });
+  return [
+    ...DIRECTORIES.map((name): CpioEntry => ({ type: 'directory', name, mode: 0o755 })),
+    { type: 'directory', name: 'root', mode: 0o700 },
+    { type: 'directory', name: 'tmp', mode: 0o1777 },
+    { type: 'symlink', name: 'var/run', target: '../run' },
+    { type: 'symlink', name: 'init', target: 'bin/busybox' },
+    { type: 'symlink', name: 'bin/sh', target: 'busybox' },
+    // The kernel opens it for pid 1, before anything is mounted.
+    { type: 'character', name: 'dev/console', mode: 0o600, major: 5, minor: 1 },
+    { type: 'character', name: 'dev/null', mode: 0o666, major: 1, minor: 3 },
+    file('etc/inittab', 0o644, INITTAB),
+    file('etc/init.d/rcS', 0o755, RCS),
+    file('etc/init.d/console', 0o755, CONSOLE),
+    file('etc/profile', 0o644, PROFILE),
+    file('etc/hostname', 0o644, 'vivarium\n'),
+    file('etc/hosts', 0o644, '127.0.0.1 localhost vivarium\n::1 localhost\n'),
+    file('etc/passwd', 0o644, 'root:x:0:0:root:/root:/bin/sh\n'),
+    file('etc/group', 0o644, 'root:x:0:\ntty:x:5:\n'),
+  ];
+}
+
+/**
+ * The archive, not compressed. Without modules and busybox it tells whether one made earlier is still what this version
+ * would make.
+ * @param kernelVersion what `uname -r` says in the guest
+ * @param busybox a static busybox for x86-64
+ */
+export function writeInitramfs(kernelVersion: string, busybox: Uint8Array, modules: readonly KernelModule[]): Buffer {
+  const entries: CpioEntry[] = [...fixedEntries(), { type: 'file', name: 'bin/busybox', mode: 0o755, data: busybox }];
+  const have = new Set(entries.map((entry) => entry.name));
+  for (const entry of moduleEntries(`lib/modules/${kernelVersion}`, modules)) {
+    entries.push(...missingParents(entry.name, have), entry);
+  }
+  return writeCpio(entries);
+}
