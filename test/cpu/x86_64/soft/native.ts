@@ -5,11 +5,12 @@ import * as N from '../../../native/layout.ts';
 import { machineCode } from '../../../native/machine-code.ts';
 import { nativeTarget } from '../../../native/native-target.ts';
 
-/** One run of an instruction: registers XMM0 and XMM1 (low and high halves) and RAX before it. */
+/** One run of an instruction: halves of XMM0 and XMM1 (low ones first), MXCSR, and general registers before it. */
 export interface Start {
   readonly mxcsr?: number;
   readonly xmm: readonly [bigint, bigint, bigint, bigint];
   readonly rax?: bigint;
+  readonly rcx?: bigint;
   readonly rdx?: bigint;
 }
 
@@ -40,6 +41,7 @@ export function runNative(instruction: readonly number[], starts: readonly Start
     view.setUint32(N.CASE_USE, N.USE_FX, true);
     view.setUint32(N.CASE_RFLAGS, 0x202, true);
     view.setBigUint64(N.CASE_GPR, start.rax ?? 0n, true);
+    view.setBigUint64(N.CASE_GPR + 8, start.rcx ?? 0n, true);
     view.setBigUint64(N.CASE_GPR + 16, start.rdx ?? 0n, true);
     view.setBigUint64(N.CASE_GPR + 32, BigInt(N.CASES + N.CASE_MEMORY + 256), true);
     view.setUint16(N.CASE_FX, 0x37f, true);

@@ -1,0 +1,86 @@
+// Every SSE instruction of the table, register forms: the built-in processor beside this machine's.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { allLines, type Line } from '../../../../src/cpu/x86_64/semantics/index.ts';
+import { nativeUnavailable } from '../../../native/native-target.ts';
+import { double, single } from '../instructions/floating.ts';
+import { Random } from '../instructions/random.ts';
+import { BuiltIn } from './built-in.ts';
+import { type End, runNative, type Start } from './native.ts';
+
+const skip = nativeUnavailable() ?? false;
+const seed = Number(process.env['SEED'] ?? Date.now() % 0x7fffffff);
+const CASES = 400;
+const FLAGS = 0x8d5;
+const MASKS = 0x1f80;
+const MAPS = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]] as const;
+/** Approximations (soft.test.ts), and what addresses memory. */
+const APART = /^(rcp|rsqrt|maskmov)/;
+
+/** Operands in XMM and general registers, of which one is XMM; and CRC32. */
+function comparable(line: Line): boolean {
+  const { operands, vex, registerForm, prefix } = line.encoding;
+  if (vex || !registerForm || prefix === 'any' || APART.test(line.name)) return false;
+  const places = operands.map(({ place }) => place);
+  return places.every((place) => 'VWUGERI'.includes(place)) && (line.name === 'crc32' || places.some((place) => 'VWU'.includes(place)));
+}
+
+/** Bytes of the register form: ModRM.reg 0 (XMM0, RAX), ModRM.rm 1 (XMM1, RCX). */
+function bytesOf({ encoding }: Line, size: number, immediate: number): number[] {
+  const bytes: number[] = [];
+  if (size === 2) bytes.push(0x66);
+  if (encoding.prefix !== 'none' && encoding.prefix !== 'any') bytes.push(Number.parseInt(encoding.prefix, 16));
+  if (size === 8) bytes.push(0x48);
+  bytes.push(...MAPS[encoding.map], encoding.opcode, 0xc1 | ((encoding.digit ?? 0) << 3));
+  if (encoding.operands.some(({ place }) => place === 'I')) bytes.push(immediate);
+  return bytes;
+}
+
+/** Half of a register: doubles, pairs of singles, integers. */
+function half(random: Random): bigint {
+  switch (random.below(3)) {
+    case 0:
+      return BigInt.asUintN(64, double(random));
+    case 1:
+      return (BigInt(single(random) >>> 0) << 32n) | BigInt(single(random) >>> 0);
+    default:
+      return random.operand();
+  }
+}
+
+/** MXCSR: usual with PE up (where arithmetic is native) half of the times, else anything. */
+function mxcsr(random: Random): number {
+  if (random.oneIn(2)) return MASKS | 0x20 | (random.u32() & 0x1f);
+  return (random.below(4) << 13) | (random.oneIn(2) ? MASKS : random.u32() & MASKS) | (random.u32() & 0x807f);
+}
+
+const show = ({ xmm, rax, rcx, rflags, mxcsr: status, vector }: End): string =>
+  vector < 0
+    ? `${[...xmm, rax, rcx].map((value) => value.toString(16)).join(' ')} flags ${(rflags & FLAGS).toString(16)} mxcsr ${status.toString(16)}`
+    : `fault ${vector} mxcsr ${status.toString(16)}`;
+
+const builtIn = skip ? undefined : new BuiltIn();
+for (const line of allLines().filter(comparable)) {
+  const { encoding, name } = line;
+  for (const size of encoding.sizes) {
+    const text = `${encoding.prefix} map ${encoding.map} ${encoding.opcode.toString(16)}`;
+    test(`${name} (${text}, size ${size}) is the processor's (seed ${seed})`, { skip }, () => {
+      const random = new Random(seed);
+      for (let round = 0; round < 4; round++) {
+        const code = bytesOf(line, size, random.u32() & 0xff);
+        const starts = Array.from({ length: CASES }, (): Start => {
+          const xmm = [half(random), half(random), half(random), half(random)] as const;
+          return { mxcsr: mxcsr(random), xmm, rax: random.operand(), rcx: random.operand(), rdx: random.operand() };
+        });
+        const native = runNative(code, starts);
+        (builtIn as BuiltIn).run(code, starts).forEach((end, i) => {
+          const start = starts[i] as Required<Start>;
+          const what = [...start.xmm, start.rax, start.rcx].map((value) => value.toString(16)).join(' ');
+          const bytes = code.map((byte) => byte.toString(16)).join(' ');
+          assert.equal(show(end), show(native[i] as End), `${bytes}: ${what} mxcsr ${start.mxcsr.toString(16)}`);
+        });
+      }
+    });
+  }
+}
