@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { allLines, type Line } from '../../../../src/cpu/x86_64/semantics/index.ts';
-import { nativeUnavailable } from '../../../native/native-target.ts';
+import { nativeTarget, nativeUnavailable } from '../../../native/native-target.ts';
 import { double, single } from '../instructions/floating.ts';
 import { Random } from '../instructions/random.ts';
 import { BuiltIn } from './built-in.ts';
@@ -60,6 +60,8 @@ const show = ({ xmm, rax, rcx, rflags, mxcsr: status, vector }: End): string =>
     ? `${[...xmm, rax, rcx].map((value) => value.toString(16)).join(' ')} flags ${(rflags & FLAGS).toString(16)} mxcsr ${status.toString(16)}`
     : `fault ${vector} mxcsr ${status.toString(16)}`;
 
+// The native target wants its addresses before the heap has grown there.
+if (!skip) nativeTarget();
 const builtIn = skip ? undefined : new BuiltIn();
 for (const line of allLines().filter(comparable)) {
   const { encoding, name } = line;
