@@ -8,6 +8,7 @@ const GDT = 0x1000;
 const IDT = 0x2000;
 const HANDLER = 0x3000;
 const PML4 = 0x10000;
+const MEMORY = 0x9000;
 const CODE = 0x20000;
 /** Bytes between instructions. */
 const SLOT = 32;
@@ -111,6 +112,10 @@ export class BuiltIn {
     this.#set64(L.RAX, start.rax ?? 0n);
     this.#set64(L.RCX, start.rcx ?? 0n);
     this.#set64(L.RDX, start.rdx ?? 0n);
+    const memory = MEMORY + (start.memory ?? 0);
+    this.#set64(L.RBX, memory);
+    this.#ram64(memory, start.xmm[2]);
+    this.#ram64(memory + 8, start.xmm[3]);
     this.#set64(L.RSP, 0x8000);
     this.#set64(L.RIP, code);
     view.setUint32(L.MXCSR, start.mxcsr ?? 0x1f80, true);
@@ -128,6 +133,7 @@ export class BuiltIn {
       rax: get(L.RAX),
       rcx: get(L.RCX),
       rflags: helpers.get_rflags(),
+      memory: [get(L.RAM_BASE + memory), get(L.RAM_BASE + memory + 8)],
       vector: fault ? view.getUint32(L.EXC_VECTOR, true) : -1,
     };
   }

@@ -12,6 +12,8 @@ export interface Start {
   readonly rax?: bigint;
   readonly rcx?: bigint;
   readonly rdx?: bigint;
+  /** RBX points to memory this many bytes from an aligned place, which holds what XMM1 holds. */
+  readonly memory?: number;
 }
 
 export interface End {
@@ -21,6 +23,8 @@ export interface End {
   readonly rax: bigint;
   readonly rcx: bigint;
   readonly rflags: number;
+  /** Halves of the sixteen bytes at RBX. */
+  readonly memory: readonly [bigint, bigint];
   /** Vector of the exception, or -1. */
   readonly vector: number;
 }
@@ -44,6 +48,10 @@ export function runNative(instruction: readonly number[], starts: readonly Start
     view.setBigUint64(N.CASE_GPR + 8, start.rcx ?? 0n, true);
     view.setBigUint64(N.CASE_GPR + 16, start.rdx ?? 0n, true);
     view.setBigUint64(N.CASE_GPR + 32, BigInt(N.CASES + N.CASE_MEMORY + 256), true);
+    const memory = N.CASE_MEMORY + (start.memory ?? 0);
+    view.setBigUint64(N.CASE_GPR + 24, BigInt(N.CASES + index * N.CASE_SIZE + memory), true);
+    view.setBigUint64(memory, start.xmm[2], true);
+    view.setBigUint64(memory + 8, start.xmm[3], true);
     view.setUint16(N.CASE_FX, 0x37f, true);
     view.setUint32(N.CASE_FX + FX_MXCSR, start.mxcsr ?? 0x1f80, true);
     start.xmm.forEach((half, i) => {
@@ -52,9 +60,14 @@ export function runNative(instruction: readonly number[], starts: readonly Start
     return view;
   });
   target.run(starts.length);
-  return views.map((view) => ({
+  const memoryOf = (view: DataView, i: number): End['memory'] => {
+    const at = N.CASE_MEMORY + ((starts[i] as Start).memory ?? 0);
+    return [view.getBigUint64(at, true), view.getBigUint64(at + 8, true)];
+  };
+  return views.map((view, i) => ({
+    memory: memoryOf(view, i),
     mxcsr: view.getUint32(N.CASE_FX_OUT + FX_MXCSR, true),
-    xmm: [0, 1, 2, 3].map((i) => view.getBigUint64(N.CASE_FX_OUT + FX_XMM + i * 8, true)) as unknown as End['xmm'],
+    xmm: [0, 1, 2, 3].map((half) => view.getBigUint64(N.CASE_FX_OUT + FX_XMM + half * 8, true)) as unknown as End['xmm'],
     rax: view.getBigUint64(N.CASE_OUT_GPR, true),
     rcx: view.getBigUint64(N.CASE_OUT_GPR + 8, true),
     rflags: Number(view.getBigUint64(N.CASE_OUT_RFLAGS, true)),

@@ -1,4 +1,4 @@
-// Every SSE instruction of the table, register forms: the built-in processor beside this machine's.
+// Every SSE instruction of the table, with registers and with memory: the built-in processor beside this machine's.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -20,19 +20,19 @@ const APART = /^(rcp|rsqrt|maskmov)/;
 
 /** Operands in XMM and general registers, of which one is XMM; and CRC32. */
 function comparable(line: Line): boolean {
-  const { operands, vex, registerForm, prefix } = line.encoding;
-  if (vex || !registerForm || prefix === 'any' || APART.test(line.name)) return false;
+  const { operands, vex, prefix } = line.encoding;
+  if (vex || prefix === 'any' || APART.test(line.name)) return false;
   const places = operands.map(({ place }) => place);
-  return places.every((place) => 'VWUGERI'.includes(place)) && (line.name === 'crc32' || places.some((place) => 'VWU'.includes(place)));
+  return places.every((place) => 'VWUGERIM'.includes(place)) && (line.name === 'crc32' || places.some((place) => 'VWU'.includes(place)));
 }
 
-/** Bytes of the register form: ModRM.reg 0 (XMM0, RAX), ModRM.rm 1 (XMM1, RCX). */
-function bytesOf({ encoding }: Line, size: number, immediate: number): number[] {
+/** Bytes of an instruction: ModRM.reg 0 (XMM0, RAX), ModRM.rm 1 (XMM1, RCX) or memory at RBX. */
+function bytesOf({ encoding }: Line, size: number, memory: boolean, immediate: number): number[] {
   const bytes: number[] = [];
   if (size === 2) bytes.push(0x66);
   if (encoding.prefix !== 'none' && encoding.prefix !== 'any') bytes.push(Number.parseInt(encoding.prefix, 16));
   if (size === 8) bytes.push(0x48);
-  bytes.push(...MAPS[encoding.map], encoding.opcode, 0xc1 | ((encoding.digit ?? 0) << 3));
+  bytes.push(...MAPS[encoding.map], encoding.opcode, (memory ? 0x03 : 0xc1) | ((encoding.digit ?? 0) << 3));
   if (encoding.operands.some(({ place }) => place === 'I')) bytes.push(immediate);
   return bytes;
 }
@@ -55,9 +55,9 @@ function mxcsr(random: Random): number {
   return (random.below(4) << 13) | (random.oneIn(2) ? MASKS : random.u32() & MASKS) | (random.u32() & 0x807f);
 }
 
-const show = ({ xmm, rax, rcx, rflags, mxcsr: status, vector }: End): string =>
+const show = ({ xmm, rax, rcx, memory, rflags, mxcsr: status, vector }: End): string =>
   vector < 0
-    ? `${[...xmm, rax, rcx].map((value) => value.toString(16)).join(' ')} flags ${(rflags & FLAGS).toString(16)} mxcsr ${status.toString(16)}`
+    ? `${[...xmm, rax, rcx, ...memory].map((value) => value.toString(16)).join(' ')} flags ${(rflags & FLAGS).toString(16)} mxcsr ${status.toString(16)}`
     : `fault ${vector} mxcsr ${status.toString(16)}`;
 
 // The native target wants its addresses before the heap has grown there.
@@ -65,24 +65,30 @@ if (!skip) nativeTarget();
 const builtIn = skip ? undefined : new BuiltIn();
 for (const line of allLines().filter(comparable)) {
   const { encoding, name } = line;
+  const forms = [...(encoding.registerForm ? [false] : []), ...(encoding.memoryForm ? [true] : [])];
   for (const size of encoding.sizes) {
-    const text = `${encoding.prefix} map ${encoding.map} ${encoding.opcode.toString(16)}`;
-    test(`${name} (${text}, size ${size}) is the processor's (seed ${seed})`, { skip }, () => {
-      const random = new Random(seed);
-      for (let round = 0; round < 4; round++) {
-        const code = bytesOf(line, size, random.u32() & 0xff);
-        const starts = Array.from({ length: CASES }, (): Start => {
-          const xmm = [half(random), half(random), half(random), half(random)] as const;
-          return { mxcsr: mxcsr(random), xmm, rax: random.operand(), rcx: random.operand(), rdx: random.operand() };
-        });
-        const native = runNative(code, starts);
-        (builtIn as BuiltIn).run(code, starts).forEach((end, i) => {
-          const start = starts[i] as Required<Start>;
-          const what = [...start.xmm, start.rax, start.rcx].map((value) => value.toString(16)).join(' ');
-          const bytes = code.map((byte) => byte.toString(16)).join(' ');
-          assert.equal(show(end), show(native[i] as End), `${bytes}: ${what} mxcsr ${start.mxcsr.toString(16)}`);
-        });
-      }
+    for (const memory of forms) {
+      const text = `${encoding.prefix} map ${encoding.map} ${encoding.opcode.toString(16)}, size ${size}${memory ? ', memory' : ''}`;
+      test(`${name} (${text}) is the processor's (seed ${seed})`, { skip }, () => compare(line, size, memory));
+    }
+  }
+}
+
+function compare(line: Line, size: number, memory: boolean): void {
+  const random = new Random(seed);
+  for (let round = 0; round < 4; round++) {
+    const code = bytesOf(line, size, memory, random.u32() & 0xff);
+    const starts = Array.from({ length: CASES }, (): Start => {
+      const xmm = [half(random), half(random), half(random), half(random)] as const;
+      const general = { rax: random.operand(), rcx: random.operand(), rdx: random.operand() };
+      return { mxcsr: mxcsr(random), xmm, ...general, memory: random.oneIn(8) ? random.below(16) : 0 };
+    });
+    const native = runNative(code, starts);
+    (builtIn as BuiltIn).run(code, starts).forEach((end, i) => {
+      const start = starts[i] as Required<Start>;
+      const what = [...start.xmm, start.rax, start.rcx].map((value) => value.toString(16)).join(' ');
+      const bytes = code.map((byte) => byte.toString(16)).join(' ');
+      assert.equal(show(end), show(native[i] as End), `${bytes}: ${what} mxcsr ${start.mxcsr.toString(16)} memory ${start.memory}`);
     });
   }
 }
