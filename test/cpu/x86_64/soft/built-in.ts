@@ -112,6 +112,8 @@ export class BuiltIn {
     this.#set64(L.RAX, start.rax ?? 0n);
     this.#set64(L.RCX, start.rcx ?? 0n);
     this.#set64(L.RDX, start.rdx ?? 0n);
+    this.#set64(L.FPR, start.rax ?? 0n);
+    this.#set64(L.FPR + 16, start.rcx ?? 0n);
     const memory = MEMORY + (start.memory ?? 0);
     this.#set64(L.RBX, memory);
     this.#ram64(memory, start.xmm[2]);
@@ -130,6 +132,7 @@ export class BuiltIn {
     return {
       mxcsr: view.getUint32(L.MXCSR, true),
       xmm: [get(half(0)), get(half(1)), get(half(2)), get(half(3))],
+      mm: [get(L.FPR), get(L.FPR + 16)],
       rax: get(L.RAX),
       rcx: get(L.RCX),
       rflags: helpers.get_rflags(),

@@ -9,6 +9,7 @@ import { nativeTarget } from '../../../native/native-target.ts';
 export interface Start {
   readonly mxcsr?: number;
   readonly xmm: readonly [bigint, bigint, bigint, bigint];
+  /** RAX is in MM0 as well, RCX in MM1. */
   readonly rax?: bigint;
   readonly rcx?: bigint;
   readonly rdx?: bigint;
@@ -20,6 +21,8 @@ export interface End {
   readonly mxcsr: number;
   /** Halves of XMM0 and XMM1. */
   readonly xmm: readonly [bigint, bigint, bigint, bigint];
+  /** MM0 and MM1. */
+  readonly mm: readonly [bigint, bigint];
   readonly rax: bigint;
   readonly rcx: bigint;
   readonly rflags: number;
@@ -30,6 +33,7 @@ export interface End {
 }
 
 const FX_MXCSR = 0x18;
+const FX_ST = 0x20;
 const FX_XMM = 0xa0;
 
 /** Runs one instruction over many starts, at most MAX_CASES. */
@@ -54,6 +58,8 @@ export function runNative(instruction: readonly number[], starts: readonly Start
     view.setBigUint64(memory + 8, start.xmm[3], true);
     view.setUint16(N.CASE_FX, 0x37f, true);
     view.setUint32(N.CASE_FX + FX_MXCSR, start.mxcsr ?? 0x1f80, true);
+    view.setBigUint64(N.CASE_FX + FX_ST, start.rax ?? 0n, true);
+    view.setBigUint64(N.CASE_FX + FX_ST + 16, start.rcx ?? 0n, true);
     start.xmm.forEach((half, i) => {
       view.setBigUint64(N.CASE_FX + FX_XMM + i * 8, half, true);
     });
@@ -66,6 +72,7 @@ export function runNative(instruction: readonly number[], starts: readonly Start
   };
   return views.map((view, i) => ({
     memory: memoryOf(view, i),
+    mm: [view.getBigUint64(N.CASE_FX_OUT + FX_ST, true), view.getBigUint64(N.CASE_FX_OUT + FX_ST + 16, true)],
     mxcsr: view.getUint32(N.CASE_FX_OUT + FX_MXCSR, true),
     xmm: [0, 1, 2, 3].map((half) => view.getBigUint64(N.CASE_FX_OUT + FX_XMM + half * 8, true)) as unknown as End['xmm'],
     rax: view.getBigUint64(N.CASE_OUT_GPR, true),

@@ -1,4 +1,4 @@
-// Every SSE instruction of the table, with registers and with memory: the built-in processor beside this machine's.
+// Every MMX and SSE instruction of the table, with registers and with memory: the built-in processor beside this machine's.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -18,12 +18,12 @@ const MAPS = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]] as const;
 /** Approximations (soft.test.ts), and what addresses memory. */
 const APART = /^(rcp|rsqrt|maskmov)/;
 
-/** Operands in XMM and general registers, of which one is XMM; and CRC32. */
+/** Operands in vector and general registers, of which one is a vector; and CRC32. */
 function comparable(line: Line): boolean {
   const { operands, vex, prefix } = line.encoding;
   if (vex || prefix === 'any' || APART.test(line.name)) return false;
   const places = operands.map(({ place }) => place);
-  return places.every((place) => 'VWUGERIM'.includes(place)) && (line.name === 'crc32' || places.some((place) => 'VWU'.includes(place)));
+  return places.every((place) => 'VWUPQNGERIM'.includes(place)) && (line.name === 'crc32' || places.some((place) => 'VWUPQN'.includes(place)));
 }
 
 /** Bytes of an instruction: ModRM.reg 0 (XMM0, RAX), ModRM.rm 1 (XMM1, RCX) or memory at RBX. */
@@ -55,9 +55,9 @@ function mxcsr(random: Random): number {
   return (random.below(4) << 13) | (random.oneIn(2) ? MASKS : random.u32() & MASKS) | (random.u32() & 0x807f);
 }
 
-const show = ({ xmm, rax, rcx, memory, rflags, mxcsr: status, vector }: End): string =>
+const show = ({ xmm, mm, rax, rcx, memory, rflags, mxcsr: status, vector }: End): string =>
   vector < 0
-    ? `${[...xmm, rax, rcx, ...memory].map((value) => value.toString(16)).join(' ')} flags ${(rflags & FLAGS).toString(16)} mxcsr ${status.toString(16)}`
+    ? `${[...xmm, ...mm, rax, rcx, ...memory].map((value) => value.toString(16)).join(' ')} flags ${(rflags & FLAGS).toString(16)} mxcsr ${status.toString(16)}`
     : `fault ${vector} mxcsr ${status.toString(16)}`;
 
 // The native target wants its addresses before the heap has grown there.
