@@ -185,9 +185,13 @@ export function round_float(sign: u32, exponent: i32, significand: u64, exponent
     biased++;
   }
   if (biased >= most) {
-    flags |= OE;
-    if (!(load<u32>(FCW) & OE)) return;
-    flags |= PE;
+    if (!(load<u32>(FCW) & OE)) {
+      // Nothing was rounded to the destination.
+      flags = OE;
+      c1 = 0;
+      return;
+    }
+    flags |= OE | PE;
     c1 = u32(to_infinity(sign));
     sig = sign_bit | ((<u64>most << fraction_bits) - u64(!c1));
     return;
