@@ -166,6 +166,8 @@ export class Bench {
     view.setUint32(L.FCW, given.getUint16(fx, true), true);
     view.setUint32(L.FSW, status, true);
     view.setUint32(L.FTW, tags, true);
+    for (const pointer of [L.FIP, L.FDP]) view.setBigUint64(pointer, 0n, true);
+    for (const word of [L.FOP, L.FCS, L.FDS]) view.setUint32(word, 0, true);
     view.setUint32(L.ACTIVITY, 0, true);
     view.setBigUint64(L.RIP, BigInt(address), true);
     this.#cpu.forgetCode();

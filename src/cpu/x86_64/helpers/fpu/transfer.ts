@@ -59,10 +59,10 @@ export function fpu_load_decimal(host: i32): void {
 
 /** FLD ST(i). */
 export function fpu_load_register(i: i32): void {
-  if (!empty(7)) {
-    if (stack_overflow()) push();
-  } else if (empty(i)) {
+  if (empty(i)) {
     if (underflow()) push();
+  } else if (!empty(7)) {
+    if (stack_overflow()) push();
   } else {
     result_st(i);
     push();
