@@ -28,9 +28,11 @@ export {
   fpu_available, fpu_clear_exceptions, fpu_empty, fpu_enter, fpu_initialize, fpu_load_control, fpu_pending, fpu_wait, mmx_enter,
   sse_unavailable,
 } from './fpu/state';
+export { fpu_load_environment, fpu_restore, fpu_save, fpu_store_environment } from './fpu/environment';
 export {
   fpu_arith, fpu_arith_memory, fpu_compare, fpu_compare_flags, fpu_compare_memory, fpu_examine, fpu_sqrt, fpu_test,
 } from './fpu/operations';
+export { fpu_extract, fpu_remainder, fpu_round, fpu_scale } from './fpu/rounding';
 export { fpu_begin, fpu_operand } from './fpu/stack';
 export {
   fpu_exchange, fpu_free, fpu_load, fpu_load_constant, fpu_load_decimal, fpu_load_extended, fpu_load_register, fpu_move, fpu_rotate,

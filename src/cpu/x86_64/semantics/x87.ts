@@ -168,3 +168,23 @@ onRegister('fsqrt', ['D9:FA'], (e) => e.run('fpu_sqrt'));
 onRegister('fdecstp', ['D9:F6'], (e) => e.run('fpu_rotate', constI32(-1)));
 onRegister('fincstp', ['D9:F7'], (e) => e.run('fpu_rotate', constI32(1)));
 onRegister('fnop', ['D9:D0'], () => {});
+onRegister('fxtract', ['D9:F4'], (e) => e.run('fpu_extract'));
+onRegister('fprem1', ['D9:F5'], (e) => e.run('fpu_remainder', constI32(1)));
+onRegister('fprem', ['D9:F8'], (e) => e.run('fpu_remainder', constI32(0)));
+onRegister('frndint', ['D9:FC'], (e) => e.run('fpu_round'));
+onRegister('fscale', ['D9:FD'], (e) => e.run('fpu_scale'));
+
+// ---- Environment: 16- and 32-bit formats -----------------------------------------------------------------------------------
+for (const [name, line, bytes, write, helper] of [
+  ['fldenv', 'D9/4 M opsize', 28, false, 'fpu_load_environment'], ['fnstenv', 'D9/6 M opsize', 28, true, 'fpu_store_environment'],
+  ['frstor', 'DD/4 M opsize', 108, false, 'fpu_restore'], ['fnsave', 'DD/6 M opsize', 108, true, 'fpu_save'],
+] as const) {
+  instruction(name, [line], (e) => {
+    const size = e.size === 2 ? bytes - 14 : bytes;
+    e.status(helper, e.linearAddress(size, write), constI32(e.size));
+  });
+}
+// FENI, FDISI, FSETPM of the 8087 and 80287 do nothing.
+onRegister('feni8087_nop', ['DB:E0'], () => {});
+onRegister('fdisi8087_nop', ['DB:E1'], () => {});
+onRegister('fsetpm287_nop', ['DB:E4'], () => {});

@@ -7,7 +7,7 @@ import {
   unpack_a, unpack_b, unpack_memory, UNSUPPORTED, ZERO,
 } from './operand';
 import { DE, flag, flags, IE, set_c1, stopped } from './round';
-import { empty, finish, pop, put, set_conditions, st_se, st_sig, underflow } from './stack';
+import { empty, finish, keep_c1, pop, put, set_conditions, st_se, st_sig, underflow } from './stack';
 
 const C0: u32 = 0x100;
 const C2: u32 = 0x400;
@@ -75,11 +75,10 @@ function compare(quiet: bool): u32 {
   return (order < 0) != (a_sign != 0) ? C0 : 0;
 }
 
+/** The condition code is set even when an unmasked exception keeps the stack from being popped. */
 function conclude(conditions: u32, pops: i32): void {
-  if (!stopped()) {
-    set_conditions(conditions);
-    pop(pops);
-  }
+  set_conditions(conditions);
+  if (!stopped()) pop(pops);
   finish();
 }
 
@@ -113,15 +112,14 @@ export function fpu_compare(i: i32, quiet: i32, pops: i32): void {
 
 /** FCOMI, FUCOMI: result in ZF, PF and CF; the other arithmetic flags are cleared. */
 export function fpu_compare_flags(i: i32, quiet: i32, pops: i32): void {
+  keep_c1();
   const conditions = compare_registers(i, quiet != 0);
-  if (!stopped()) {
-    const zf: u64 = conditions & C3 ? FLAG_ZF : 0;
-    const pf: u64 = conditions & C2 ? FLAG_PF : 0;
-    const cf: u64 = conditions & C0 ? FLAG_CF : 0;
-    store<u32>(CC_KIND, CC_KIND_FLAGS);
-    store<u64>(CC_A, zf | pf | cf);
-    pop(pops);
-  }
+  const zf: u64 = conditions & C3 ? FLAG_ZF : 0;
+  const pf: u64 = conditions & C2 ? FLAG_PF : 0;
+  const cf: u64 = conditions & C0 ? FLAG_CF : 0;
+  store<u32>(CC_KIND, CC_KIND_FLAGS);
+  store<u64>(CC_A, zf | pf | cf);
+  if (!stopped()) pop(pops);
   finish();
 }
 

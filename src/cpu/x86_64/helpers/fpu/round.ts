@@ -114,6 +114,13 @@ export function round_extended(sign: u32, exponent: i32, hi: u64, lo: u64, drop:
     if (tiny && !(load<u32>(FCW) & UE)) {
       flags |= UE;
       exponent += WRAP;
+      if (exponent <= 0) {
+        // FSCALE can go further than the wrapped exponent reaches.
+        flags |= PE;
+        c1 = 0;
+        result(sign_bit, 0);
+        return;
+      }
     } else {
       shift_right_jam(hi, lo, <u32>(1 - exponent));
       sig = rounded(sign, high, low, drop);
@@ -131,6 +138,12 @@ export function round_extended(sign: u32, exponent: i32, hi: u64, lo: u64, drop:
     if (!(load<u32>(FCW) & OE)) {
       flags |= OE;
       exponent -= WRAP;
+      if (exponent >= EXPONENT_MAX) {
+        flags |= PE;
+        c1 = 1;
+        result(sign_bit | EXPONENT_MAX, TOP_BIT);
+        return;
+      }
     } else {
       overflow(sign, drop);
       return;
@@ -185,9 +198,13 @@ export function round_float(sign: u32, exponent: i32, significand: u64, exponent
     biased++;
   }
   if (biased >= most) {
-    flags |= OE;
-    if (!(load<u32>(FCW) & OE)) return;
-    flags |= PE;
+    if (!(load<u32>(FCW) & OE)) {
+      // Nothing was rounded to the destination.
+      flags = OE;
+      c1 = 0;
+      return;
+    }
+    flags |= OE | PE;
     c1 = u32(to_infinity(sign));
     sig = sign_bit | ((<u64>most << fraction_bits) - u64(!c1));
     return;

@@ -87,6 +87,11 @@ export function finish(): void {
   store<u32>(FSW, status & ~load<u32>(FCW) & EXCEPTIONS ? status | SUMMARY : status);
 }
 
+/** C1 stays as it is, unless the operation changes it. */
+export function keep_c1(): void {
+  set_c1(load<u32>(FSW) & C1);
+}
+
 /** C3, C2 and C0 (0x4500). */
 export function set_conditions(bits: u32): void {
   store<u32>(FSW, (load<u32>(FSW) & ~0x4500) | bits);

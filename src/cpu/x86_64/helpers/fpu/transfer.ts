@@ -6,10 +6,10 @@ import {
   unpack_a, unpack_memory, UNSUPPORTED, ZERO,
 } from './operand';
 import {
-  BIAS, CHOP, clear_flags, DE, DOWN, EXPONENT_MAX, flag, IE, OE, result, round_float, round_integer, rounding, sig, stopped, UE,
+  BIAS, CHOP, clear_flags, DE, DOWN, EXPONENT_MAX, flag, IE, OE, result, round_float, round_integer, rounding, sig, UE,
   unmasked, UP,
 } from './round';
-import { empty, finish, free, pop, push, put, result_st, rotate, st_se, st_sig, stack_overflow, underflow } from './stack';
+import { empty, finish, free, keep_c1, pop, push, put, result_st, rotate, st_se, st_sig, stack_overflow, underflow } from './stack';
 
 // ---- Loads -----------------------------------------------------------------------------------------------------------------
 /** Result: the unpacked memory operand as a register holds it. */
@@ -34,7 +34,8 @@ export function fpu_load(format: i32, bits: u64): void {
   } else {
     unpack_memory(format, bits);
     result_b();
-    if (!stopped()) push();
+    // A denormal number is loaded even when DE is not masked.
+    if (!unmasked(IE)) push();
   }
   finish();
 }
@@ -58,10 +59,10 @@ export function fpu_load_decimal(host: i32): void {
 
 /** FLD ST(i). */
 export function fpu_load_register(i: i32): void {
-  if (!empty(7)) {
-    if (stack_overflow()) push();
-  } else if (empty(i)) {
+  if (empty(i)) {
     if (underflow()) push();
+  } else if (!empty(7)) {
+    if (stack_overflow()) push();
   } else {
     result_st(i);
     push();
@@ -234,6 +235,7 @@ export function fpu_sign(absolute: i32): void {
 
 /** FCMOVcc: an empty register is found whether or not the condition holds. */
 export function fpu_move(i: i32, condition: i32): void {
+  keep_c1();
   if (empty(0) || empty(i)) {
     if (underflow()) put(0);
   } else if (condition) {
@@ -247,6 +249,7 @@ export function fpu_move(i: i32, condition: i32): void {
 export function fpu_free(i: i32, pops: i32): void {
   free(i);
   pop(pops);
+  finish();
 }
 
 /** FINCSTP, FDECSTP. */
