@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { CONSOLE_OUTPUT_STATE_SIZE, ConsoleOutput } from '../../src/devices/console-output.ts';
-import { waitWritable } from '../../src/host/output.ts';
 import type { SharedRange } from '../../src/devices/device-state.ts';
+import { waitWritable } from '../../src/host/output.ts';
 import { sharedRange } from './support.ts';
 
 /** Writes lines of its own letter, in single bytes, as a vCPU's thread does. */
@@ -96,7 +96,10 @@ test('threads that write at once lose nothing', async () => {
   output.flush();
   const all = text();
   for (const letter of 'ab') {
-    assert.equal(all.split(letter).length - 1, Array.from({ length: 300 }, (_, i) => i % 50).reduce((x, y) => x + y));
+    assert.equal(
+      all.split(letter).length - 1,
+      Array.from({ length: 300 }, (_, i) => i % 50).reduce((x, y) => x + y),
+    );
   }
   assert.equal(all.split('\n').length - 1, 600);
   close();

@@ -14,7 +14,10 @@ const FILTER_X86 = 4;
 const FILTER_LZMA2 = 0x21;
 
 function unsupported(what: string): KernelError {
-  return new KernelError('unsupported-compression', `the kernel's xz payload uses ${what}, which Linux itself would not unpack`);
+  return new KernelError(
+    'unsupported-compression',
+    `the kernel's xz payload uses ${what}, which Linux itself would not unpack`,
+  );
 }
 
 class Reader {
