@@ -1,4 +1,4 @@
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
@@ -14,17 +14,35 @@ import { VcpuThreads } from './vcpus.ts';
 
 const MIB = 2 ** 20;
 
+/** Node reads files up to this size, bytes. */
+const MAX_IMAGE = 2 ** 31 - 1;
+
 /** Throws ConfigError with the file's name and what to do. */
 function readImage(path: string, what: string): Uint8Array {
+  let fd: number | undefined;
   try {
-    return readFileSync(path);
+    // Opening a FIFO would wait for its other end.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const status = fstatSync(fd);
+    if (status.isDirectory()) throw new ConfigError(`${path}: it is a folder: give the path of the ${what}`);
+    if (!status.isFile()) throw new ConfigError(`${path}: it is no regular file: give the path of the ${what}`);
+    if (status.size > MAX_IMAGE) {
+      throw new ConfigError(`${path}: ${Math.ceil(status.size / MIB)} MiB are too much for any ${what}: give another`);
+    }
+    return readFileSync(fd);
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT') throw new ConfigError(`${path}: there is no such file: give the path of the ${what}`);
-    if (code === 'EACCES')
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      throw new ConfigError(`${path}: there is no such file: give the path of the ${what}`);
+    }
+    if (code === 'EACCES') {
       throw new ConfigError(`${path}: it may not be read: change its permissions or give another ${what}`);
-    if (code === 'EISDIR') throw new ConfigError(`${path}: it is a folder: give the path of the ${what}`);
+    }
+    if (code === 'ENXIO') throw new ConfigError(`${path}: it is no regular file: give the path of the ${what}`);
     throw new ConfigError(`${path}: the ${what} cannot be read: ${message}`);
+  } finally {
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

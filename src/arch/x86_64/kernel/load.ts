@@ -1,6 +1,6 @@
 /** Finds out what a kernel file is, by its content, and puts it into guest memory. */
 import type { GuestMemory } from '../../../hypervisor/guest-memory.ts';
-import { type BzImage, isBzImage, loadBzImage, parseBzImage } from './bzimage.ts';
+import { type BzImage, HDR, isBzImage, loadBzImage, parseBzImage } from './bzimage.ts';
 import { unpackPayload } from './decompress.ts';
 import { isElf, loadElf, parseElf } from './elf.ts';
 import { KernelError } from './error.ts';
@@ -58,6 +58,9 @@ const OTHER_FILES: readonly (readonly [
 ];
 
 function unknownFile(bytes: Uint8Array): KernelError {
+  if (bytes.length < HDR.VERSION && bytes[0] === 0x4d && bytes[1] === 0x5a) {
+    return new KernelError('truncated', 'the file ends before the setup header: it is incomplete, fetch it again');
+  }
   for (const [offset, magic, kind, text] of OTHER_FILES) {
     if (String.fromCharCode(...bytes.subarray(offset, offset + magic.length)) === magic) {
       return new KernelError(kind, text);
