@@ -13,8 +13,9 @@ export async function main(argv: readonly string[]): Promise<number> {
     .description('A virtual machine monitor: runs Linux on KVM, or on its own x86-64 processor')
     .helpCommand(false)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'vivarium: ')) });
-  for (const command of [runCommand(done), guestCommand()]) program.addCommand(command.copyInheritedSettings(program));
+    .showSuggestionAfterError(false)
+    .configureOutput({ outputError: (text, write) => write(`vivarium: ${describeUsageError(text)}\n`) });
+  for (const command of [runCommand(done), guestCommand()]) addCommand(program, command);
 
   const [name] = argv;
   if (name === undefined) {
@@ -22,7 +23,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     return 0;
   }
   if (!name.startsWith('-') && !program.commands.some((command) => command.name() === name)) {
-    process.stderr.write(`vivarium: invalid subcommand: ${name}\n\n${program.helpInformation()}`);
+    process.stderr.write(`vivarium: invalid subcommand: ${printable(name)}\n\n${program.helpInformation()}`);
     return 1;
   }
   try {
@@ -37,9 +38,30 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** Adds a command and its own ones, which report errors as `parent` does. */
+function addCommand(parent: Command, command: Command): void {
+  parent.addCommand(command.copyInheritedSettings(parent));
+  for (const child of command.commands) child.copyInheritedSettings(command);
+}
+
+/** The parser's message in Vivarium's form: the option, its value, what is wrong. */
+function describeUsageError(text: string): string {
+  const line = text.replace(/^error: /, '').replace(/\.?\n$/, '');
+  const value = /^option '(?:-\w, )?(--\S+)[^']*' argument '(.*)' is invalid\. (.*)$/s.exec(line);
+  return printable(value === null ? line : `${value[1]} ${value[2] === '' ? "''" : value[2]}: ${value[3]}`);
+}
+
+/** Text that stays one line and cannot steer a terminal, whatever a path or parameter holds. */
+function printable(text: string): string {
+  return text.replace(
+    /[\x00-\x1f\x7f-\x9f]/g,
+    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
 /** One line for what the user can mend; the whole trace for a mistake of ours. */
 function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof Error)) return printable(String(error));
   const ours = error instanceof TypeError || error instanceof ReferenceError || error instanceof SyntaxError;
-  return ours ? `internal error: ${error.stack}` : error.message;
+  return ours ? `internal error: ${error.stack}` : printable(error.message);
 }

@@ -2,15 +2,24 @@
 
 import { InvalidArgumentError } from 'commander';
 
-/** A whole number in a range. */
-export function integer(least: number, most: number, unit: string): (text: string) => number {
+/** A whole number in a range; `what` says what kind of number it is. */
+export function integer(least: number, most: number, what: string): (text: string) => number {
   return (text) => {
     const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
     if (!(value >= least && value <= most)) {
       const range = most === Number.POSITIVE_INFINITY ? `from ${least} on` : `from ${least} to ${most}`;
-      throw new InvalidArgumentError(`it takes a number of ${unit} ${range}.`);
+      throw new InvalidArgumentError(`it takes ${what} ${range}`);
     }
     return value;
+  };
+}
+
+/** One of a few words. */
+export function oneOf<T extends string>(choices: readonly T[]): (text: string) => T {
+  return (text) => {
+    const choice = choices.find((word) => word === text);
+    if (choice === undefined) throw new InvalidArgumentError(`it takes one of ${choices.join(', ')}`);
+    return choice;
   };
 }
 
@@ -18,7 +27,7 @@ export function integer(least: number, most: number, unit: string): (text: strin
 export function once<T>(parse: (text: string) => T): (text: string, previous: T | undefined) => T {
   let seen = false;
   return (text) => {
-    if (seen) throw new InvalidArgumentError('it may be given once only.');
+    if (seen) throw new InvalidArgumentError('it may be given once only');
     seen = true;
     return parse(text);
   };

@@ -4,7 +4,7 @@ import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.
 import type { MachineEnd } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
-import { asIs, collect, integer, once } from './options.ts';
+import { asIs, collect, integer, once, oneOf } from './options.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
@@ -33,14 +33,21 @@ export function runCommand(done: (status: number) => void): Command {
     .description('Run a guest')
     .argument('[KERNEL]', 'path of the kernel')
     .addOption(
-      new Option('-c, --cpus <N>', 'virtual processors (default: 1)').argParser(once(integer(1, 255, 'processors'))),
+      new Option('-c, --cpus <N>', 'virtual processors (default: 1)').argParser(once(integer(1, 255, 'a number'))),
     )
-    .addOption(new Option('-m, --mem <MiB>', 'memory (default: 256)').argParser(once(integer(1, 2 ** 30, 'MiB'))))
+    .addOption(
+      new Option('-m, --mem <MiB>', 'memory (default: 256)').argParser(once(integer(1, 2 ** 30, 'a number of MiB'))),
+    )
     .addOption(
       new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(collect),
     )
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)))
-    .addOption(new Option('--hypervisor <NAME>', 'what runs the guest').choices(HYPERVISOR_CHOICES).default('auto'))
+    .addOption(
+      new Option('--hypervisor <NAME>', 'what runs the guest')
+        .choices(HYPERVISOR_CHOICES)
+        .default('auto')
+        .argParser(once(oneOf(HYPERVISOR_CHOICES))),
+    )
     .addOption(
       new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
         once(integer(0, 65535, 'a port')),

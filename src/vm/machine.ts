@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
+import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
 import { HostClock } from '../host/clock.ts';
@@ -14,11 +15,12 @@ import { VcpuThreads } from './vcpus.ts';
 
 const MIB = 2 ** 20;
 
-/** Node reads files up to this size, bytes. */
+/** Node reads files up to this size, bytes. A kernel with debugging information may be larger than the machine's memory. */
 const MAX_IMAGE = 2 ** 31 - 1;
 
-/** Throws ConfigError with the file's name and what to do. */
-function readImage(path: string, what: string): Uint8Array {
+/** A file of at most `most` bytes. Throws ConfigError with the file's name and what to do. */
+function readImage(path: string, what: string, most: number): Uint8Array {
+  if (path === '') throw new ConfigError(`the path of the ${what} is empty: give one`);
   let fd: number | undefined;
   try {
     // Opening a FIFO would wait for its other end.
@@ -26,8 +28,11 @@ function readImage(path: string, what: string): Uint8Array {
     const status = fstatSync(fd);
     if (status.isDirectory()) throw new ConfigError(`${path}: it is a folder: give the path of the ${what}`);
     if (!status.isFile()) throw new ConfigError(`${path}: it is no regular file: give the path of the ${what}`);
-    if (status.size > MAX_IMAGE) {
-      throw new ConfigError(`${path}: ${Math.ceil(status.size / MIB)} MiB are too much for any ${what}: give another`);
+    if (status.size > most) {
+      const mib = Math.ceil(status.size / MIB);
+      throw new ConfigError(
+        `${path}: the ${what} of ${mib} MiB does not fit into ${Math.floor(most / MIB)} MiB: give another, or more memory with --mem`,
+      );
     }
     return readFileSync(fd);
   } catch (error) {
@@ -80,8 +85,11 @@ export class Machine {
   constructor(config: MachineConfig, console: { readonly fd: number }) {
     const hypervisor = selectHypervisor(config.hypervisor);
     checkSizes(config, hypervisor);
-    const kernel = readImage(config.kernel, 'kernel');
-    const initrd = config.initrd === undefined ? undefined : readImage(config.initrd, 'initrd');
+    const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
+    const initrd =
+      config.initrd === undefined
+        ? undefined
+        : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
     this.#memory = createMemory(config.memory * MIB);
     this.#vm = hypervisor.createVm({ vcpuCount: config.cpus });
@@ -142,7 +150,7 @@ export class Machine {
       });
     } catch (error) {
       void this.close();
-      throw error;
+      throw error instanceof InitrdError ? new ConfigError(`${config.initrd}: ${error.message}`) : error;
     }
   }
 

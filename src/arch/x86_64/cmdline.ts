@@ -28,7 +28,7 @@ function checkAscii(text: string): void {
   if (!/^[ -~]*$/.test(text)) {
     throw new CommandLineError(
       'invalid-ascii',
-      `the kernel command line takes printable ASCII only: ${JSON.stringify(text)}`,
+      `the kernel command line takes printable ASCII only: change ${JSON.stringify(text)}`,
     );
   }
 }

@@ -25,7 +25,10 @@ function byZlib(name: string, unpack: (payload: Uint8Array, size: number) => Uin
       return unpack(payload, size);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      throw new KernelError('corrupt-payload', `the kernel's ${name} payload is damaged (${reason}): fetch or build the kernel again`);
+      throw new KernelError(
+        'corrupt-payload',
+        `the kernel's ${name} payload is damaged (${reason}): fetch or build the kernel again`,
+      );
     }
   };
 }
@@ -74,12 +77,18 @@ export function unpackPayload(payload: Uint8Array): Unpacked {
   const compression = COMPRESSIONS.find(({ magic }) => magic.every((byte, i) => payload[i] === byte));
   if (compression?.unpack === undefined || payload.length < SIZE_BYTES) {
     const name = compression?.name ?? 'an unknown compression';
-    throw new KernelError('unsupported-compression', `the kernel's payload is packed with ${name}, which the host does not unpack`);
+    throw new KernelError(
+      'unsupported-compression',
+      `the kernel's payload is packed with ${name}, which the host does not unpack`,
+    );
   }
   const end = payload.length - SIZE_BYTES;
   const size = new DataView(payload.buffer, payload.byteOffset + end, SIZE_BYTES).getUint32(0, true);
   if (size > MAX_UNPACKED) {
-    throw new KernelError('corrupt-payload', `the kernel's payload says it unpacks to ${size} bytes: fetch or build the kernel again`);
+    throw new KernelError(
+      'corrupt-payload',
+      `the kernel's payload says it unpacks to ${size} bytes: fetch or build the kernel again`,
+    );
   }
   const elf = compression.unpack(payload, size);
   if (elf.length !== size) {

@@ -9,7 +9,10 @@ const MAX_BLOCK = 8 << 20;
 const MIN_MATCH = 4;
 
 function corrupt(what: string): KernelError {
-  return new KernelError('corrupt-payload', `the kernel's LZ4 payload is damaged (${what}): fetch or build the kernel again`);
+  return new KernelError(
+    'corrupt-payload',
+    `the kernel's LZ4 payload is damaged (${what}): fetch or build the kernel again`,
+  );
 }
 
 /** Unpacks one block into `out` from `start` on; returns the index after the last byte written. */
