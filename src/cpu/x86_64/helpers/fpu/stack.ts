@@ -97,6 +97,11 @@ export function set_conditions(bits: u32): void {
   store<u32>(FSW, (load<u32>(FSW) & ~0x4500) | bits);
 }
 
+/** C2 (0x400) alone. */
+export function set_c2(bit: u32): void {
+  store<u32>(FSW, (load<u32>(FSW) & ~0x400) | bit);
+}
+
 /** Result: the register's own contents. */
 export function result_st(i: u32): void {
   result(st_se(i), st_sig(i));
