@@ -4,7 +4,7 @@ import { denormals, invalid, nans, result_infinity, result_zero, single_nan } fr
 import {
   a_denormal, a_exponent, a_kind, a_sig, a_sign, b_exponent, b_kind, b_sig, b_sign, INFINITE, unpack_a, unpack_b, ZERO,
 } from './operand';
-import { BIAS, DE, flag, result, round_extended, stopped, TOP_BIT, ZE } from './round';
+import { BIAS, DE, flag, result, stopped, TOP_BIT, ZE } from './round';
 import {
   divide_float, exponential_minus_one, fixed, multiply_float, set_float, set_normalized, small_hyperbolic_arctangent, x_high, x_low,
   x_power,
@@ -67,11 +67,12 @@ function times_logarithm(exponent: i32, significand: u64): void {
   let power = exponent - BIAS;
   let below = false;
   if (significand == TOP_BIT) {
-    // A power of two: the logarithm is exact.
+    // A power of two. The hardware does not notice that the logarithm is exact, and has it a little too large.
     const shift = <i32>clz(<u64>abs(power));
     multiply(<u64>abs(power) << shift, b_sig);
-    const more = normalize(high, low);
-    round_extended(b_sign ^ u32(power < 0), b_exponent + 64 - shift - more, high, low, 0);
+    if (power < 0) subtract(high, low, 0, 1);
+    set_normalized(b_exponent - BIAS + 64 - shift, high, low);
+    result_inexact(b_sign ^ u32(power < 0));
     return;
   }
   if (significand >= SQRT2) {

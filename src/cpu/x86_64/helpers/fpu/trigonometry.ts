@@ -4,7 +4,7 @@ import { invalid, nans, result_zero, single_nan } from './arithmetic';
 import {
   a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, INFINITE, unpack_a, unpack_b, ZERO,
 } from './operand';
-import { BIAS, DE, flag, result, round_extended, stopped } from './round';
+import { BIAS, DE, flag, PE, result, round_extended, set_c1, stopped, TOP_BIT, UE } from './round';
 import {
   cosine, divide_float, fixed, set_float, set_normalized, sine, small_arctangent, x_high, x_low, x_power,
 } from './series';
@@ -92,14 +92,28 @@ function value(cosine_of: bool): u32 {
   return cosine_of ? negative ^ half ^ 1 : negative ^ half;
 }
 
+/** So near to zero that the hardware takes x for its sine and 1 for its cosine, in all rounding modes. */
+function tiny(): bool {
+  return a_exponent < BIAS - 63;
+}
+
 function result_sine(): void {
   if (a_kind == ZERO) result_zero(a_sign);
-  else result_inexact(value(false) ^ a_sign);
+  else if (tiny()) {
+    flag(a_exponent <= 0 ? PE | UE : PE);
+    // With underflow unmasked the exponent is wrapped.
+    round_extended(a_sign, a_exponent, a_sig, 0, 0);
+  } else result_inexact(value(false) ^ a_sign);
 }
 
 function result_cosine(): void {
-  if (a_kind == ZERO) result(BIAS, 1 << 63);
-  else result_inexact(value(true));
+  if (a_kind == ZERO || tiny()) {
+    if (a_kind != ZERO) flag(PE);
+    set_c1(0);
+    result(BIAS, TOP_BIT);
+  } else {
+    result_inexact(value(true));
+  }
 }
 
 /** The result is decided, by a NaN or an infinity. */
@@ -162,7 +176,7 @@ export function fpu_two(tangent: i32): void {
       if (tangent) {
         result_tangent();
         put(0);
-        result(BIAS, 1 << 63);
+        result(BIAS, TOP_BIT);
       } else {
         result_sine();
         put(0);
