@@ -5,6 +5,9 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
+/** A single test that takes longer has failed, in milliseconds. */
+const TEST_TIMEOUT = 300_000;
+
 /** Exit status of `command`, which shares this terminal; 127 if it cannot be started. */
 const run = (command: string, ...args: string[]): number =>
   spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } })
@@ -36,4 +39,5 @@ if (missing.length > 0) {
 }
 
 const files = process.argv.length > 2 ? process.argv.slice(2) : globSync('test/**/*.test.ts', { cwd: root }).sort();
-process.exit(run(process.execPath, '--test', ...files));
+// One test that hangs, or leaves something open, must not keep the others from telling.
+process.exit(run(process.execPath, '--test', `--test-timeout=${TEST_TIMEOUT}`, '--test-force-exit', ...files));

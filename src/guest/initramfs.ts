@@ -82,7 +82,12 @@ const DIRECTORIES: readonly string[] = [
 
 /** All but busybox and the kernel's modules. */
 function fixedEntries(): CpioEntry[] {
-  const file = (name: string, mode: number, text: string): CpioEntry => ({ type: 'file', name, mode, data: Buffer.from(text) });
+  const file = (name: string, mode: number, text: string): CpioEntry => ({
+    type: 'file',
+    name,
+    mode,
+    data: Buffer.from(text),
+  });
   return [
     ...DIRECTORIES.map((name): CpioEntry => ({ type: 'directory', name, mode: 0o755 })),
     { type: 'directory', name: 'root', mode: 0o700 },

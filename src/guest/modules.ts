@@ -124,6 +124,10 @@ async function unpackXz(file: string): Promise<Uint8Array> {
     return (await promisify(execFile)('xz', ['--decompress', '--stdout', file], options)).stdout;
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw new GuestError(missing ? 'the kernel modules are packed, and xz (package xz-utils) is not installed' : `xz cannot unpack ${file}`);
+    throw new GuestError(
+      missing
+        ? 'the kernel modules are packed, and xz (package xz-utils) is not installed'
+        : `xz cannot unpack ${file}`,
+    );
   }
 }

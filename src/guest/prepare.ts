@@ -102,7 +102,9 @@ class Preparation {
       const need = Math.ceil(this.#needed / 1e6);
       return new GuestError(`no space left in ${this.#folder}: making the default guest needs ${need} MB there`);
     }
-    return syscall === undefined ? error : new GuestError(`cannot make the default guest in ${this.#folder}: ${message}`);
+    return syscall === undefined
+      ? error
+      : new GuestError(`cannot make the default guest in ${this.#folder}: ${message}`);
   }
 
   async #finished(): Promise<Guest | undefined> {
@@ -198,7 +200,10 @@ class Preparation {
     await writeWhole(guest.kernel, await readFile(kernelFile));
     await writeWhole(guest.initrd, packed);
     const stamp = { kernelVersion, kernelBytes: await fileSize(guest.kernel), initrdBytes: packed.length };
-    await writeWhole(join(guestFolder, 'guest.json'), `${JSON.stringify({ ...stamp, packages: [kernel, busybox] }, undefined, 2)}\n`);
+    await writeWhole(
+      join(guestFolder, 'guest.json'),
+      `${JSON.stringify({ ...stamp, packages: [kernel, busybox] }, undefined, 2)}\n`,
+    );
     this.#report('initramfs')(1);
   }
 
@@ -257,7 +262,8 @@ async function fileSize(path: string): Promise<number | undefined> {
 
 async function only(folder: string, prefix: string): Promise<string> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => name.startsWith(prefix));
-  if (names.length !== 1 || names[0] === undefined) throw new GuestError(`the kernel package has ${names.length} kernels`);
+  if (names.length !== 1 || names[0] === undefined)
+    throw new GuestError(`the kernel package has ${names.length} kernels`);
   return join(folder, names[0]);
 }
 

@@ -53,10 +53,12 @@ export async function runTool(command: string, args: readonly string[], options:
   });
   const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
   options.signal?.throwIfAborted();
-  if (failure?.code === 'ENOENT') throw new GuestError(`${command} is not installed, so there is no default guest; ${WITHOUT_DEFAULT_GUEST}`);
+  if (failure?.code === 'ENOENT')
+    throw new GuestError(`${command} is not installed, so there is no default guest; ${WITHOUT_DEFAULT_GUEST}`);
   if (failure !== undefined) throw failure;
   if (/No space left on device|Disk quota exceeded/.test(errors)) throw new DiskFullError(command);
-  if (code !== 0 && !options.mayFail) throw new GuestError(`${command}: ${mainError(errors) ?? 'it failed without a word'}`);
+  if (code !== 0 && !options.mayFail)
+    throw new GuestError(`${command}: ${mainError(errors) ?? 'it failed without a word'}`);
   return { output, errors };
 }
 

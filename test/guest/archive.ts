@@ -36,7 +36,8 @@ export function makeArchive(t: TestContext): Archive {
   ];
   const writeIndex = (fields: Readonly<Record<string, string>> = {}): void => {
     let kernel = stanzas[0] ?? '';
-    for (const [name, value] of Object.entries(fields)) kernel = kernel.replace(new RegExp(`^${name}: .*$`, 'm'), `${name}: ${value}`);
+    for (const [name, value] of Object.entries(fields))
+      kernel = kernel.replace(new RegExp(`^${name}: .*$`, 'm'), `${name}: ${value}`);
     writeFileSync(join(folder, 'Packages'), [kernel, ...stanzas.slice(1)].join('\n'));
   };
   writeIndex();
@@ -66,6 +67,8 @@ function buildPackage(folder: string, name: string, files: Readonly<Record<strin
   }
   const file = `${name}_1.0_amd64.deb`;
   execFileSync('dpkg-deb', ['--root-owner-group', '-Znone', '--build', root, join(folder, file)]);
-  const sha256 = createHash('sha256').update(readFileSync(join(folder, file))).digest('hex');
+  const sha256 = createHash('sha256')
+    .update(readFileSync(join(folder, file)))
+    .digest('hex');
   return `${control}Filename: ./${file}\nSize: ${statSync(join(folder, file)).size}\nSHA256: ${sha256}\n`;
 }

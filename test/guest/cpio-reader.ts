@@ -4,7 +4,17 @@
  */
 
 import type { CpioEntry } from '../../src/guest/cpio.ts';
-import { HEADER_BYTES, NAME_BYTES_MAX, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, TRAILER } from '../../src/guest/cpio.ts';
+import {
+  HEADER_BYTES,
+  NAME_BYTES_MAX,
+  S_IFBLK,
+  S_IFCHR,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  TRAILER,
+} from '../../src/guest/cpio.ts';
 
 export class CpioError extends Error {
   override readonly name = 'CpioError';

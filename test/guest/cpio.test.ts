@@ -27,14 +27,24 @@ test('an archive reads back as it was written, and is the same each time', () =>
   assert.deepEqual(plain(readCpio(archive)), plain(ENTRIES));
   assert.deepEqual(writeCpio(ENTRIES), archive);
   assert.equal(archive.length % 512, 0);
-  assert.equal(archive.toString('latin1', 0, 54), '070701' + '00000001' + '000041ed' + '00000000'.repeat(2) + '00000002' + '00000000');
+  assert.equal(
+    archive.toString('latin1', 0, 54),
+    ['070701', '00000001', '000041ed', '00000000', '00000000', '00000002', '00000000'].join(''),
+  );
 });
 
 const hasCpio = spawnSync('cpio', ['--version']).status === 0;
 test('cpio(1) lists the archive', { skip: hasCpio ? false : 'cpio is not installed' }, () => {
-  const listed = spawnSync('cpio', ['-tvn'], { input: writeCpio(ENTRIES), encoding: 'utf8', env: { LC_ALL: 'C', TZ: 'UTC', PATH: process.env.PATH } });
+  const listed = spawnSync('cpio', ['-tvn'], {
+    input: writeCpio(ENTRIES),
+    encoding: 'utf8',
+    env: { LC_ALL: 'C', TZ: 'UTC', PATH: process.env.PATH },
+  });
   assert.equal(listed.status, 0, listed.stderr);
-  const lines = listed.stdout.trim().split('\n').map((line) => line.replace(/\s+/g, ' '));
+  const lines = listed.stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.replace(/\s+/g, ' '));
   assert.deepEqual(lines.slice(0, 7), [
     'drwxr-xr-x 2 0 0 0 Jan 1 1970 bin',
     '-rw------- 1 0 0 0 Jan 1 1970 bin/empty',
@@ -63,7 +73,10 @@ test('what the kernel would skip or misread is refused', () => {
 
 test('missing parents are named once, outermost first', () => {
   const have = new Set(['a']);
-  assert.deepEqual(missingParents('a/b/c/d', have).map((entry) => entry.name), ['a/b', 'a/b/c']);
+  assert.deepEqual(
+    missingParents('a/b/c/d', have).map((entry) => entry.name),
+    ['a/b', 'a/b/c'],
+  );
   assert.deepEqual(missingParents('a/b/e', have), []);
 });
 

@@ -7,9 +7,17 @@ import { readCpio } from './cpio-reader.ts';
 const MODULE = { name: 'm', path: 'kernel/drivers/m.ko', data: Buffer.from('module'), depends: [], aliases: ['pci:*'] };
 
 test('the initramfs holds busybox as pid 1, a console to start from, and the modules', () => {
-  const entries = new Map(readCpio(writeInitramfs('6.1-x', Buffer.from('ELF'), [MODULE])).map((entry) => [entry.name, entry]));
+  const entries = new Map(
+    readCpio(writeInitramfs('6.1-x', Buffer.from('ELF'), [MODULE])).map((entry) => [entry.name, entry]),
+  );
   assert.deepEqual(entries.get('init'), { type: 'symlink', name: 'init', target: 'bin/busybox' });
-  assert.deepEqual(entries.get('dev/console'), { type: 'character', name: 'dev/console', mode: 0o600, major: 5, minor: 1 });
+  assert.deepEqual(entries.get('dev/console'), {
+    type: 'character',
+    name: 'dev/console',
+    mode: 0o600,
+    major: 5,
+    minor: 1,
+  });
   const text = (name: string): string => {
     const entry = entries.get(name);
     assert.ok(entry?.type === 'file', name);

@@ -5,8 +5,18 @@ import { elfModule } from './elf-module.ts';
 import { randomSource } from './random.ts';
 
 test('dependencies and aliases are read, names as the kernel has them', () => {
-  const module = elfModule(['license=GPL', 'alias=virtio:d00000004v*', 'alias=fs-x', 'depends=virtio-ring,virtio', 'name=x', 'parm=a:b=c']);
-  assert.deepEqual(readModuleInfo(module), { depends: ['virtio_ring', 'virtio'], aliases: ['virtio:d00000004v*', 'fs-x'] });
+  const module = elfModule([
+    'license=GPL',
+    'alias=virtio:d00000004v*',
+    'alias=fs-x',
+    'depends=virtio-ring,virtio',
+    'name=x',
+    'parm=a:b=c',
+  ]);
+  assert.deepEqual(readModuleInfo(module), {
+    depends: ['virtio_ring', 'virtio'],
+    aliases: ['virtio:d00000004v*', 'fs-x'],
+  });
   assert.deepEqual(readModuleInfo(elfModule(['depends='])), { depends: [], aliases: [] });
 });
 

@@ -29,7 +29,10 @@ const MODULES = {
 
 test('modules come with what they depend on, each once, in loading order', async (t) => {
   const modules = await collectModules(kernelFolder(t, MODULES), ['virtio_top', 'base', 'built_in']);
-  assert.deepEqual(modules.map(({ name }) => name), ['base', 'left', 'right', 'virtio_top']);
+  assert.deepEqual(
+    modules.map(({ name }) => name),
+    ['base', 'left', 'right', 'virtio_top'],
+  );
   assert.equal(
     dependencyTable(modules),
     'kernel/lib/base.ko:\n' +
@@ -46,7 +49,10 @@ test('a missing dependency, a circle and a damaged module are told', async (t) =
   const folder = kernelFolder(t, { 'a.ko': ['depends=gone'], 'b.ko': ['depends=c'], 'c.ko': ['depends=b'] });
   writeFileSync(join(folder, 'kernel/d.ko'), 'not a module');
   const fails = (name: string, message: RegExp): Promise<void> =>
-    assert.rejects(collectModules(folder, [name]), (error) => error instanceof GuestError && message.test(error.message));
+    assert.rejects(
+      collectModules(folder, [name]),
+      (error) => error instanceof GuestError && message.test(error.message),
+    );
   await fails('a', /lacks the module gone/);
   await fails('b', /module b depends on itself/);
   await fails('d', /module d: not a 64-bit/);
@@ -57,7 +63,10 @@ test('modules packed with xz are unpacked', { skip: hasXz ? false : 'xz is not i
   const folder = kernelFolder(t, { 'a.ko': ['depends=b'], 'b.ko': ['alias=x'] });
   assert.equal(spawnSync('xz', [join(folder, 'kernel/b.ko')]).status, 0);
   const modules = await collectModules(folder, ['a']);
-  assert.deepEqual(modules.map(({ path }) => path), ['kernel/b.ko', 'kernel/a.ko']);
+  assert.deepEqual(
+    modules.map(({ path }) => path),
+    ['kernel/b.ko', 'kernel/a.ko'],
+  );
   assert.deepEqual(Buffer.from(modules[0]?.data ?? []), elfModule(['alias=x']));
   writeFileSync(join(folder, 'kernel/b.ko.xz'), 'damaged');
   await assert.rejects(collectModules(folder, ['a']), GuestError);

@@ -1,6 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
@@ -30,7 +40,12 @@ function checkGuest(folder: string, guest: Guest): void {
   const busybox = entries.get('bin/busybox');
   assert.ok(busybox?.type === 'file' && BUSYBOX_BYTES.equals(busybox.data));
   assert.ok(entries.has(`lib/modules/${KERNEL_VERSION}/kernel/drivers/virtio.ko`));
-  assert.deepEqual(readdirSync(folder).filter((name) => !name.startsWith('guest-')).sort(), ['downloads', 'lock']);
+  assert.deepEqual(
+    readdirSync(folder)
+      .filter((name) => !name.startsWith('guest-'))
+      .sort(),
+    ['downloads', 'lock'],
+  );
 }
 
 /** A folder that stands for PATH: the host's tools but for those given as scripts. */
@@ -81,14 +96,20 @@ test('a download that was cut off goes on, and a damaged one is refused', needsA
   mkdirSync(join(folder, 'building/guest'), { recursive: true });
   mkdirSync(downloads);
   writeFileSync(join(downloads, 'old_0.9_amd64.deb'), 'an older package');
-  writeFileSync(join(downloads, archive.kernelFile), readFileSync(join(archive.folder, archive.kernelFile)).subarray(0, 1000));
+  writeFileSync(
+    join(downloads, archive.kernelFile),
+    readFileSync(join(archive.folder, archive.kernelFile)).subarray(0, 1000),
+  );
   checkGuest(folder, (await prepare(folder)).guest);
   assert.ok(!existsSync(join(downloads, 'old_0.9_amd64.deb')));
 
   const other = join(archive.folder, 'other');
   archive.writeIndex({ SHA256: '0'.repeat(64) });
   await rejects(prepare(other), /^apt-get: /);
-  assert.deepEqual(readdirSync(other).filter((name) => name.startsWith('guest-')), []);
+  assert.deepEqual(
+    readdirSync(other).filter((name) => name.startsWith('guest-')),
+    [],
+  );
 });
 
 test('two at once make one guest', needsApt, async (t) => {
@@ -108,7 +129,11 @@ test('an interrupted run leaves nothing half-made, and the next one works', need
       if (step === until) abort.abort(new Error(`stopped in ${until}`));
     };
     await assert.rejects(prepareGuest({ folder, progress, signal: abort.signal }), { message: `stopped in ${until}` });
-    assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('guest-') || name === 'building'), [], until);
+    assert.deepEqual(
+      readdirSync(folder).filter((name) => name.startsWith('guest-') || name === 'building'),
+      [],
+      until,
+    );
     checkGuest(folder, (await prepare(folder)).guest);
   }
 });
@@ -125,7 +150,10 @@ test('a killed run does not keep the lock, and what it left is not used', needsA
   rmSync(join(archive.folder, 'tools/dpkg-deb'));
   const { guest, steps } = await prepare(folder);
   checkGuest(folder, guest);
-  assert.deepEqual(steps.filter((step) => step !== 'wait'), ['unpack', 'initramfs']);
+  assert.deepEqual(
+    steps.filter((step) => step !== 'wait'),
+    ['unpack', 'initramfs'],
+  );
 });
 
 test('a full disk is told with the folder and the need', needsApt, async (t) => {
@@ -134,7 +162,9 @@ test('a full disk is told with the folder and the need', needsApt, async (t) => 
   archive.writeIndex({ 'Installed-Size': String(2 ** 40) });
   await rejects(prepare(folder), /^no space left in .*\/cache: making the default guest needs \d{10} MB there$/);
   archive.writeIndex();
-  withTools(t, join(archive.folder, 'tools'), { 'dpkg-deb': 'echo "dpkg-deb: error: write: No space left on device" >&2; exit 2' });
+  withTools(t, join(archive.folder, 'tools'), {
+    'dpkg-deb': 'echo "dpkg-deb: error: write: No space left on device" >&2; exit 2',
+  });
   await rejects(prepare(folder), /^no space left in .*\/cache: making the default guest needs 18 MB there$/);
   assert.ok(!existsSync(join(folder, 'building')));
 });
@@ -169,7 +199,10 @@ test('waiting for the lock ends with the signal', async (t) => {
   const lock = await lockFile(path, () => assert.fail('nobody has it'), undefined);
   const abort = new AbortController();
   const reason = new Error('enough');
-  await assert.rejects(lockFile(path, () => abort.abort(reason), abort.signal), reason);
+  await assert.rejects(
+    lockFile(path, () => abort.abort(reason), abort.signal),
+    reason,
+  );
   lock.release();
   (await lockFile(path, () => assert.fail('it was let go'), undefined)).release();
 });

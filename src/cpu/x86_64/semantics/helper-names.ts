@@ -182,6 +182,22 @@ export const HELPERS = {
   soft_round_f64: 'li:l',
   soft_rcp_f32: 'i:i',
   soft_rsqrt_f32: 'i:i',
+  aes_enc: 'ii:',
+  aes_enclast: 'ii:',
+  aes_dec: 'ii:',
+  aes_declast: 'ii:',
+  aes_imc: 'ii:',
+  aes_keygenassist: 'iii:',
+  pclmulqdq: 'iii:',
+  sha1_rnds4: 'iii:',
+  sha1_nexte: 'ii:',
+  sha1_msg1: 'ii:',
+  sha1_msg2: 'ii:',
+  sha256_rnds2: 'ii:',
+  sha256_msg1: 'ii:',
+  sha256_msg2: 'ii:',
+  crc32c: 'ili:i',
+  string_compare: 'iiii:',
 } as const;
 
 export type HelperName = keyof typeof HELPERS;

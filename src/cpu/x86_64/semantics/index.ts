@@ -13,5 +13,7 @@ import './x87.ts';
 import './vector-move.ts';
 import './vector-integer.ts';
 import './vector-float.ts';
+import './crypto.ts';
+import './string-compare.ts';
 
 export { allLines, FIRST_HANDLER, type Form, handlerCount, handlerIndex, type Line, operandsOf, type Shape, shapesOf } from './instruction.ts';

@@ -374,6 +374,13 @@ for (const [ps, ss, packedOpcode, scalarOpcode, letter, format] of [['ps', 'ss',
   });
 }
 
+/** Stages of additions: which two lanes, in this order, make each lane. */
+const SINGLE_SUMS = [
+  [[1, 0], [0, 1], [3, 2], [2, 3]],
+  [[0, 2], [1, 3], [2, 0], [3, 1]],
+] as const;
+const DOUBLE_SUMS = [[[0, 1], [1, 0]]] as const;
+
 /** DPPS, DPPD: products chosen by the immediate's high bits, their sum to the lanes chosen by its low bits. */
 for (const [name, opcode, format] of [['dpps', '40', SINGLE], ['dppd', '41', DOUBLE]] as const) {
   instruction(name, [`66 0F3A ${opcode} Vx,Wx,Ib`], (e, d, s) => {
@@ -383,22 +390,24 @@ for (const [name, opcode, format] of [['dpps', '40', SINGLE], ['dppd', '41', DOU
     const b = readVector(e, s);
     const a = e.read(d);
     const imm = f.let(i32.wrap_i64(e.immediate()));
-    const result = f.local('v128');
     const zero = format.int === 'i32' ? constI32(0) : constI64(0);
+    // Every lane has its sum; which operand of an addition comes first decides which NaN is the result. An unmasked
+    // exception in one stage keeps the next one's flags away.
+    let sums: Expr[] = [];
     softly(e, () => {
-      const products: Expr[] = [];
       for (let lane = 0; lane < format.lanes; lane++) {
         const product = f.copy(zero);
         f.if(i32.and(imm, constI32(1 << (4 + lane))), () =>
           f.set(product, e.call(soft('mul', format), format.lane(a, lane), format.lane(b, lane))),
         );
-        products.push(product);
+        sums.push(product);
       }
-      const add = (x: Expr, y: Expr): Expr => e.call(soft('add', format), x, y);
-      const [p0, p1, p2, p3] = products as [Expr, Expr, Expr, Expr];
-      const sum = format === SINGLE ? add(add(p0, p1), add(p2, p3)) : add(p0, p1);
-      f.set(result, lanes(format, a, (lane) => select(sum, zero, i32.and(imm, constI32(1 << lane)))));
     });
-    e.write(d, result);
+    for (const order of format === SINGLE ? SINGLE_SUMS : DOUBLE_SUMS) {
+      softly(e, () => {
+        sums = order.map(([x, y]) => e.call(soft('add', format), sums[x] as Expr, sums[y] as Expr));
+      });
+    }
+    e.write(d, lanes(format, a, (lane) => select(sums[lane] as Expr, zero, i32.and(imm, constI32(1 << lane)))));
   });
 }
