@@ -6,8 +6,8 @@ import {
 } from './operand';
 import { BIAS, DE, flag, result, stopped, TOP_BIT, ZE } from './round';
 import {
-  divide_float, exponential_minus_one, fixed, multiply_float, set_float, set_normalized, small_hyperbolic_arctangent, x_high, x_low,
-  x_power,
+  divide_float, exponential_minus_one, fixed, multiply_float, set_float, set_normalized, small_hyperbolic_arctangent,
+  x_high, x_low, x_power,
 } from './series';
 import { empty, finish, pop, put, result_st, st_se, st_sig, underflow } from './stack';
 import { result_inexact } from './trigonometry';

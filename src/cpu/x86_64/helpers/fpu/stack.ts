@@ -1,8 +1,8 @@
 // The register stack, and what surrounds every x87 instruction.
 
 import {
-  FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MODE, MODE_CODE64, MODE_CODE_MASK, R_IMM, R_SEG, RIP, SEG_CS, SEG_O_SELECTOR,
-  STATUS_OK,
+  FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MODE, MODE_CODE64, MODE_CODE_MASK, R_IMM, R_SEG, RIP, SEG_CS,
+  SEG_O_SELECTOR, STATUS_OK,
 } from '../../layout';
 import { c1, clear_flags, flag, flags, IE, result, result_default_nan, se, set_c1, SF, sig, unmasked } from './round';
 import { fpu_enter } from './state';

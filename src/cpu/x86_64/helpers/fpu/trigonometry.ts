@@ -2,7 +2,8 @@
 
 import { invalid, nans, result_zero, single_nan } from './arithmetic';
 import {
-  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, INFINITE, unpack_a, unpack_b, ZERO,
+  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, INFINITE, unpack_a,
+  unpack_b, ZERO,
 } from './operand';
 import { BIAS, DE, flag, PE, result, round_extended, set_c1, stopped, TOP_BIT, UE } from './round';
 import {
