@@ -385,7 +385,7 @@ export class RegionEmitter extends Emitter {
     this.f.set(this.#c.tlb, load('i32.load', at(L.TLB_BASE)));
   }
 
-  #sync(): void {
+  sync(): void {
     const { f } = this;
     f.store('i64.store', at(L.RIP), i64.add(this.#c.ipPage, constI64(this.#d.offset)));
     f.store('i64.store', at(L.NEXT_RIP), i64.add(this.#c.ipPage, constI64(this.#d.offset + this.#d.length)));
@@ -413,7 +413,7 @@ export class RegionEmitter extends Emitter {
   #called(name: HelperName, args: readonly Expr[]): Expr {
     const { f } = this;
     const values = args.map((arg) => f.let(arg));
-    this.#sync();
+    this.sync();
     const status = this.#around(() => f.let(callExpr(this.#helper(name), 'i32', values)));
     f.set(this.#c.slow, constI32(1));
     this.#mayPost = true;

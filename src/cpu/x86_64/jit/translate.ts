@@ -16,7 +16,6 @@ import {
 
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
-const EXITS: readonly Exit[] = ['leave', 'branch', 'dispatch', 'lookup', 'after', 'posted'];
 
 interface Imports {
   readonly helpers: ReadonlyMap<HelperName, number>;
@@ -51,31 +50,19 @@ export function translate(regions: readonly { readonly region: Region; readonly 
   };
   for (const { region, slot } of regions) {
     const index = module.declare(`region_${region.start.toString(16)}`, HANDLER, STATUS);
-    module.define(index, (f) => new RegionWriter(imports, region).write(f));
+    module.define(index, (f) => writeRegion(imports, region, f));
     module.elements(slot, [index]);
   }
   return module.finish(true);
 }
 
 /** Writes one region's function: once to see what it uses, and once for good. */
-class RegionWriter {
-  readonly #imports: Imports;
-  readonly #region: Region;
-  readonly #flow: Flow;
-  readonly #skipped = new Set<Decoded>();
-
-  constructor(imports: Imports, region: Region) {
-    this.#imports = imports;
-    this.#region = region;
-    this.#flow = analyze(region.entry);
-  }
-
-  write(f: FunctionBuilder): void {
-    const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), this.#imports, this.#skipped);
-    draft.body(this.#flow);
-    const writer = new FunctionWriter(f, this.#imports, this.#skipped, draft);
-    writer.write(this.#flow);
-  }
+function writeRegion(imports: Imports, region: Region, f: FunctionBuilder): void {
+  const flow = analyze(region.entry);
+  const skipped = new Set<Decoded>();
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), imports, skipped);
+  draft.body(flow);
+  new FunctionWriter(f, imports, skipped, draft).write(flow);
 }
 
 class FunctionWriter {

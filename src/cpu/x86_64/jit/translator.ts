@@ -9,11 +9,14 @@ const HOT = 2;
 /** A record below this is none (layout.ts, LAST_RECORD). */
 const FIRST_RECORD = 16;
 
+type Exports = Record<string, unknown>;
+type Imports = Record<string, Exports>;
+
 interface Surroundings {
   readonly memory: WebAssembly.Memory;
   /** The interpreter's exports: its table, and the functions that regions leave by. */
-  readonly engine: WebAssembly.Exports;
-  readonly helpers: WebAssembly.Exports;
+  readonly engine: Exports;
+  readonly helpers: Exports;
 }
 
 /**
@@ -22,7 +25,7 @@ interface Surroundings {
  */
 export class Translator {
   readonly #view: DataView;
-  readonly #imports: WebAssembly.Imports;
+  readonly #imports: Imports;
   readonly #reader: RegionReader;
   /** By first record: the handler that the region took the place of. */
   readonly #original = new Map<number, number>();
@@ -30,7 +33,7 @@ export class Translator {
 
   constructor({ memory, engine, helpers }: Surroundings) {
     this.#view = new DataView(memory.buffer);
-    this.#imports = { env: { memory, table: engine['table'] as WebAssembly.Table }, engine: engine as WebAssembly.ModuleImports, helpers: helpers as WebAssembly.ModuleImports };
+    this.#imports = { env: { memory, table: engine['table'] }, engine, helpers };
     this.#reader = new RegionReader(this.#view, (record) => this.#original.get(record));
   }
 
@@ -55,7 +58,7 @@ export class Translator {
     if (!region) return;
     const slot = this.#nextSlot++;
     const module = new WebAssembly.Module(translate([{ region, slot }]));
-    new WebAssembly.Instance(module, this.#imports);
+    new WebAssembly.Instance(module, this.#imports as never);
     this.#install(record, region, slot);
   }
 
