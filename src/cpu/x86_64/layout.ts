@@ -321,8 +321,9 @@ export const R_RM = 4;
 export const R_INDEX = 6;
 /** u16 state address of the segment base that is added: ZERO, or a segment register's entry. In legacy modes and addr32 always a segment register's entry. */
 export const R_SEG = 8;
-/** u8 0..3. */
+/** u8 0..3; SCALE_BRANCH in a direct branch. */
 export const R_SCALE = 10;
+export const SCALE_BRANCH = 0x80;
 /** u8 length of the instruction in bytes. */
 export const R_LEN = 11;
 /** u16 offset of the instruction's first byte in its code page. */

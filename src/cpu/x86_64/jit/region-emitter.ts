@@ -43,7 +43,8 @@ export interface KnownFlags {
 /** What all instructions of a region share while its function is written. */
 export interface RegionContext {
   readonly f: FunctionBuilder;
-  readonly helpers: ReadonlyMap<HelperName, number>;
+  /** Function index of a helper. */
+  helper(name: HelperName): number;
   /** Locals of the general registers; made at first use. */
   readonly registers: (Expr | undefined)[];
   /** Registers that the region writes. */
@@ -366,9 +367,7 @@ export class RegionEmitter extends Emitter {
 
   // ---- Helpers -----------------------------------------------------------------------------------------------------------
   #helper(name: HelperName): number {
-    const index = this.#c.helpers.get(name);
-    if (index === undefined) throw new Error(`no helper ${name}`);
-    return index;
+    return this.#c.helper(name);
   }
 
   /** Everything a helper may look at into the state. */

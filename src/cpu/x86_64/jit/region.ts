@@ -2,11 +2,8 @@
 // entry on. Taken from the vCPU's memory, as the interpreter has decoded and linked them.
 
 import * as L from '../layout.ts';
-import { HANDLER_STOP } from '../decode/blocks.ts';
+import type { BlockCopy, Collected } from './collect.ts';
 import { allLines, FIRST_HANDLER, type Shape, shapesOf } from '../semantics/index.ts';
-
-/** Instructions of a region at most: longer functions compile slower than they gain. */
-const MAX_INSTRUCTIONS = 400;
 
 /** A decoded instruction: the fields of its record (layout.ts, R_*). */
 export interface Decoded {
@@ -40,10 +37,6 @@ export interface BasicBlock {
 
 export interface Region {
   readonly entry: BasicBlock;
-  /** Host range of the code bytes, in one page. */
-  readonly start: number;
-  readonly end: number;
-  readonly instructionCount: number;
 }
 
 const shapes: (Shape | undefined)[] = [];
@@ -59,100 +52,51 @@ export function isDirectBranch({ shape }: Decoded): boolean {
   return shape.line.encoding.operands.some(({ place }) => place === 'J');
 }
 
-/** Reads regions out of a vCPU's memory. */
-export class RegionReader {
-  readonly #view: DataView;
-  /** Handler that a record had before a region took its place. */
-  readonly #original: (record: number) => number | undefined;
-
-  constructor(view: DataView, original: (record: number) => number | undefined) {
-    this.#view = view;
-    this.#original = original;
-  }
-
-  /** The region that begins with a block's first record; undefined where there is nothing to translate. */
-  read(first: number): Region | undefined {
-    const view = this.#view;
-    const pageHost = view.getUint32(first - L.NODE + L.NODE_START, true) & ~0xfff;
-    const mode = view.getUint32(first - L.NODE + L.NODE_MODE, true);
-    if ((mode & L.MODE_CODE_MASK) !== L.MODE_CODE64 || (mode & (L.MODE_STEP | L.MODE_DEBUG)) !== 0) return undefined;
-    const found = new Map<number, Decoded>();
-    const targets = new Map<Decoded, number>();
-    const starts = [first];
-    for (let start = starts.shift(); start !== undefined; start = starts.shift()) {
-      for (let record = start; found.size < MAX_INSTRUCTIONS; record += L.RECORD) {
-        const offset = view.getUint16(record + L.R_OFFSET, true);
-        if (found.has(offset)) break;
-        const handler = this.#handler(record);
-        if (handler === HANDLER_STOP) {
-          const next = this.#blockAt(pageHost + offset, mode);
-          if (next !== undefined) starts.push(next);
-          break;
-        }
-        const shape = shapeOf(handler);
-        if (!shape) break;
-        const decoded = this.#decoded(record, shape);
-        found.set(offset, decoded);
-        if (isDirectBranch(decoded)) {
-          const target = this.#targetOf(record, pageHost);
-          if (target !== undefined) {
-            targets.set(decoded, view.getUint16(target + L.R_OFFSET, true));
-            starts.push(target);
-          }
-        }
-        if (shape.line.encoding.ends) break;
-      }
+/** Reads the instructions of collected blocks. Undefined where there is nothing to translate. */
+export function readRegion(collected: Collected): Region | undefined {
+  const byFirst = new Map(collected.blocks.map((block) => [block.first, block]));
+  const found = new Map<number, Decoded>();
+  const targets = new Map<Decoded, number>();
+  const offsetOf = ({ records }: BlockCopy): number => fields(records).getUint16(L.R_OFFSET, true);
+  for (const { first, records, targets: links } of collected.blocks) {
+    const view = fields(records);
+    for (let at = 0; at < records.length; at += L.RECORD) {
+      const offset = view.getUint16(at + L.R_OFFSET, true);
+      if (found.has(offset)) break;
+      const shape = shapeOf(view.getUint16(at + L.R_HANDLER, true));
+      if (!shape) break;
+      const decoded = decodedAt(view, at, first + at, shape);
+      found.set(offset, decoded);
+      const target = byFirst.get(links.get(decoded.record) ?? 0);
+      if (target) targets.set(decoded, offsetOf(target));
     }
-    if (found.size === 0) return undefined;
-    const entry = view.getUint16(first + L.R_OFFSET, true);
-    if (!found.has(entry)) return undefined;
-    const offsets = [...found.values()].map((d) => d.offset);
-    const ends = [...found.values()].map((d) => d.offset + d.length);
-    return {
-      entry: basicBlocks(found, targets, entry),
-      start: pageHost + Math.min(...offsets),
-      end: pageHost + Math.min(4096, Math.max(...ends)),
-      instructionCount: found.size,
-    };
   }
+  const [entry] = collected.blocks;
+  if (!entry || !found.has(offsetOf(entry))) return undefined;
+  return { entry: basicBlocks(found, targets, offsetOf(entry)) };
+}
 
-  #handler(record: number): number {
-    return this.#original(record) ?? this.#view.getUint16(record + L.R_HANDLER, true);
-  }
+function fields(records: Uint8Array): DataView {
+  return new DataView(records.buffer, records.byteOffset, records.byteLength);
+}
 
-  #targetOf(record: number, pageHost: number): number | undefined {
-    const target = this.#view.getUint32(record + L.R_DISP, true);
-    if (target === 0) return undefined;
-    const start = this.#view.getUint32(target - L.NODE + L.NODE_START, true);
-    return (start & ~0xfff) === pageHost ? target : undefined;
-  }
-
-  #blockAt(host: number, mode: number): number | undefined {
-    const view = this.#view;
-    const slot = L.BLOCK_HASH + (Math.imul(host, 0x9e3779b1) >>> 14) * L.BLOCK_HASH_ENTRY;
-    if (view.getUint32(slot, true) !== host || view.getUint32(slot + 4, true) !== mode) return undefined;
-    return view.getUint32(slot + 8, true) || undefined;
-  }
-
-  #decoded(record: number, shape: Shape): Decoded {
-    const view = this.#view;
-    return {
-      record,
-      shape,
-      reg: view.getUint16(record + L.R_REG, true),
-      rm: view.getUint16(record + L.R_RM, true),
-      index: view.getUint16(record + L.R_INDEX, true),
-      segment: view.getUint16(record + L.R_SEG, true),
-      scale: view.getUint8(record + L.R_SCALE),
-      length: view.getUint8(record + L.R_LEN),
-      offset: view.getUint16(record + L.R_OFFSET, true),
-      prefix: view.getUint8(record + L.R_PREFIX),
-      count: view.getUint8(record + L.R_COUNT),
-      displacement: view.getBigInt64(record + L.R_DISP, true),
-      immediate: view.getBigInt64(record + L.R_IMM, true),
-      vvvv: view.getUint16(record + L.R_VVVV, true),
-    };
-  }
+function decodedAt(view: DataView, at: number, record: number, shape: Shape): Decoded {
+  return {
+    record,
+    shape,
+    reg: view.getUint16(at + L.R_REG, true),
+    rm: view.getUint16(at + L.R_RM, true),
+    index: view.getUint16(at + L.R_INDEX, true),
+    segment: view.getUint16(at + L.R_SEG, true),
+    scale: view.getUint8(at + L.R_SCALE),
+    length: view.getUint8(at + L.R_LEN),
+    offset: view.getUint16(at + L.R_OFFSET, true),
+    prefix: view.getUint8(at + L.R_PREFIX),
+    count: view.getUint8(at + L.R_COUNT),
+    displacement: view.getBigInt64(at + L.R_DISP, true),
+    immediate: view.getBigInt64(at + L.R_IMM, true),
+    vvvv: view.getUint16(at + L.R_VVVV, true),
+  };
 }
 
 /** Cuts the instructions at branches and at their targets. Gives the block of the entry. */

@@ -18,7 +18,7 @@ const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
 
 interface Imports {
-  readonly helpers: ReadonlyMap<HelperName, number>;
+  helper(name: HelperName): number;
   readonly leave: number;
   readonly after: number;
   readonly lookup: number;
@@ -27,20 +27,27 @@ interface Imports {
   readonly handlerType: number;
 }
 
-/** A module that puts the regions' functions into the handlers' table, each at its slot, when it is instantiated. */
-export function translate(regions: readonly { readonly region: Region; readonly slot: number }[]): Uint8Array<ArrayBuffer> {
+/** A region, and its place in the handlers' table. */
+export interface PlacedRegion {
+  readonly region: Region;
+  readonly slot: number;
+}
+
+/** A module that puts the regions' functions into the handlers' table when it is instantiated. */
+export function translate(regions: readonly PlacedRegion[]): Uint8Array<ArrayBuffer> {
+  const drafts = regions.map(({ region, slot }) => ({ slot, ...draftRegion(region) }));
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 0, 65536);
   module.importTable('env', 'table', 0);
   const helpers = new Map<HelperName, number>();
-  for (const name of Object.keys(HELPERS) as HelperName[]) {
+  for (const name of new Set(drafts.flatMap(({ draft }) => [...draft.helpersUsed]))) {
     const [params, result] = HELPERS[name].split(':') as [string, string];
     const types = (text: string): ValType[] => [...text].map((c) => RESULT_TYPES[c] as ValType);
     helpers.set(name, module.importFunction('helpers', name, types(params), types(result)));
   }
   const engine = (name: string, params: readonly ValType[]): number => module.importFunction('engine', name, params, STATUS);
   const imports: Imports = {
-    helpers,
+    helper: (name) => helpers.get(name) as number,
     leave: engine('leave', HANDLER),
     after: engine('after', ['i32', 'i32', 'i32']),
     lookup: engine('lookup', HANDLER),
@@ -48,21 +55,28 @@ export function translate(regions: readonly { readonly region: Region; readonly 
     posted: engine('posted', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
   };
-  for (const { region, slot } of regions) {
-    const index = module.declare(`region_${region.start.toString(16)}`, HANDLER, STATUS);
-    module.define(index, (f) => writeRegion(imports, region, f));
+  for (const { slot, flow, skipped, draft } of drafts) {
+    const index = module.declare(`region${slot}`, HANDLER, STATUS);
+    module.define(index, (f) => new FunctionWriter(f, imports, skipped, draft).write(flow));
     module.elements(slot, [index]);
   }
   return module.finish(true);
 }
 
-/** Writes one region's function: once to see what it uses, and once for good. */
-function writeRegion(imports: Imports, region: Region, f: FunctionBuilder): void {
-  const flow = analyze(region.entry);
+interface Draft {
+  readonly flow: Flow;
+  readonly skipped: Set<Decoded>;
+  readonly draft: FunctionWriter;
+}
+
+/** Writes a region's function to see what it uses. */
+function draftRegion({ entry }: Region): Draft {
+  const flow = analyze(entry);
   const skipped = new Set<Decoded>();
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), imports, skipped);
+  const nowhere: Imports = { helper: () => 0, leave: 0, after: 0, lookup: 0, branchSlow: 0, posted: 0, handlerType: 0 };
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, skipped);
   draft.body(flow);
-  new FunctionWriter(f, imports, skipped, draft).write(flow);
+  return { flow, skipped, draft };
 }
 
 class FunctionWriter {
@@ -70,6 +84,7 @@ class FunctionWriter {
   readonly #imports: Imports;
   readonly #skipped: Set<Decoded>;
   readonly #context: RegionContext;
+  readonly helpersUsed = new Set<HelperName>();
   readonly #exitsUsed = new Set<Exit>();
   readonly #exitLabels = new Map<Exit, Label>();
   readonly #exitRecord: Expr;
@@ -89,7 +104,10 @@ class FunctionWriter {
     const used = draft ? draft.#context : undefined;
     this.#context = {
       f,
-      helpers: imports.helpers,
+      helper: (name) => {
+        this.helpersUsed.add(name);
+        return imports.helper(name);
+      },
       registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
       written: new Set(used?.written),
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
