@@ -24,5 +24,8 @@ export function guestCommand(): Command {
       const { kernel, initrd } = await defaultGuest();
       process.stdout.write(`kernel: ${kernel}\ninitrd: ${initrd}\n`);
     });
-  return new Command('guest').description('The default guest: a Debian kernel and a small system').helpCommand(false).addCommand(prepare);
+  return new Command('guest')
+    .description('The default guest: a Debian kernel and a small system')
+    .helpCommand(false)
+    .addCommand(prepare);
 }

@@ -32,12 +32,20 @@ export function runCommand(done: (status: number) => void): Command {
   return new Command('run')
     .description('Run a guest')
     .argument('[KERNEL]', 'path of the kernel')
-    .addOption(new Option('-c, --cpus <N>', 'virtual processors (default: 1)').argParser(once(integer(1, 255, 'processors'))))
+    .addOption(
+      new Option('-c, --cpus <N>', 'virtual processors (default: 1)').argParser(once(integer(1, 255, 'processors'))),
+    )
     .addOption(new Option('-m, --mem <MiB>', 'memory (default: 256)').argParser(once(integer(1, 2 ** 30, 'MiB'))))
-    .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(collect))
+    .addOption(
+      new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(collect),
+    )
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)))
     .addOption(new Option('--hypervisor <NAME>', 'what runs the guest').choices(HYPERVISOR_CHOICES).default('auto'))
-    .addOption(new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(once(integer(0, 65535, 'a port'))))
+    .addOption(
+      new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
+        once(integer(0, 65535, 'a port')),
+      ),
+    )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addHelpText('after', HELP)
     .action(async (kernel: string | undefined, options: RunOptions) => done(await run(kernel, options)));

@@ -4,10 +4,10 @@ import { DeviceState, type LineCallback, type SharedRange } from './device-state
 import type { MachineExit } from './machine-exit.ts';
 import {
   ACPI_GPE0_PORT,
-  ACPI_PM1A_CNT_PORT,
-  ACPI_PM1A_EVT_PORT,
   ACPI_PM_PORT,
   ACPI_PM_TMR_PORT,
+  ACPI_PM1A_CNT_PORT,
+  ACPI_PM1A_EVT_PORT,
   ACPI_S5_SLP_TYP,
 } from './pc-map.ts';
 

@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs';
 import { OsError } from '../host/errno.ts';
-import { waitWritable, WRITABLE_BYTES } from '../host/output.ts';
+import { WRITABLE_BYTES, waitWritable } from '../host/output.ts';
 import { Lock } from '../host/shared-state.ts';
 import { DeviceState, type SharedRange } from './device-state.ts';
 

@@ -52,7 +52,10 @@ export function libc(prototype: string, variadic: readonly string[] = []): LibcF
       native = library.func(prototype);
     }
     // koffi takes each variadic argument as its type, then its value.
-    const all = variadic.length === 0 ? args : [...args.slice(0, fixed), ...variadic.flatMap((type, i) => [type, args[fixed + i]])];
+    const all =
+      variadic.length === 0
+        ? args
+        : [...args.slice(0, fixed), ...variadic.flatMap((type, i) => [type, args[fixed + i]])];
     const result = Number(native(...all));
     return result === -1 ? -(koffi as Koffi).errno() : result;
   };

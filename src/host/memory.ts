@@ -42,7 +42,10 @@ export type Advice = keyof typeof ADVICE;
 export function createMemfd(name: string, size: number): number {
   const fd = check('memfd_create', memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   try {
-    check('ftruncate', uninterrupted(() => ftruncate(fd, size)));
+    check(
+      'ftruncate',
+      uninterrupted(() => ftruncate(fd, size)),
+    );
     check('fcntl', fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
   } catch (error) {
     closeSync(fd);
@@ -105,7 +108,12 @@ export function unmapFrom(buffer: ArrayBuffer | SharedArrayBuffer, byteOffset: n
 }
 
 /** Tells the kernel how a range of a buffer will be used (madvise). `remove` frees the pages of the file mapped there. */
-export function advise(buffer: ArrayBuffer | SharedArrayBuffer, byteOffset: number, size: number, advice: Advice): void {
+export function advise(
+  buffer: ArrayBuffer | SharedArrayBuffer,
+  byteOffset: number,
+  size: number,
+  advice: Advice,
+): void {
   checkRange(buffer, byteOffset, size);
   check('madvise', madvise(addressOf(buffer) + BigInt(byteOffset), size, ADVICE[advice]));
 }
@@ -113,7 +121,10 @@ export function advise(buffer: ArrayBuffer | SharedArrayBuffer, byteOffset: numb
 /** Gives a range of a file back to the host: it reads as zeroes. Bytes; throws OsError. */
 export function punchHole(fd: number, offset: number, size: number): void {
   const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  check('fallocate', uninterrupted(() => fallocate(fd, mode, offset, size)));
+  check(
+    'fallocate',
+    uninterrupted(() => fallocate(fd, mode, offset, size)),
+  );
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Descriptors that Node's event loop cannot wait for (eventfds above all), brought to it by a thread that blocks in epoll. */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { Epoll, EPOLLONESHOT } from './epoll.ts';
+import { EPOLLONESHOT, Epoll } from './epoll.ts';
 import { EventFd } from './eventfd.ts';
 
 interface Watch {

@@ -24,7 +24,9 @@ export class StateAllocator {
   allocate(size: number): SharedRange {
     const offset = Math.ceil(this.#next / ALIGNMENT) * ALIGNMENT;
     if (offset + size > this.#buffer.byteLength) {
-      throw new RangeError(`shared state of ${this.#buffer.byteLength} bytes has no room for ${size} more at ${offset}`);
+      throw new RangeError(
+        `shared state of ${this.#buffer.byteLength} bytes has no room for ${size} more at ${offset}`,
+      );
     }
     this.#next = offset + size;
     return { buffer: this.#buffer, offset };

@@ -1,6 +1,6 @@
 import { closeSync, readFileSync } from 'node:fs';
 import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
-import { Platform, PLATFORM_STATE_SIZE } from '../devices/platform.ts';
+import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
 import { HostClock } from '../host/clock.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
@@ -21,20 +21,28 @@ function readImage(path: string, what: string): Uint8Array {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT') throw new ConfigError(`${path}: there is no such file: give the path of the ${what}`);
-    if (code === 'EACCES') throw new ConfigError(`${path}: it may not be read: change its permissions or give another ${what}`);
+    if (code === 'EACCES')
+      throw new ConfigError(`${path}: it may not be read: change its permissions or give another ${what}`);
     if (code === 'EISDIR') throw new ConfigError(`${path}: it is a folder: give the path of the ${what}`);
     throw new ConfigError(`${path}: the ${what} cannot be read: ${message}`);
   }
 }
 
-function checkSizes(config: MachineConfig, limits: { readonly maxMemory: number; readonly maxVcpus: number; readonly name: string }): void {
+function checkSizes(
+  config: MachineConfig,
+  limits: { readonly maxMemory: number; readonly maxVcpus: number; readonly name: string },
+): void {
   const most = Math.floor(limits.maxMemory / MIB);
   if (config.memory > most) {
-    throw new ConfigError(`${config.memory} MiB of memory: the ${limits.name} hypervisor has room for ${most} MiB at most: choose less with --mem`);
+    throw new ConfigError(
+      `${config.memory} MiB of memory: the ${limits.name} hypervisor has room for ${most} MiB at most: choose less with --mem`,
+    );
   }
   if (config.cpus > limits.maxVcpus) {
     const processors = limits.maxVcpus === 1 ? 'one processor' : `${limits.maxVcpus} processors`;
-    throw new ConfigError(`${config.cpus} processors: the ${limits.name} hypervisor has ${processors} at most: choose fewer with --cpus`);
+    throw new ConfigError(
+      `${config.cpus} processors: the ${limits.name} hypervisor has ${processors} at most: choose fewer with --cpus`,
+    );
   }
 }
 
@@ -87,15 +95,22 @@ export class Machine {
     this.#target =
       config.gdb === undefined
         ? undefined
-        : new WorkerTarget(channels.map(({ debuggerEnd }) => debuggerEnd), {
-            kick: (vcpu) => this.#vm.kick(vcpu),
-            kill: () => this.end({ kind: 'asked' }),
-          });
+        : new WorkerTarget(
+            channels.map(({ debuggerEnd }) => debuggerEnd),
+            {
+              kick: (vcpu) => this.#vm.kick(vcpu),
+              kill: () => this.end({ kind: 'asked' }),
+            },
+          );
     this.#loop = new PlatformLoop(this.platform, clock, {
       onExit: (reason) => this.end(reason),
       // Whoever read the console has gone, as for any program that writes to a pipe.
       onConsoleError: (error) =>
-        this.end(error.code === 'EPIPE' ? { kind: 'signal', signal: 'SIGPIPE' } : { kind: 'failure', message: `the console cannot be written: ${error.message}` }),
+        this.end(
+          error.code === 'EPIPE'
+            ? { kind: 'signal', signal: 'SIGPIPE' }
+            : { kind: 'failure', message: `the console cannot be written: ${error.message}` },
+        ),
     });
     try {
       this.#boot = buildBootImage({

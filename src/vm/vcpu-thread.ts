@@ -1,7 +1,13 @@
 // The thread of one vCPU (a Worker): makes the vCPU, waits for the start, and then takes each exit to where it belongs.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { bootMpState, bootMsrs, connectLocalInterrupts, type EntryState, initializeXsave } from '../arch/x86_64/cpu-state.ts';
+import {
+  bootMpState,
+  bootMsrs,
+  connectLocalInterrupts,
+  type EntryState,
+  initializeXsave,
+} from '../arch/x86_64/cpu-state.ts';
 import { vcpuCpuid } from '../arch/x86_64/cpuid.ts';
 import { Platform, type PlatformConfig } from '../devices/platform.ts';
 import { type ClockOrigin, HostClock } from '../host/clock.ts';

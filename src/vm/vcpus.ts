@@ -11,7 +11,11 @@ export class VcpuThreads {
   readonly #vm: Vm;
 
   /** Makes the threads; each prepares its vCPU and waits for start(). `data` has what is the same for all of them. */
-  constructor(vm: Vm, data: Omit<VcpuThreadData, 'vcpuId' | 'debugger'>, debuggers: readonly VcpuThreadData['debugger'][]) {
+  constructor(
+    vm: Vm,
+    data: Omit<VcpuThreadData, 'vcpuId' | 'debugger'>,
+    debuggers: readonly VcpuThreadData['debugger'][],
+  ) {
     this.#vm = vm;
     this.#control = new Int32Array(data.control);
     this.#workers = Array.from({ length: data.vcpuCount }, (_, vcpuId) => {

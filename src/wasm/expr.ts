@@ -186,8 +186,7 @@ export const i64 = {
   extend32_s: (a: Expr): Expr =>
     a.isConst ? constI64(BigInt.asIntN(32, a.value as bigint)) : new Expr(0xc4, 'i64', [a], 0),
   extend_i32_s: (a: Expr): Expr => (a.isConst ? constI64(a.value) : new Expr(0xac, 'i64', [a], 0)),
-  extend_i32_u: (a: Expr): Expr =>
-    a.isConst ? constI64((a.value as number) >>> 0) : new Expr(0xad, 'i64', [a], 0),
+  extend_i32_u: (a: Expr): Expr => (a.isConst ? constI64((a.value as number) >>> 0) : new Expr(0xad, 'i64', [a], 0)),
   trunc_sat_f32_s: unary(0xfc04, 'i64'),
   trunc_sat_f32_u: unary(0xfc05, 'i64'),
   trunc_sat_f64_s: unary(0xfc06, 'i64'),
@@ -240,16 +239,42 @@ export const f64 = {
 };
 
 export type MemoryOp =
-  | 'i32.load' | 'i64.load' | 'f32.load' | 'f64.load' | 'v128.load'
-  | 'i32.load8_s' | 'i32.load8_u' | 'i32.load16_s' | 'i32.load16_u'
-  | 'i64.load8_s' | 'i64.load8_u' | 'i64.load16_s' | 'i64.load16_u' | 'i64.load32_s' | 'i64.load32_u'
-  | 'v128.load32_zero' | 'v128.load64_zero';
+  | 'i32.load'
+  | 'i64.load'
+  | 'f32.load'
+  | 'f64.load'
+  | 'v128.load'
+  | 'i32.load8_s'
+  | 'i32.load8_u'
+  | 'i32.load16_s'
+  | 'i32.load16_u'
+  | 'i64.load8_s'
+  | 'i64.load8_u'
+  | 'i64.load16_s'
+  | 'i64.load16_u'
+  | 'i64.load32_s'
+  | 'i64.load32_u'
+  | 'v128.load32_zero'
+  | 'v128.load64_zero';
 
 const LOADS: Record<MemoryOp, number> = {
-  'i32.load': 0x28, 'i64.load': 0x29, 'f32.load': 0x2a, 'f64.load': 0x2b, 'v128.load': 0xfd00,
-  'i32.load8_s': 0x2c, 'i32.load8_u': 0x2d, 'i32.load16_s': 0x2e, 'i32.load16_u': 0x2f,
-  'i64.load8_s': 0x30, 'i64.load8_u': 0x31, 'i64.load16_s': 0x32, 'i64.load16_u': 0x33, 'i64.load32_s': 0x34, 'i64.load32_u': 0x35,
-  'v128.load32_zero': 0xfd5c, 'v128.load64_zero': 0xfd5d,
+  'i32.load': 0x28,
+  'i64.load': 0x29,
+  'f32.load': 0x2a,
+  'f64.load': 0x2b,
+  'v128.load': 0xfd00,
+  'i32.load8_s': 0x2c,
+  'i32.load8_u': 0x2d,
+  'i32.load16_s': 0x2e,
+  'i32.load16_u': 0x2f,
+  'i64.load8_s': 0x30,
+  'i64.load8_u': 0x31,
+  'i64.load16_s': 0x32,
+  'i64.load16_u': 0x33,
+  'i64.load32_s': 0x34,
+  'i64.load32_u': 0x35,
+  'v128.load32_zero': 0xfd5c,
+  'v128.load64_zero': 0xfd5d,
 };
 
 /** Reads memory at `address + offset`. */
@@ -258,10 +283,26 @@ export function load(op: MemoryOp, address: Expr, offset = 0): Expr {
 }
 
 export type StoreOp =
-  | 'i32.store' | 'i64.store' | 'f32.store' | 'f64.store' | 'v128.store'
-  | 'i32.store8' | 'i32.store16' | 'i64.store8' | 'i64.store16' | 'i64.store32';
+  | 'i32.store'
+  | 'i64.store'
+  | 'f32.store'
+  | 'f64.store'
+  | 'v128.store'
+  | 'i32.store8'
+  | 'i32.store16'
+  | 'i64.store8'
+  | 'i64.store16'
+  | 'i64.store32';
 
 export const STORES: Record<StoreOp, number> = {
-  'i32.store': 0x36, 'i64.store': 0x37, 'f32.store': 0x38, 'f64.store': 0x39, 'v128.store': 0xfd0b,
-  'i32.store8': 0x3a, 'i32.store16': 0x3b, 'i64.store8': 0x3c, 'i64.store16': 0x3d, 'i64.store32': 0x3e,
+  'i32.store': 0x36,
+  'i64.store': 0x37,
+  'f32.store': 0x38,
+  'f64.store': 0x39,
+  'v128.store': 0xfd0b,
+  'i32.store8': 0x3a,
+  'i32.store16': 0x3b,
+  'i64.store8': 0x3c,
+  'i64.store16': 0x3d,
+  'i64.store32': 0x3e,
 };

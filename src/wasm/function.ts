@@ -1,5 +1,15 @@
 import { ByteWriter } from './bytes.ts';
-import { type Expr, localGet, OP_CALL, OP_CONST, OP_LOCAL, OP_SELECT, STORES, type StoreOp, type ValType } from './expr.ts';
+import {
+  type Expr,
+  localGet,
+  OP_CALL,
+  OP_CONST,
+  OP_LOCAL,
+  OP_SELECT,
+  STORES,
+  type StoreOp,
+  type ValType,
+} from './expr.ts';
 
 export const VALTYPE: Record<ValType, number> = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b };
 

@@ -24,6 +24,7 @@ export const v128 = {
   ...ops('i32', { any_true: 0x53 }),
 };
 
+// biome-ignore format: one row for a group of related entries
 export const i8x16 = {
   /** @param lanes sixteen indices below 32 */
   shuffle: (lanes: readonly number[], a: Expr, b: Expr): Expr =>
@@ -40,6 +41,7 @@ export const i8x16 = {
   replace_lane: lane(0x17, 'v128'),
 };
 
+// biome-ignore format: one row for a group of related entries
 export const i16x8 = {
   ...ops('v128', {
     splat: 0x10, eq: 0x2d, ne: 0x2e, lt_s: 0x2f, lt_u: 0x30, gt_s: 0x31, gt_u: 0x32,
@@ -56,6 +58,7 @@ export const i16x8 = {
   replace_lane: lane(0x1a, 'v128'),
 };
 
+// biome-ignore format: one row for a group of related entries
 export const i32x4 = {
   ...ops('v128', {
     splat: 0x11, eq: 0x37, ne: 0x38, lt_s: 0x39, lt_u: 0x3a, gt_s: 0x3b, gt_u: 0x3c,
@@ -71,6 +74,7 @@ export const i32x4 = {
   replace_lane: lane(0x1c, 'v128'),
 };
 
+// biome-ignore format: one row for a group of related entries
 export const i64x2 = {
   ...ops('v128', {
     splat: 0x12, abs: 0xc0, neg: 0xc1,
@@ -84,6 +88,7 @@ export const i64x2 = {
   replace_lane: lane(0x1e, 'v128'),
 };
 
+// biome-ignore format: one row for a group of related entries
 export const f32x4 = {
   ...ops('v128', {
     splat: 0x13, eq: 0x41, ne: 0x42, lt: 0x43, gt: 0x44, le: 0x45, ge: 0x46,
@@ -95,6 +100,7 @@ export const f32x4 = {
   replace_lane: lane(0x20, 'v128'),
 };
 
+// biome-ignore format: one row for a group of related entries
 export const f64x2 = {
   ...ops('v128', {
     splat: 0x14, eq: 0x47, ne: 0x48, lt: 0x49, gt: 0x4a, le: 0x4b, ge: 0x4c,

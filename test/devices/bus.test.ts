@@ -45,13 +45,26 @@ test('ranges may touch, not overlap', () => {
   const device = new NullDevice();
   bus.insert(0x10, 0x10, device);
   bus.insert(0x30, 0x10, device);
-  for (const [start, size] of [[0x10, 1], [0x1f, 1], [0x0f, 2], [0x1f, 0x20], [0, 0x100], [0x18, 4]] as const) {
+  for (const [start, size] of [
+    [0x10, 1],
+    [0x1f, 1],
+    [0x0f, 2],
+    [0x1f, 0x20],
+    [0, 0x100],
+    [0x18, 4],
+  ] as const) {
     assert.throws(() => bus.insert(start, size, device), BusOverlapError);
     assert.equal(bus.isFree(start, size), false);
   }
   assert.equal(bus.isFree(0x20, 0x10), true);
   bus.insert(0x20, 0x10, device);
-  for (const [start, size] of [[-1, 2], [0, 0], [0.5, 1], [2 ** 53, 1], [Number.NaN, 1]] as const) {
+  for (const [start, size] of [
+    [-1, 2],
+    [0, 0],
+    [0.5, 1],
+    [2 ** 53, 1],
+    [Number.NaN, 1],
+  ] as const) {
     assert.throws(() => bus.insert(start, size, device), RangeError);
   }
 });

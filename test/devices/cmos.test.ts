@@ -84,7 +84,15 @@ test('the index has 7 bits, and the other bytes are storage', () => {
 test('the guest sets the time while SET stops the clock', () => {
   const { times, set, get, advance } = make('2024-01-01T00:00:00Z');
   set(B, SET | HOUR24);
-  const values = [[CENTURY, 0x19], [YEAR, 0x99], [MONTH, 0x12], [DAY, 0x31], [HOURS, 0x23], [MINUTES, 0x59], [SECONDS, 0x50]];
+  const values = [
+    [CENTURY, 0x19],
+    [YEAR, 0x99],
+    [MONTH, 0x12],
+    [DAY, 0x31],
+    [HOURS, 0x23],
+    [MINUTES, 0x59],
+    [SECONDS, 0x50],
+  ];
   for (const [register, value] of values as [number, number][]) set(register, value);
   advance(5000);
   assert.equal(get(SECONDS), 0x50);
@@ -98,7 +106,13 @@ test('the guest sets the time while SET stops the clock', () => {
 test('times from before 1970, and fields out of range, are times too', () => {
   const { set, get, advance, times, line } = make('2024-01-01T00:00:00Z');
   set(B, SET | HOUR24);
-  for (const [register, value] of [[CENTURY, 0x19], [YEAR, 0x01], [MONTH, 0x01], [DAY, 0x01], [HOURS, 0x10]] as const) {
+  for (const [register, value] of [
+    [CENTURY, 0x19],
+    [YEAR, 0x01],
+    [MONTH, 0x01],
+    [DAY, 0x01],
+    [HOURS, 0x10],
+  ] as const) {
     set(register, value);
   }
   set(HOURS_ALARM, 0x10);
@@ -196,7 +210,13 @@ test('alarm registers that match everything, and ones that match nothing', () =>
 
 test('periodic interrupts at the rate of register A', () => {
   const { device, set, get, line, advance, clock } = make('2024-01-01T00:00:00Z');
-  for (const [select, hertz] of [[1, 256], [2, 128], [3, 8192], [6, 1024], [15, 2]] as const) {
+  for (const [select, hertz] of [
+    [1, 256],
+    [2, 128],
+    [3, 8192],
+    [6, 1024],
+    [15, 2],
+  ] as const) {
     set(A, 0x20 | select);
     set(B, HOUR24 | PIE);
     get(C);

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { CONSOLE_OUTPUT_STATE_SIZE, ConsoleOutput } from '../../src/devices/console-output.ts';
 import type { SharedRange } from '../../src/devices/device-state.ts';
+import { waitWritable } from '../../src/host/output.ts';
 import { sharedRange } from './support.ts';
 
 /** Writes lines of its own letter, in single bytes, as a vCPU's thread does. */
@@ -39,6 +40,11 @@ function pipe(): { fd: number; close: () => void } {
     rmSync(folder, { recursive: true });
   };
   return { fd, close };
+}
+
+/** Waits until the pipe is full and a line stays behind in the buffer. */
+async function blocked(output: ConsoleOutput, fd: number): Promise<void> {
+  while (output.pending === 0 || waitWritable(fd, 0)) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 function toFile() {
@@ -90,7 +96,10 @@ test('threads that write at once lose nothing', async () => {
   output.flush();
   const all = text();
   for (const letter of 'ab') {
-    assert.equal(all.split(letter).length - 1, Array.from({ length: 300 }, (_, i) => i % 50).reduce((x, y) => x + y));
+    assert.equal(
+      all.split(letter).length - 1,
+      Array.from({ length: 300 }, (_, i) => i % 50).reduce((x, y) => x + y),
+    );
   }
   assert.equal(all.split('\n').length - 1, 600);
   close();
@@ -104,8 +113,7 @@ test('a blocked pipe makes writers wait, not the main thread; nothing is lost wh
   const lines = 6000;
   const worker = startWriter(range, fd, lines);
   const exit = ended(worker);
-  // The pipe, then the buffer, fill up.
-  while (output.pending < 4096) await new Promise((resolve) => setTimeout(resolve, 10));
+  await blocked(output, fd);
   const start = performance.now();
   assert.ok(output.flush() > 0);
   assert.ok(performance.now() - start < 90);
@@ -129,7 +137,7 @@ test('stop() frees a writer that waits', async () => {
   output.reset();
   const worker = startWriter(range, fd, 10_000);
   const exit = ended(worker);
-  while (output.pending < 4096) await new Promise((resolve) => setTimeout(resolve, 10));
+  await blocked(output, fd);
   output.stop();
   assert.equal(await exit, 0);
   close();
@@ -149,4 +157,23 @@ test('a write that fails is an error, told once, and output is dropped', () => {
   assert.equal(output.flush(), 0);
   assert.equal(told, 1);
   closeSync(fd);
+});
+
+test('a reader that goes away frees a writer that waits, and is told as EPIPE', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'console-'));
+  const name = join(folder, 'fifo');
+  execFileSync('mkfifo', [name]);
+  const reader = openSync(name, 'r+');
+  const fd = openSync(name, 'w');
+  const range = sharedRange(CONSOLE_OUTPUT_STATE_SIZE);
+  const output = new ConsoleOutput(range, fd, () => {});
+  output.reset();
+  const exit = ended(startWriter(range, fd, 10_000));
+  await blocked(output, fd);
+  closeSync(reader);
+  assert.equal(await exit, 0);
+  assert.equal(output.error?.code, 'EPIPE');
+  assert.equal(output.pending, 0);
+  closeSync(fd);
+  rmSync(folder, { recursive: true });
 });

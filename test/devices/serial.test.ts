@@ -60,7 +60,10 @@ test('scratch is storage, LSR and MSR cannot be written, IER has four bits', () 
   write(port, LSR, 0);
   write(port, MSR, 0);
   write(port, IER, 0xf0);
-  assert.deepEqual([SCR, LSR, MSR, IER].map((register) => read(port, register)), [0xa5, 0x60, 0xb0, 0]);
+  assert.deepEqual(
+    [SCR, LSR, MSR, IER].map((register) => read(port, register)),
+    [0xa5, 0x60, 0xb0, 0],
+  );
 });
 
 test('bytes written go out at once, in order, from any thread', () => {
@@ -195,7 +198,10 @@ test('loopback with FIFOs holds 16 bytes', () => {
   assert.equal(read(port, LSR) & 0x02, 0);
   write(port, THR, 99);
   assert.equal(read(port, LSR) & 0x02, 0x02);
-  assert.deepEqual(Array.from({ length: 16 }, () => read(port, RBR)), Array.from({ length: 16 }, (_, i) => i));
+  assert.deepEqual(
+    Array.from({ length: 16 }, () => read(port, RBR)),
+    Array.from({ length: 16 }, (_, i) => i),
+  );
   // A looped break.
   write(port, LCR, 0x43);
   assert.equal(read(port, LSR), 0x71);
@@ -206,7 +212,13 @@ test('loopback: modem outputs are its inputs, changes show as deltas', () => {
   const { port } = make();
   write(port, MCR, 0x10);
   read(port, MSR);
-  for (const [outputs, inputs] of [[0x1, 0x20], [0x2, 0x10], [0x4, 0x40], [0x8, 0x80], [0xa, 0x90]] as const) {
+  for (const [outputs, inputs] of [
+    [0x1, 0x20],
+    [0x2, 0x10],
+    [0x4, 0x40],
+    [0x8, 0x80],
+    [0xa, 0x90],
+  ] as const) {
     write(port, MCR, 0x10 | outputs);
     assert.equal(read(port, MSR) & 0xf0, inputs);
   }

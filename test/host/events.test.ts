@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { EPOLLIN, EPOLLONESHOT, Epoll } from '../../src/host/epoll.ts';
 import { EAGAIN, EINTR, EIO, EMFILE } from '../../src/host/errno.ts';
-import { Epoll, EPOLLIN, EPOLLONESHOT } from '../../src/host/epoll.ts';
 import { EventFd, signalEvent, takeEvent } from '../../src/host/eventfd.ts';
 import { setFaultHook } from '../../src/host/ffi.ts';
 import { Poller } from '../../src/host/poller.ts';
@@ -52,7 +52,10 @@ test('epoll gives tokens and events, and times out', () => {
   a.signal();
   epoll.modify(b.fd, EPOLLIN, 3);
   assert.deepEqual(
-    epoll.wait(10).map(({ token }) => token).sort(),
+    epoll
+      .wait(10)
+      .map(({ token }) => token)
+      .sort(),
     [1, 3],
   );
   epoll.remove(a.fd);

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { closeSync, ftruncateSync, readdirSync, readSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { EMFILE, ENOMEM, EPERM, ENOSPC, OsError } from '../../src/host/errno.ts';
+import { EMFILE, ENOMEM, ENOSPC, EPERM, OsError } from '../../src/host/errno.ts';
 import { setFaultHook } from '../../src/host/ffi.ts';
 import {
   advise,
   createMemfd,
-  mapInto,
   MAX_WINDOW_SIZE,
+  mapInto,
   punchHole,
   SharedRegion,
   unmapFrom,
@@ -190,6 +190,9 @@ test('calls that fail leave nothing behind', () => {
     assert.equal(openDescriptors(), before);
   }
   const region = SharedRegion.create(4096);
-  assert.throws(() => failing('mmap', ENOMEM, () => window(region.fd, 0, 4096)), /^OsError: mmap: cannot allocate memory$/);
+  assert.throws(
+    () => failing('mmap', ENOMEM, () => window(region.fd, 0, 4096)),
+    /^OsError: mmap: cannot allocate memory$/,
+  );
   region.close();
 });

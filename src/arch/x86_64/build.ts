@@ -62,9 +62,7 @@ export function buildBootImage(image: BootImage): BootState {
   info.push(`command line: ${cmdline}`);
 
   const initrd =
-    image.initrd === undefined
-      ? undefined
-      : loadInitrd(memory, image.initrd, kernel.end, kernel.initrdAddrMax);
+    image.initrd === undefined ? undefined : loadInitrd(memory, image.initrd, kernel.end, kernel.initrdAddrMax);
   if (initrd !== undefined) {
     info.push(`initrd: ${initrd.size} bytes at ${hex(initrd.start)}`);
   }

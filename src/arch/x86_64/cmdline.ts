@@ -1,6 +1,11 @@
 /** The kernel's command line, put together item by item. */
 
-export type CommandLineErrorKind = 'invalid-ascii' | 'has-space' | 'has-equals' | 'missing-key' | 'command-line-overflow';
+export type CommandLineErrorKind =
+  | 'invalid-ascii'
+  | 'has-space'
+  | 'has-equals'
+  | 'missing-key'
+  | 'command-line-overflow';
 
 /** A command line that cannot be given to a kernel. `message` is one line for the user. */
 export class CommandLineError extends Error {
@@ -21,17 +26,26 @@ export const BASE_COMMAND_LINE = 'console=ttyS0 reboot=k panic=1';
 
 function checkAscii(text: string): void {
   if (!/^[ -~]*$/.test(text)) {
-    throw new CommandLineError('invalid-ascii', `the kernel command line takes printable ASCII only: ${JSON.stringify(text)}`);
+    throw new CommandLineError(
+      'invalid-ascii',
+      `the kernel command line takes printable ASCII only: ${JSON.stringify(text)}`,
+    );
   }
 }
 
 function checkItem(text: string): void {
   checkAscii(text);
   if (text.includes(' ')) {
-    throw new CommandLineError('has-space', `a space inside an item of the kernel command line: ${JSON.stringify(text)}`);
+    throw new CommandLineError(
+      'has-space',
+      `a space inside an item of the kernel command line: ${JSON.stringify(text)}`,
+    );
   }
   if (text.includes('=')) {
-    throw new CommandLineError('has-equals', `an = inside a key or value of the kernel command line: ${JSON.stringify(text)}`);
+    throw new CommandLineError(
+      'has-equals',
+      `an = inside a key or value of the kernel command line: ${JSON.stringify(text)}`,
+    );
   }
 }
 

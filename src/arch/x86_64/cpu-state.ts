@@ -1,7 +1,8 @@
 /** Processor state at the kernel's first instruction, and the GDT and page tables in guest memory that belong to it. */
+
+import { LAPIC_START } from '../../devices/pc-map.ts';
 import type { GuestMemory } from '../../hypervisor/guest-memory.ts';
 import type { CpuidEntry, MpState, Regs, Segment, Sregs } from '../../hypervisor/hypervisor.ts';
-import { LAPIC_START } from '../../devices/pc-map.ts';
 import {
   BOOT_STACK,
   GDT_START,

@@ -78,7 +78,10 @@ function topology(leaf: number, { vcpuId, vcpuCount }: CpuidOptions): CpuidEntry
 }
 
 function editAmdSizes(entry: CpuidEntry, { vcpuCount }: CpuidOptions): CpuidEntry {
-  return { ...entry, ecx: ((entry.ecx & ~0xf0ff) | (coreIdBits(vcpuCount) << 12) | Math.min(vcpuCount - 1, 255)) >>> 0 };
+  return {
+    ...entry,
+    ecx: ((entry.ecx & ~0xf0ff) | (coreIdBits(vcpuCount) << 12) | Math.min(vcpuCount - 1, 255)) >>> 0,
+  };
 }
 
 function editAmdTopology(entry: CpuidEntry, { vcpuId }: CpuidOptions): CpuidEntry {
@@ -114,22 +117,24 @@ function clocks({ tscHz, apicHz }: CpuidOptions, hasHypervisorLeaves: boolean): 
 export function vcpuCpuid(supported: readonly CpuidEntry[], options: CpuidOptions): CpuidEntry[] {
   const replaced = new Set([LEAF_TOPOLOGY, LEAF_TSC, LEAF_FREQUENCY, LEAF_TOPOLOGY_V2, LEAF_HYPERVISOR_TIMING]);
   const hasLeaf = (leaf: number) => supported.some((entry) => entry.leaf === leaf);
-  const entries = supported.filter(({ leaf }) => !replaced.has(leaf)).map((entry) => {
-    switch (entry.leaf) {
-      case LEAF_FEATURES:
-        return editFeatures(entry, options);
-      case LEAF_CACHES:
-        return editCaches(entry, options);
-      case LEAF_POWER:
-        return { ...entry, ecx: (entry.ecx & ~ECX_EPB) >>> 0 };
-      case LEAF_AMD_SIZES:
-        return editAmdSizes(entry, options);
-      case LEAF_AMD_TOPOLOGY:
-        return editAmdTopology(entry, options);
-      default:
-        return entry;
-    }
-  });
+  const entries = supported
+    .filter(({ leaf }) => !replaced.has(leaf))
+    .map((entry) => {
+      switch (entry.leaf) {
+        case LEAF_FEATURES:
+          return editFeatures(entry, options);
+        case LEAF_CACHES:
+          return editCaches(entry, options);
+        case LEAF_POWER:
+          return { ...entry, ecx: (entry.ecx & ~ECX_EPB) >>> 0 };
+        case LEAF_AMD_SIZES:
+          return editAmdSizes(entry, options);
+        case LEAF_AMD_TOPOLOGY:
+          return editAmdTopology(entry, options);
+        default:
+          return entry;
+      }
+    });
   entries.push(...topology(LEAF_TOPOLOGY, options));
   if (hasLeaf(LEAF_TOPOLOGY_V2)) {
     entries.push(...topology(LEAF_TOPOLOGY_V2, options));

@@ -22,7 +22,12 @@ export interface LoadedInitrd {
  * Copies the initrd as high as the kernel (`addressMax`: the highest address of its last byte) and RAM below 4 GiB
  * allow, above `kernelEnd`. Throws InitrdError when it does not fit.
  */
-export function loadInitrd(memory: GuestMemory, bytes: Uint8Array, kernelEnd: number, addressMax: number): LoadedInitrd {
+export function loadInitrd(
+  memory: GuestMemory,
+  bytes: Uint8Array,
+  kernelEnd: number,
+  addressMax: number,
+): LoadedInitrd {
   const end = Math.min(lowRamEnd(memory), addressMax + 1);
   const start = Math.floor((end - bytes.length) / PAGE_SIZE) * PAGE_SIZE;
   if (start < kernelEnd) {

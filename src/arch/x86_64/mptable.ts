@@ -47,7 +47,15 @@ function makeEntries(vcpuCount: number): number[][] {
   const entries: number[][] = [];
   for (let id = 0; id < vcpuCount; id++) {
     const flags = CPU_ENABLED | (id === 0 ? CPU_BOOT : 0);
-    entries.push([0, id, APIC_VERSION, flags, ...little(CPU_SIGNATURE, 4), ...little(CPU_FEATURES, 4), ...little(0, 8)]);
+    entries.push([
+      0,
+      id,
+      APIC_VERSION,
+      flags,
+      ...little(CPU_SIGNATURE, 4),
+      ...little(CPU_FEATURES, 4),
+      ...little(0, 8),
+    ]);
   }
   entries.push([1, BUS_PCI, ...text('PCI', 6)], [1, BUS_ISA, ...text('ISA', 6)]);
   entries.push([2, ioApic, APIC_VERSION, 1, ...little(IOAPIC_START, 4)]);

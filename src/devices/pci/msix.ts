@@ -152,7 +152,9 @@ export class Msix {
   }
 
   #isMasked(vector: number, control: number): boolean {
-    return (control & FUNCTION_MASK) !== 0 || ((this.#table[vector * 4 + VECTOR_CONTROL] as number) & VECTOR_MASKED) !== 0;
+    return (
+      (control & FUNCTION_MASK) !== 0 || ((this.#table[vector * 4 + VECTOR_CONTROL] as number) & VECTOR_MASKED) !== 0
+    );
   }
 
   #setPending(vector: number, pending: boolean): void {

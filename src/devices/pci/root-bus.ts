@@ -77,7 +77,9 @@ export class PciRootBus {
   #placeBars(): void {
     const next = { io: PCI_IO_START, memory: PCI_MMIO_START };
     const end = { io: PCI_IO_END, memory: PCI_MMIO_START + PCI_MMIO_SIZE };
-    const all = this.#devices.flatMap((device) => device?.config.bars.map((bar) => ({ config: device.config, bar })) ?? []);
+    const all = this.#devices.flatMap(
+      (device) => device?.config.bars.map((bar) => ({ config: device.config, bar })) ?? [],
+    );
     all.sort((a, b) => b.bar.size - a.bar.size);
     for (const { config, bar } of all) {
       const space = bar.kind === 'io' ? 'io' : 'memory';

@@ -9,7 +9,7 @@ import { LAPIC_STATE_SIZE, LapicState } from './lapic-state.ts';
 import { MessageBus } from './message-bus.ts';
 import { PIC_STATE_SIZE, PicPair } from './pic.ts';
 import { PIT_STATE_SIZE, Pit } from './pit.ts';
-import { defaultRouting, ROUTING_STATE_SIZE, Routing, type RouteTarget } from './routing.ts';
+import { defaultRouting, ROUTING_STATE_SIZE, type RouteTarget, Routing } from './routing.ts';
 
 /** What another thread needs to attach to the same chip; survives structured clone. */
 export interface IrqchipShare {

@@ -1,5 +1,5 @@
-import * as A from './lapic-registers.ts';
 import type { SharedRange } from '../../host/shared-state.ts';
+import * as A from './lapic-registers.ts';
 
 // After the register page: Int32 words, then doubles.
 const REQUESTS = 0x400 >> 2;

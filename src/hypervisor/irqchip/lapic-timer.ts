@@ -136,7 +136,7 @@ export class LapicTimer {
   /** Nanoseconds a count. */
   #divisor(): number {
     const tdcr = this.#state.register(A.APIC_TDCR);
-    return 1 << (((tdcr & 3) | ((tdcr & 8) >> 1)) + 1 & 7);
+    return 1 << ((((tdcr & 3) | ((tdcr & 8) >> 1)) + 1) & 7);
   }
 
   /** Nanoseconds; at least MIN_PERIOD, also for a count of 0. */

@@ -20,7 +20,24 @@ interface Feature {
   readonly registers: readonly Register[];
 }
 
-const GENERAL = ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
+const GENERAL = [
+  'rax',
+  'rbx',
+  'rcx',
+  'rdx',
+  'rsi',
+  'rdi',
+  'rbp',
+  'rsp',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
 const SEGMENTS = ['cs', 'ss', 'ds', 'es', 'fs', 'gs'] as const;
 const CONTROL = ['cr0', 'cr2', 'cr3', 'cr4', 'cr8', 'efer'] as const;
 
@@ -35,7 +52,8 @@ const FX_MXCSR = 24;
 const FX_ST = 32;
 const FX_XMM = 160;
 
-const view = (state: CpuState): DataView => new DataView(state.xsave.buffer, state.xsave.byteOffset, state.xsave.byteLength);
+const view = (state: CpuState): DataView =>
+  new DataView(state.xsave.buffer, state.xsave.byteOffset, state.xsave.byteLength);
 
 /** A little-endian number of `size` bytes in the XSAVE area. */
 function getBytes(state: CpuState, offset: number, size: number): bigint {
@@ -86,27 +104,40 @@ function writeTags(state: CpuState, value: bigint): void {
 }
 
 /** A register that is not there as such: reads 0, takes nothing. */
-const absent = (name: string): Register => ({ name, size: 4, type: 'int', group: 'float', read: () => 0n, write: () => {} });
+const absent = (name: string): Register => ({
+  name,
+  size: 4,
+  type: 'int',
+  group: 'float',
+  read: () => 0n,
+  write: () => {},
+});
 
+// biome-ignore format: one row for a group of related entries
 const FLAGS: readonly [number, string][] = [
   [0, 'CF'], [1, ''], [2, 'PF'], [4, 'AF'], [6, 'ZF'], [7, 'SF'], [8, 'TF'], [9, 'IF'], [10, 'DF'], [11, 'OF'],
   [14, 'NT'], [16, 'RF'], [17, 'VM'], [18, 'AC'], [19, 'VIF'], [20, 'VIP'], [21, 'ID'],
 ];
+// biome-ignore format: one row for a group of related entries
 const MXCSR: readonly [number, string][] = [
   [0, 'IE'], [1, 'DE'], [2, 'ZE'], [3, 'OE'], [4, 'UE'], [5, 'PE'], [6, 'DAZ'], [7, 'IM'], [8, 'DM'], [9, 'ZM'], [10, 'OM'], [11, 'UM'], [12, 'PM'], [15, 'FZ'],
 ];
+// biome-ignore format: one row for a group of related entries
 const CR0: readonly [number, string][] = [
   [0, 'PE'], [1, 'MP'], [2, 'EM'], [3, 'TS'], [4, 'ET'], [5, 'NE'], [16, 'WP'], [18, 'AM'], [29, 'NW'], [30, 'CD'], [31, 'PG'],
 ];
+// biome-ignore format: one row for a group of related entries
 const CR4: readonly [number, string][] = [
   [0, 'VME'], [1, 'PVI'], [2, 'TSD'], [3, 'DE'], [4, 'PSE'], [5, 'PAE'], [6, 'MCE'], [7, 'PGE'], [8, 'PCE'], [9, 'OSFXSR'], [10, 'OSXMMEXCPT'],
   [11, 'UMIP'], [16, 'FSGSBASE'], [17, 'PCIDE'], [18, 'OSXSAVE'], [20, 'SMEP'], [21, 'SMAP'],
 ];
+// biome-ignore format: one row for a group of related entries
 const EFER: readonly [number, string][] = [[0, 'SCE'], [8, 'LME'], [10, 'LMA'], [11, 'NXE']];
 
 const flagsType = (id: string, size: number, fields: readonly [number, string][]): string =>
   `<flags id="${id}" size="${size}">${fields.map(([bit, name]) => `<field name="${name}" start="${bit}" end="${bit}"/>`).join('')}</flags>`;
 
+// biome-ignore format: one row for a group of related entries
 const VECTOR_TYPES = [
   ['v4f', 'ieee_single', 4], ['v2d', 'ieee_double', 2], ['v16i8', 'int8', 16], ['v8i16', 'int16', 8], ['v4i32', 'int32', 4], ['v2i64', 'int64', 2],
 ]
@@ -121,26 +152,42 @@ const FEATURES: readonly Feature[] = [
     name: 'org.gnu.gdb.i386.core',
     types: flagsType('i386_eflags', 4, FLAGS),
     registers: [
-      ...GENERAL.map((name): Register => ({
-        name,
+      ...GENERAL.map(
+        (name): Register => ({
+          name,
+          size: 8,
+          type: name === 'rbp' || name === 'rsp' ? 'data_ptr' : 'int64',
+          read: (state) => state.regs[name],
+          write: (state, value) => {
+            state.regs[name] = value;
+          },
+        }),
+      ),
+      {
+        name: 'rip',
         size: 8,
-        type: name === 'rbp' || name === 'rsp' ? 'data_ptr' : 'int64',
-        read: (state) => state.regs[name],
-        write: (state, value) => {
-          state.regs[name] = value;
-        },
-      })),
-      { name: 'rip', size: 8, type: 'code_ptr', read: (s) => s.regs.rip, write: (s, value) => void (s.regs.rip = value) },
-      { name: 'eflags', size: 4, type: 'i386_eflags', read: (s) => s.regs.rflags, write: (s, value) => void (s.regs.rflags = value) },
-      ...SEGMENTS.map((name): Register => ({
-        name,
+        type: 'code_ptr',
+        read: (s) => s.regs.rip,
+        write: (s, value) => void (s.regs.rip = value),
+      },
+      {
+        name: 'eflags',
         size: 4,
-        type: 'int32',
-        read: (state) => BigInt(state.sregs[name].selector),
-        write: (state, value) => {
-          state.sregs[name].selector = Number(value & 0xffffn);
-        },
-      })),
+        type: 'i386_eflags',
+        read: (s) => s.regs.rflags,
+        write: (s, value) => void (s.regs.rflags = value),
+      },
+      ...SEGMENTS.map(
+        (name): Register => ({
+          name,
+          size: 4,
+          type: 'int32',
+          read: (state) => BigInt(state.sregs[name].selector),
+          write: (state, value) => {
+            state.sregs[name].selector = Number(value & 0xffffn);
+          },
+        }),
+      ),
       ...Array.from({ length: 8 }, (_, i) => fx(`st${i}`, 'i387_ext', 10, FX_ST + i * 16)),
       fx('fctrl', 'int', 4, FX_FCW, 2, 'float'),
       fx('fstat', 'int', 4, FX_FSW, 2, 'float'),
@@ -177,16 +224,18 @@ const FEATURES: readonly Feature[] = [
     name: 'org.vivarium.x86-64.system',
     types: flagsType('x86_cr0', 8, CR0) + flagsType('x86_cr4', 8, CR4) + flagsType('x86_efer', 8, EFER),
     registers: [
-      ...CONTROL.map((name): Register => ({
-        name,
-        size: 8,
-        type: name === 'cr0' || name === 'cr4' || name === 'efer' ? `x86_${name}` : 'int64',
-        group: 'system',
-        read: (state) => state.sregs[name],
-        write: (state, value) => {
-          state.sregs[name] = value;
-        },
-      })),
+      ...CONTROL.map(
+        (name): Register => ({
+          name,
+          size: 8,
+          type: name === 'cr0' || name === 'cr4' || name === 'efer' ? `x86_${name}` : 'int64',
+          group: 'system',
+          read: (state) => state.sregs[name],
+          write: (state, value) => {
+            state.sregs[name] = value;
+          },
+        }),
+      ),
       {
         name: 'k_gs_base',
         size: 8,
@@ -229,7 +278,10 @@ export function readRegister(state: CpuState, number: number): Uint8Array | unde
 export function writeRegister(state: CpuState, number: number, bytes: Uint8Array): boolean {
   const register = REGISTERS[number];
   if (register === undefined || bytes.length !== register.size) return false;
-  register.write(state, bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n));
+  register.write(
+    state,
+    bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n),
+  );
   return true;
 }
 

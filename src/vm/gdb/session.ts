@@ -19,7 +19,8 @@ export interface SessionConnection {
   close(): void;
 }
 
-const hexNumber = (text: string | undefined): number => (text !== undefined && /^[0-9a-f]+$/i.test(text) ? Number.parseInt(text, 16) : Number.NaN);
+const hexNumber = (text: string | undefined): number =>
+  text !== undefined && /^[0-9a-f]+$/i.test(text) ? Number.parseInt(text, 16) : Number.NaN;
 const hexBig = (text: string | undefined): bigint | undefined =>
   text !== undefined && /^[0-9a-f]{1,16}$/i.test(text) ? BigInt(`0x${text}`) : undefined;
 
@@ -268,7 +269,11 @@ export class GdbSession {
     const actions = new Map<number, ResumeAction>();
     for (const part of text.slice('vCont;'.length).split(';')) {
       const [action, thread] = splitOnce(part, ':');
-      const kind = /^(c|C[0-9a-f]{2})$/i.test(action) ? 'continue' : /^(s|S[0-9a-f]{2})$/i.test(action) ? 'step' : undefined;
+      const kind = /^(c|C[0-9a-f]{2})$/i.test(action)
+        ? 'continue'
+        : /^(s|S[0-9a-f]{2})$/i.test(action)
+          ? 'step'
+          : undefined;
       if (kind === undefined) return E_INVALID;
       const all = thread === '' || thread === '-1';
       const vcpu = this.#vcpuOf(thread);
@@ -305,7 +310,9 @@ export class GdbSession {
       case 'step':
         return `T${SIGTRAP}${thread}`;
       case 'breakpoint': {
-        const hardware = [...this.#breakpoints.values()].some((point) => point.hardware && point.address === reason.address);
+        const hardware = [...this.#breakpoints.values()].some(
+          (point) => point.hardware && point.address === reason.address,
+        );
         return `T${SIGTRAP}${thread}${hardware ? 'hwbreak' : 'swbreak'}:;`;
       }
       case 'watchpoint': {

@@ -105,7 +105,10 @@ test('BARs that cannot be are refused', () => {
     [{ index: 0, kind: 'io', size: 512 }],
     [{ index: 6, kind: 'io', size: 8 }],
     [{ index: 5, kind: 'memory64', size: 16 }],
-    [{ index: 0, kind: 'memory64', size: 16 }, { index: 1, kind: 'io', size: 8 }],
+    [
+      { index: 0, kind: 'memory64', size: 16 },
+      { index: 1, kind: 'io', size: 8 },
+    ],
   ];
   for (const bars of bad) assert.throws(() => make({ bars }), RangeError);
 });

@@ -35,7 +35,9 @@ function make() {
   const pending = () => {
     const data = new Uint8Array(msixPbaSize(VECTORS));
     msix.readPba(0, data);
-    return [...data.entries()].flatMap(([i, byte]) => [0, 1, 2, 3, 4, 5, 6, 7].filter((b) => byte & (1 << b)).map((b) => i * 8 + b));
+    return [...data.entries()].flatMap(([i, byte]) =>
+      [0, 1, 2, 3, 4, 5, 6, 7].filter((b) => byte & (1 << b)).map((b) => i * 8 + b),
+    );
   };
   return { msix, config, line, sent, capability, control, vector, pending };
 }

@@ -10,7 +10,7 @@ import { HostBridge } from '../../../src/devices/pci/host-bridge.ts';
 import type { PciDevice } from '../../../src/devices/pci/pci-device.ts';
 import { PCI_ROOT_BUS_STATE_SIZE, PciRootBus } from '../../../src/devices/pci/root-bus.ts';
 import { StateAllocator } from '../../../src/host/shared-state.ts';
-import { Random, newSeed, read, write } from '../support.ts';
+import { newSeed, Random, read, write } from '../support.ts';
 
 const ADDRESS = 0xcf8;
 const DATA = 0xcfc;
@@ -85,8 +85,14 @@ test('mechanism #1: every size at every place of the data port', () => {
   select(2, 0);
   assert.equal(read(port, ADDRESS, 4), 0x8000_1000);
   assert.equal(read(port, DATA, 4), 0x0002_1234);
-  assert.deepEqual([0, 1, 2, 3].map((i) => read(port, DATA + i)), [0x34, 0x12, 0x02, 0x00]);
-  assert.deepEqual([0, 1, 2].map((i) => read(port, DATA + i, 2)), [0x1234, 0x0212, 0x0002]);
+  assert.deepEqual(
+    [0, 1, 2, 3].map((i) => read(port, DATA + i)),
+    [0x34, 0x12, 0x02, 0x00],
+  );
+  assert.deepEqual(
+    [0, 1, 2].map((i) => read(port, DATA + i, 2)),
+    [0x1234, 0x0212, 0x0002],
+  );
   // Past the port's end is nobody.
   assert.equal(read(port, DATA + 3, 2), 0xee00);
   assert.equal(read(port, DATA + 2, 4), 0xeeee_0002);
@@ -104,7 +110,13 @@ test('the address port takes double words only, and keeps the bits that exist', 
   write(port, ADDRESS, 0xffff_ffff, 4);
   assert.equal(read(port, ADDRESS, 4), 0x80ff_fffc);
   write(port, ADDRESS, 0, 4);
-  for (const [offset, size] of [[0, 1], [3, 1], [0, 2], [2, 2]] as const) write(port, ADDRESS + offset, 0xffff, size);
+  for (const [offset, size] of [
+    [0, 1],
+    [3, 1],
+    [0, 2],
+    [2, 2],
+  ] as const)
+    write(port, ADDRESS + offset, 0xffff, size);
   assert.equal(read(port, ADDRESS, 4), 0);
   // Without the enable bit the data port is nobody's.
   write(port, ADDRESS, 0x1000, 4);
@@ -136,7 +148,13 @@ test('both mechanisms show the same', () => {
 
 test('other functions, devices and buses read as ones', () => {
   const { port, memory, select } = make();
-  for (const [slot, bus, fn] of [[3, 0, 0], [31, 0, 0], [1, 0, 1], [0, 1, 0], [2, 255, 7]] as const) {
+  for (const [slot, bus, fn] of [
+    [3, 0, 0],
+    [31, 0, 0],
+    [1, 0, 1],
+    [0, 1, 0],
+    [2, 255, 7],
+  ] as const) {
     select(slot, 0, bus, fn);
     assert.equal(read(port, DATA, 4), 0xffff_ffff);
     write(port, DATA, 0, 4);
@@ -241,7 +259,12 @@ test('any writes to configuration space leave a bus that answers', () => {
   const values = [0, 1, 2, 3, 7, 0xffff_ffff, 0xd000_0000, 0xd000_1000, 0xe800_0000, 0xfffff000, 0xc000, 0x10];
   for (let i = 0; i < 20_000; i++) {
     const which = random.pick([setConfig, other.setConfig]);
-    which(1 + random.below(2), random.pick(offsets), random.pick([...values, random.below(2 ** 32)]), 1 + random.below(8));
+    which(
+      1 + random.below(2),
+      random.pick(offsets),
+      random.pick([...values, random.below(2 ** 32)]),
+      1 + random.below(8),
+    );
     const address = random.pick([...values, random.below(2 ** 32), random.below(2 ** 20) * 2 ** 32]);
     assert.equal(read(memory, address), read(other.memory, address), `seed ${seed}, step ${i}`);
   }

@@ -26,7 +26,16 @@ test('one-shot: counts down from the clock and fires once', () => {
 });
 
 test('every divide configuration', () => {
-  for (const [value, divisor] of [[0, 2], [1, 4], [2, 8], [3, 16], [8, 32], [9, 64], [0xa, 128], [0xb, 1]] as const) {
+  for (const [value, divisor] of [
+    [0, 2],
+    [1, 4],
+    [2, 8],
+    [3, 16],
+    [8, 32],
+    [9, 64],
+    [0xa, 128],
+    [0xb, 1],
+  ] as const) {
     const machine = machineWithTimer(0x40, value);
     machine.cpu().mmioWrite(0x380, 100);
     assert.equal(machine.cpu().nextDeadline(), 100 * divisor);

@@ -102,7 +102,7 @@ test('logical destinations: flat and cluster model', () => {
   machine.cpus.forEach((_, id) => machine.drain(id));
   machine.cpus.forEach((cpu, id) => {
     cpu.mmioWrite(0xe0, 0);
-    cpu.mmioWrite(0xd0, [0x01, 0x02, 0x11][id] as number << 24);
+    cpu.mmioWrite(0xd0, ([0x01, 0x02, 0x11][id] as number) << 24);
   });
   ipi(machine, 0, LOGICAL | 0x41, 0x03);
   assert.deepEqual(pending(machine), [0x41, 0x41, -1]);
@@ -315,6 +315,6 @@ test('hostile register numbers and values leave every access with an answer', ()
     cpu.msrRead(0x800 + (random() % 256));
     machine.advance(random() % 1000);
     assert.ok(cpu.acknowledge() < 256, `seed ${seed}`);
-    if (i % 1000 === 0) cpu.apicBase = (i % 2000 === 0 ? 0xfee00c00n : 0xfee00000n);
+    if (i % 1000 === 0) cpu.apicBase = i % 2000 === 0 ? 0xfee00c00n : 0xfee00000n;
   }
 });

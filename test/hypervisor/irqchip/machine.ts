@@ -72,7 +72,10 @@ export class TestMachine {
 
   /** The 8259 pair as PCs set it up: vectors 0x20 and 0x28, nothing masked. */
   initPics(icw4 = 1): void {
-    for (const [port, base, cascade] of [[0x20, 0x20, 4], [0xa0, 0x28, 2]] as const) {
+    for (const [port, base, cascade] of [
+      [0x20, 0x20, 4],
+      [0xa0, 0x28, 2],
+    ] as const) {
       this.out(port, 0x11);
       this.out(port + 1, base);
       this.out(port + 1, cascade);

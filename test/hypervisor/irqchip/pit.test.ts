@@ -49,7 +49,10 @@ test('mode 2 interrupts at its rate and counts down in between', () => {
 });
 
 test('mode 0 and mode 4 interrupt once', () => {
-  for (const [mode, ticks] of [[0, 5000], [4, 5001]] as const) {
+  for (const [mode, ticks] of [
+    [0, 5000],
+    [4, 5001],
+  ] as const) {
     const machine = machineWithTimer();
     program(machine, 0, mode, 5000);
     assert.equal(machine.cpu().nextDeadline(), at(ticks));

@@ -28,7 +28,14 @@ test('a bad table is refused whole, unknown lines are not connected', () => {
   const machine = new TestMachine();
   machine.enable();
   machine.redirect(17, 0x61);
-  for (const [gsi, pin] of [[1024, 0], [-1, 0], [1.5, 0], [3, 24], [3, -1], [3, Number.NaN]] as const) {
+  for (const [gsi, pin] of [
+    [1024, 0],
+    [-1, 0],
+    [1.5, 0],
+    [3, 24],
+    [3, -1],
+    [3, Number.NaN],
+  ] as const) {
     assert.throws(() => machine.chip.setGsiRouting([{ gsi, kind: 'irqchip', chip: 'ioapic', pin }]), RangeError);
   }
   assert.throws(() => machine.chip.setGsiRouting([{ gsi: 3, kind: 'irqchip', chip: 'pic-slave', pin: 8 }]), RangeError);

@@ -97,12 +97,22 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint16(HDR.VERSION, true);
   if (version < MIN_VERSION) {
-    throw new KernelError('unsupported-protocol', `boot protocol ${versionText(version)} is too old: use a kernel with 2.06 or newer`);
+    throw new KernelError(
+      'unsupported-protocol',
+      `boot protocol ${versionText(version)} is too old: use a kernel with 2.06 or newer`,
+    );
   }
   const fieldsEnd =
-    version >= VERSION_WITH_INIT_SIZE ? HDR.INIT_SIZE + 4 : version >= VERSION_WITH_PAYLOAD ? HDR.SETUP_DATA : HDR.CMDLINE_SIZE + 4;
+    version >= VERSION_WITH_INIT_SIZE
+      ? HDR.INIT_SIZE + 4
+      : version >= VERSION_WITH_PAYLOAD
+        ? HDR.SETUP_DATA
+        : HDR.CMDLINE_SIZE + 4;
   if (headerEnd < fieldsEnd || headerEnd > SETUP_HEADER_MAX_END) {
-    throw new KernelError('not-a-kernel', `the setup header ends at 0x${headerEnd.toString(16)}, which no kernel has: the file is damaged`);
+    throw new KernelError(
+      'not-a-kernel',
+      `the setup header ends at 0x${headerEnd.toString(16)}, which no kernel has: the file is damaged`,
+    );
   }
   if (((bytes[HDR.LOADFLAGS] as number) & LOADED_HIGH) === 0) {
     throw new KernelError('unsupported-protocol', 'the kernel is a zImage, to be loaded below 640 KiB: use a bzImage');
@@ -110,7 +120,10 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
   const start = ((bytes[HDR.SETUP_SECTS] || 4) + 1) * SECTOR;
   const end = start + view.getUint32(HDR.SYSSIZE, true) * 16;
   if (end > bytes.length || end === start) {
-    throw new KernelError('truncated', `the file has ${bytes.length} bytes of ${end}: it is incomplete, fetch it again`);
+    throw new KernelError(
+      'truncated',
+      `the file has ${bytes.length} bytes of ${end}: it is incomplete, fetch it again`,
+    );
   }
   const protectedMode = bytes.subarray(start, end);
   let payload: Uint8Array | undefined;
@@ -118,7 +131,10 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
     const offset = view.getUint32(HDR.PAYLOAD_OFFSET, true);
     const length = view.getUint32(HDR.PAYLOAD_LENGTH, true);
     if (offset + length > protectedMode.length) {
-      throw new KernelError('corrupt-payload', 'the setup header places the packed kernel outside the file: the file is damaged');
+      throw new KernelError(
+        'corrupt-payload',
+        'the setup header places the packed kernel outside the file: the file is damaged',
+      );
     }
     payload = protectedMode.subarray(offset, offset + length);
   }
@@ -152,15 +168,24 @@ export interface LoadedBzImage {
 /** Puts the protected-mode part where the kernel prefers to be. Throws KernelError. */
 export function loadBzImage(memory: GuestMemory, image: BzImage): LoadedBzImage {
   if (!image.has64BitEntry) {
-    throw new KernelError('wrong-architecture', 'the kernel has no 64-bit entry point: use an x86-64 kernel of Linux 3.8 or newer');
+    throw new KernelError(
+      'wrong-architecture',
+      'the kernel has no 64-bit entry point: use an x86-64 kernel of Linux 3.8 or newer',
+    );
   }
   const start = image.prefAddress;
   const { alignment } = image;
   if (!Number.isSafeInteger(start) || start < HIGH_RAM_START || start >= 2 ** 32) {
-    throw new KernelError('not-a-kernel', `the kernel asks for address 0x${start.toString(16)}, where it cannot be: the file is damaged`);
+    throw new KernelError(
+      'not-a-kernel',
+      `the kernel asks for address 0x${start.toString(16)}, where it cannot be: the file is damaged`,
+    );
   }
   if (image.relocatable && (alignment === 0 || (alignment & (alignment - 1)) !== 0 || start % alignment !== 0)) {
-    throw new KernelError('not-a-kernel', `the kernel asks for an alignment of 0x${alignment.toString(16)} bytes, which its address does not have: the file is damaged`);
+    throw new KernelError(
+      'not-a-kernel',
+      `the kernel asks for an alignment of 0x${alignment.toString(16)} bytes, which its address does not have: the file is damaged`,
+    );
   }
   const end = start + Math.max(image.initSize, image.protectedMode.length);
   if (end > lowRamEnd(memory)) {

@@ -74,7 +74,10 @@ function checkHeader(bytes: Uint8Array, view: DataView): void {
   const bigEndian = bytes[5] === ELFDATA2MSB;
   const machine = view.getUint16(18, !bigEndian);
   if (bigEndian) {
-    throw new KernelError('big-endian-elf', `the kernel is for a big-endian processor (${machineName(machine)}): use one for x86-64`);
+    throw new KernelError(
+      'big-endian-elf',
+      `the kernel is for a big-endian processor (${machineName(machine)}): use one for x86-64`,
+    );
   }
   if (machine !== EM_X86_64) {
     throw new KernelError('wrong-architecture', `the kernel is for ${machineName(machine)}: use one for x86-64`);
@@ -84,7 +87,10 @@ function checkHeader(bytes: Uint8Array, view: DataView): void {
   }
   const type = view.getUint16(16, true);
   if (bytes[5] !== ELFDATA2LSB || (type !== ET_EXEC && type !== ET_DYN)) {
-    throw new KernelError('not-a-kernel', 'the ELF is no executable (an object file or a core dump?): use a vmlinux or a bzImage');
+    throw new KernelError(
+      'not-a-kernel',
+      'the ELF is no executable (an object file or a core dump?): use a vmlinux or a bzImage',
+    );
   }
 }
 
@@ -92,16 +98,25 @@ function readProgramHeaders(bytes: Uint8Array, view: DataView): Segment[] {
   const offset = Number(view.getBigUint64(32, true));
   const count = view.getUint16(56, true);
   if (view.getUint16(54, true) !== PHDR_SIZE) {
-    throw new KernelError('invalid-program-header-size', 'the ELF says its program headers are not 56 bytes long: the file is damaged');
+    throw new KernelError(
+      'invalid-program-header-size',
+      'the ELF says its program headers are not 56 bytes long: the file is damaged',
+    );
   }
   if (offset < EHDR_SIZE) {
-    throw new KernelError('invalid-program-header-offset', 'the ELF places its program headers inside its own header: the file is damaged');
+    throw new KernelError(
+      'invalid-program-header-offset',
+      'the ELF places its program headers inside its own header: the file is damaged',
+    );
   }
   if (count === 0) {
     throw new KernelError('not-a-kernel', 'the ELF has no program headers, so nothing to load: use a linked kernel');
   }
   if (offset + count * PHDR_SIZE > bytes.length) {
-    throw new KernelError('read-program-header', 'the file ends before its program headers do: it is incomplete, fetch it again');
+    throw new KernelError(
+      'read-program-header',
+      'the file ends before its program headers do: it is incomplete, fetch it again',
+    );
   }
   return Array.from({ length: count }, (_, i) => {
     const at = offset + i * PHDR_SIZE;
@@ -118,10 +133,16 @@ function readProgramHeaders(bytes: Uint8Array, view: DataView): Segment[] {
 
 function checkSegment(bytes: Uint8Array, segment: Segment): void {
   if (segment.offset + segment.fileSize > bytes.length) {
-    throw new KernelError('read-kernel-image', 'the file ends before its segments do: it is incomplete, fetch it again');
+    throw new KernelError(
+      'read-kernel-image',
+      'the file ends before its segments do: it is incomplete, fetch it again',
+    );
   }
   if (segment.fileSize > segment.memorySize) {
-    throw new KernelError('invalid-program-header-size', 'a segment is larger in the file than in memory: the file is damaged');
+    throw new KernelError(
+      'invalid-program-header-size',
+      'a segment is larger in the file than in memory: the file is damaged',
+    );
   }
 }
 
@@ -163,7 +184,11 @@ export function parseElf(bytes: Uint8Array): ElfKernel {
   }
   let pvhEntry: number | undefined;
   for (const segment of headers) {
-    if (segment.type === PT_NOTE && segment.fileSize <= MAX_NOTES && segment.offset + segment.fileSize <= bytes.length) {
+    if (
+      segment.type === PT_NOTE &&
+      segment.fileSize <= MAX_NOTES &&
+      segment.offset + segment.fileSize <= bytes.length
+    ) {
       pvhEntry ??= findPvhEntry(bytes, view, segment);
     }
   }
@@ -187,7 +212,10 @@ export function loadElf(memory: GuestMemory, elf: ElfKernel, entry: 'linux64' | 
   const shift = entry === 'linux64' && lowest < HIGH_RAM_START ? KERNEL_START : 0;
   const entryAddress = entry === 'pvh' ? elf.pvhEntry : elf.entry + shift;
   if (entryAddress === undefined) {
-    throw new KernelError('no-pvh-entry', 'the kernel has no PVH entry point: build it with CONFIG_PVH, or boot it another way');
+    throw new KernelError(
+      'no-pvh-entry',
+      'the kernel has no PVH entry point: build it with CONFIG_PVH, or boot it another way',
+    );
   }
   const ramEnd = lowRamEnd(memory);
   let end = 0;

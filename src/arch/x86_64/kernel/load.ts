@@ -38,7 +38,12 @@ const INITRD_ADDR_MAX = 0x7fffffff;
 const CMDLINE_SIZE = 2047;
 
 /** Files that are often given for a kernel: where they have which bytes, and what to say. */
-const OTHER_FILES: readonly (readonly [offset: number, magic: string, kind: 'wrong-architecture' | 'not-a-kernel', text: string])[] = [
+const OTHER_FILES: readonly (readonly [
+  offset: number,
+  magic: string,
+  kind: 'wrong-architecture' | 'not-a-kernel',
+  text: string,
+])[] = [
   [0x38, 'ARM\x64', 'wrong-architecture', 'the kernel is for aarch64 (an arm64 Image): use one for x86-64'],
   [0x38, 'RSC\x05', 'wrong-architecture', 'the kernel is for RISC-V (an Image): use one for x86-64'],
   [0x24, '\x18\x28\x6f\x01', 'wrong-architecture', 'the kernel is for 32-bit Arm (a zImage): use one for x86-64'],
@@ -58,7 +63,10 @@ function unknownFile(bytes: Uint8Array): KernelError {
       return new KernelError(kind, text);
     }
   }
-  return new KernelError('not-a-kernel', 'the file is neither a bzImage nor an ELF kernel: pass a vmlinuz or a vmlinux');
+  return new KernelError(
+    'not-a-kernel',
+    'the file is neither a bzImage nor an ELF kernel: pass a vmlinuz or a vmlinux',
+  );
 }
 
 function loadKernelProper(
@@ -90,7 +98,10 @@ function loadKernelProper(
 function unpack(bzImage: BzImage, entry: 'auto' | 'linux64' | 'pvh') {
   try {
     if (bzImage.payload === undefined) {
-      throw new KernelError('unsupported-protocol', 'the kernel does not say where its payload is: use the entry of the bzImage');
+      throw new KernelError(
+        'unsupported-protocol',
+        'the kernel does not say where its payload is: use the entry of the bzImage',
+      );
     }
     return unpackPayload(bzImage.payload);
   } catch (error) {
@@ -132,7 +143,10 @@ export function loadKernel(memory: GuestMemory, bytes: Uint8Array, entry: Kernel
     }
     if (isElf(bytes)) {
       if (entry === 'bzimage') {
-        throw new KernelError('unsupported-protocol', 'the file is an ELF, which has no bzImage entry: enter it another way');
+        throw new KernelError(
+          'unsupported-protocol',
+          'the file is an ELF, which has no bzImage entry: enter it another way',
+        );
       }
       return loadKernelProper(memory, bytes, entry, undefined);
     }

@@ -34,7 +34,10 @@ const LITERAL_SIZE = 0x300;
 const MIN_MATCH = 2;
 
 export function corruptLzma(what: string): KernelError {
-  return new KernelError('corrupt-payload', `the kernel's xz or LZMA payload is damaged (${what}): fetch or build the kernel again`);
+  return new KernelError(
+    'corrupt-payload',
+    `the kernel's xz or LZMA payload is damaged (${what}): fetch or build the kernel again`,
+  );
 }
 
 /** The decoder's state between chunks. Call reset() once, start() for each range-coded run, then decode(). */
@@ -206,7 +209,8 @@ export class LzmaDecoder {
   #literal(op: number): void {
     const out = this.#out;
     const previous = op > this.#dictionaryStart ? (out[op - 1] as number) : 0;
-    const context = (((op - this.#dictionaryStart) & this.#literalPositionMask) << this.#lc) | (previous >> (8 - this.#lc));
+    const context =
+      (((op - this.#dictionaryStart) & this.#literalPositionMask) << this.#lc) | (previous >> (8 - this.#lc));
     const model = LITERAL + context * LITERAL_SIZE;
     let symbol = 1;
     if (this.#state >= 7) {

@@ -7,13 +7,17 @@ import { KernelError } from './error.ts';
 import { corruptLzma, LzmaDecoder } from './lzma.ts';
 
 const STREAM_HEADER_SIZE = 12;
+const STREAM_FOOTER_SIZE = 12;
 const CHECK_NONE = 0;
 const CHECK_CRC32 = 1;
 const FILTER_X86 = 4;
 const FILTER_LZMA2 = 0x21;
 
 function unsupported(what: string): KernelError {
-  return new KernelError('unsupported-compression', `the kernel's xz payload uses ${what}, which Linux itself would not unpack`);
+  return new KernelError(
+    'unsupported-compression',
+    `the kernel's xz payload uses ${what}, which Linux itself would not unpack`,
+  );
 }
 
 class Reader {
@@ -188,7 +192,45 @@ function decodeX86Branches(bytes: Uint8Array): void {
   }
 }
 
-/** Unpacks an .xz stream of `size` bytes when unpacked; bytes after its blocks are ignored. Throws KernelError. */
+/** What the index says of each block, section 4.3. */
+interface BlockSizes {
+  /** Header, data and check, without the padding; bytes. */
+  readonly unpadded: number;
+  readonly uncompressed: number;
+}
+
+/** Index and stream footer, sections 4 and 2.1.2: they end the stream, and say again what came before. */
+function checkEnd(reader: Reader, blocks: readonly BlockSizes[], flags: Uint8Array): void {
+  const start = reader.at;
+  if (reader.u8() !== 0) {
+    throw corruptLzma('it is longer than it says');
+  }
+  if (reader.varint() !== blocks.length) {
+    throw corruptLzma('the index does not match the blocks');
+  }
+  for (const { unpadded, uncompressed } of blocks) {
+    if (reader.varint() !== unpadded || reader.varint() !== uncompressed) {
+      throw corruptLzma('the index does not match the blocks');
+    }
+  }
+  reader.at = Math.ceil(reader.at / 4) * 4;
+  const end = reader.at;
+  reader.need(4 + STREAM_FOOTER_SIZE);
+  if (reader.u32() !== crc32(reader.bytes.subarray(start, end))) {
+    throw corruptLzma('wrong checksum of the index');
+  }
+  const footer = reader.at;
+  const checksum = reader.u32();
+  if (checksum !== crc32(reader.bytes.subarray(footer + 4, footer + 10)) || (reader.u32() + 1) * 4 !== footer - start) {
+    throw corruptLzma('a bad stream footer');
+  }
+  const rest = reader.bytes.subarray(reader.at, footer + STREAM_FOOTER_SIZE);
+  if (rest[0] !== flags[0] || rest[1] !== flags[1] || rest[2] !== 0x59 || rest[3] !== 0x5a) {
+    throw corruptLzma('a bad stream footer');
+  }
+}
+
+/** Unpacks an .xz stream of `size` bytes when unpacked; bytes after it are ignored. Throws KernelError. */
 export function decompressXz(input: Uint8Array, size: number): Uint8Array {
   const reader = new Reader(input, 0);
   reader.need(STREAM_HEADER_SIZE);
@@ -203,11 +245,13 @@ export function decompressXz(input: Uint8Array, size: number): Uint8Array {
   reader.at = STREAM_HEADER_SIZE;
   const out = new Uint8Array(size);
   const decoder = new LzmaDecoder(input, out);
+  const blocks: BlockSizes[] = [];
   while (decoder.outputPosition < size) {
     reader.need(1);
     if (input[reader.at] === 0) {
       throw corruptLzma('it is shorter than it says'); // the index: no more blocks
     }
+    const headerStart = reader.at;
     const blockStart = decoder.outputPosition;
     const x86 = readBlockHeader(reader);
     decoder.resetDictionary();
@@ -216,10 +260,13 @@ export function decompressXz(input: Uint8Array, size: number): Uint8Array {
     if (x86) {
       decodeX86Branches(block);
     }
+    const unpadded = reader.at - headerStart + (check === CHECK_CRC32 ? 4 : 0);
+    blocks.push({ unpadded, uncompressed: block.length });
     reader.at = Math.ceil(reader.at / 4) * 4;
     if (check === CHECK_CRC32 && reader.u32() !== crc32(block)) {
       throw corruptLzma('wrong checksum');
     }
   }
+  checkEnd(reader, blocks, flags);
   return out;
 }
