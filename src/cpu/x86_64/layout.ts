@@ -215,7 +215,7 @@ export const IO_RESUME = 0x13a4;
 export const ICOUNT = 0x13a8;
 /** i32. Budget left when run() returned. */
 export const BUDGET = 0x13b0;
-/** u32. Host offset of the record executing when a fault or exit was taken. */
+/** u32. Record executing when a fault was taken; for EXIT_BUDGET the record to go on with (below 16: not known). */
 export const LAST_RECORD = 0x13b4;
 /** Posted MMIO writes: up to 8 entries of 24 bytes {address u64, data u64, size u32, pad u32}. */
 export const MMIO_WRITES = 0x13c0;
@@ -321,8 +321,9 @@ export const R_RM = 4;
 export const R_INDEX = 6;
 /** u16 state address of the segment base that is added: ZERO, or a segment register's entry. In legacy modes and addr32 always a segment register's entry. */
 export const R_SEG = 8;
-/** u8 0..3. */
+/** u8 0..3; SCALE_BRANCH in a direct branch. */
 export const R_SCALE = 10;
+export const SCALE_BRANCH = 0x80;
 /** u8 length of the instruction in bytes. */
 export const R_LEN = 11;
 /** u16 offset of the instruction's first byte in its code page. */
@@ -411,3 +412,5 @@ export const TRAP_ARMED = 0x2930;
 /** FPU_AREA_SIZE bytes: an FXSAVE or XSAVE area, or an x87 environment, between registers and guest memory. */
 export const FPU_AREA = 0x3000;
 export const FPU_AREA_SIZE = 1024;
+/** u32. Non-zero: decoded code was made stale; translated code that runs must be looked up again. */
+export const CODE_STALE = 0x2934;

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { BlockBuilder } from './decode/blocks.ts';
+import { Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 
 /** What the processor asks of the machine around it, besides memory. Addresses and data are in the state (layout.ts). */
@@ -59,8 +60,8 @@ export class Processor {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;
   readonly helpers: HelperExports;
-  /** Runs about `budget` instructions; returns EXIT_*. */
-  readonly run: (budget: number) => number;
+  readonly #interpret: (budget: number) => number;
+  readonly #translator: Translator;
   readonly blocks: BlockBuilder;
 
   constructor(host: ProcessorHost) {
@@ -98,13 +99,22 @@ export class Processor {
       helpers: helperInstance.exports,
       host: { decode: (address: number) => this.#decode(address >>> 0) },
     });
-    this.run = engine.exports['run'] as (budget: number) => number;
+    this.#interpret = engine.exports['run'] as (budget: number) => number;
+    this.#translator = new Translator({ memory: this.memory, engine: engine.exports, helpers: helperInstance.exports });
     this.forgetTranslations();
+  }
+
+  /** Runs about `budget` instructions; returns EXIT_*. */
+  run(budget: number): number {
+    const reason = this.#interpret(budget);
+    if (reason === L.EXIT_BUDGET) this.#translator.sample(this.view.getUint32(L.LAST_RECORD, true));
+    return reason;
   }
 
   /** Drops all decoded code. */
   forgetCode(): void {
     this.blocks.reset();
+    this.#translator.reset();
     // Pages may be written the short way again.
     this.forgetTranslations();
   }

@@ -194,6 +194,7 @@ export class BlockBuilder {
     view.setUint8(record + L.R_COUNT, count);
     const end = offset + d.length;
     if (d.hasRelative) {
+      view.setUint8(record + L.R_SCALE, L.SCALE_BRANCH);
       view.setBigUint64(record + L.R_DISP, 0n, true);
       view.setBigInt64(record + L.R_IMM, BigInt(end + d.relative), true);
       return;

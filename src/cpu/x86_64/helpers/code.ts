@@ -1,7 +1,7 @@
 // Writes to pages that code was decoded from (layout.ts, NODE_*).
 
 import {
-  BLOCK_HASH_ENTRY, CODE_PAGES, COUNT_INVALIDATED_BLOCKS, HANDLER_STALE, NODE_COUNT, NODE_HASH, NODE_LENGTH, NODE_NEXT,
+  BLOCK_HASH_ENTRY, CODE_PAGES, CODE_STALE, COUNT_INVALIDATED_BLOCKS, HANDLER_STALE, NODE_COUNT, NODE_HASH, NODE_LENGTH, NODE_NEXT,
   NODE_RECORDS, NODE_START, R_HANDLER, RECORD,
 } from '../layout';
 
@@ -23,6 +23,7 @@ export function code_written(host: u32, size: u32): void {
 }
 
 function make_stale(node: u32): void {
+  store<u32>(CODE_STALE, 1);
   const records = load<u32>(node, NODE_RECORDS);
   const count = load<u32>(node, NODE_COUNT);
   for (let i: u32 = 0; i < count; i++) store<u16>(records + i * RECORD, HANDLER_STALE, R_HANDLER);

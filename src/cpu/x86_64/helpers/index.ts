@@ -29,6 +29,8 @@ export {
   sse_unavailable,
 } from './fpu/state';
 export { fpu_load_environment, fpu_restore, fpu_save, fpu_store_environment } from './fpu/environment';
+export { fpu_exponential, fpu_logarithm } from './fpu/logarithm';
+export { fpu_arctangent, fpu_sine, fpu_two } from './fpu/trigonometry';
 export {
   fpu_arith, fpu_arith_memory, fpu_compare, fpu_compare_flags, fpu_compare_memory, fpu_examine, fpu_sqrt, fpu_test,
 } from './fpu/operations';

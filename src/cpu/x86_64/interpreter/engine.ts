@@ -17,6 +17,9 @@ const at = (address: number): Expr => constI32(address);
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
 
+/** Translated regions that can be there at a time: the rest of the handlers' table. */
+export const REGIONS_MAX = 16384;
+
 /** Results of $find other than a record. */
 const FIND_FAULT = 0;
 const FIND_NOT_RAM = 1;
@@ -36,7 +39,8 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   const decode = module.importFunction('host', 'decode', ['i32'], ['i32']);
 
   const handlerType = module.type(HANDLER, STATUS);
-  module.defineTable(handlerCount());
+  module.defineTable(handlerCount() + REGIONS_MAX);
+  module.exportTable('table');
   const find = module.declare('find', [], ['i32']);
   const sync = module.declare('sync', ['i32'], []);
   const leave = module.declare('leave', HANDLER, STATUS);
@@ -133,8 +137,11 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   // RIP holds where to go on.
   module.define(lookup, (f) => {
     const budget = f.param(1);
-    f.if(i32.lt_s(budget, constI32(0)), () => exitFor(f, budget, L.EXIT_BUDGET));
     const record = f.let(callExpr(find, 'i32', []));
+    f.if(i32.lt_s(budget, constI32(0)), () => {
+      f.store('i32.store', at(L.LAST_RECORD), record);
+      exitFor(f, budget, L.EXIT_BUDGET);
+    });
     f.if(i32.ge_u(record, constI32(FIND_RECORD)), () => dispatch(f, record, budget));
     f.if(i32.eq(record, constI32(FIND_STOP)), () => exitFor(f, budget, L.EXIT_BUDGET));
     f.if(i32.eq(record, constI32(FIND_NOT_RAM)), () => exitFor(f, budget, L.EXIT_INTERNAL_ERROR));
@@ -153,7 +160,10 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       f.set(target, select(zeroExtend(2, target), zeroExtend(4, target), short));
     });
     f.store('i64.store', at(L.RIP), target);
-    f.if(i32.lt_s(budget, constI32(0)), () => exitFor(f, budget, L.EXIT_BUDGET));
+    f.if(i32.lt_s(budget, constI32(0)), () => {
+      f.store('i32.store', at(L.LAST_RECORD), load('i32.load', record, L.R_DISP));
+      exitFor(f, budget, L.EXIT_BUDGET);
+    });
     const generation = f.let(load('i32.load', at(L.ARENA_GENERATION)));
     const found = f.let(callExpr(find, 'i32', []));
     f.if(i32.lt_u(found, constI32(FIND_RECORD)), () => f.returnCall(lookup, [record, budget]));
@@ -214,6 +224,8 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.returnCall(lookup, [constI32(0), f.param(0)]);
   });
   module.exportFunction('run', run);
+  // For translated code.
+  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow, posted })) module.exportFunction(name, index);
 
   // ---- The engine's own handlers -------------------------------------------------------------------------------------
   const special: number[] = new Array(FIRST_HANDLER).fill(-1);

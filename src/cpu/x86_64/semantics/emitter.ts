@@ -137,24 +137,25 @@ export abstract class Emitter {
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
   flagsAdd(a: Expr, b: Expr, result: Expr): void {
-    this.#flags(L.CC_KIND_ADD, result, a, b);
+    this.setFlags(L.CC_KIND_ADD, result, a, b);
   }
 
   flagsSub(a: Expr, b: Expr, result: Expr): void {
-    this.#flags(L.CC_KIND_SUB, result, a, b);
+    this.setFlags(L.CC_KIND_SUB, result, a, b);
   }
 
   /** ZF, SF, PF by the sign-extended result; CF, AF, OF given at their places in RFLAGS (i64), none by default. */
   flagsResult(result: Expr, bits: Expr = constI64(0)): void {
-    this.#flags(L.CC_KIND_RES, result, bits, undefined);
+    this.setFlags(L.CC_KIND_RES, result, bits, undefined);
   }
 
   /** All six flags at their places in RFLAGS (i64). */
   flagsAll(bits: Expr): void {
-    this.#flags(L.CC_KIND_FLAGS, undefined, bits, undefined);
+    this.setFlags(L.CC_KIND_FLAGS, undefined, bits, undefined);
   }
 
-  #flags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
+  /** The flags follow from these from now on: see CC_KIND_*. */
+  protected setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
     const { f } = this;
     f.store('i32.store', at(L.CC_KIND), constI32(kind));
     f.store('i64.store', at(L.CC_A), a);

@@ -174,6 +174,15 @@ onRegister('fprem', ['D9:F8'], (e) => e.run('fpu_remainder', constI32(0)));
 onRegister('frndint', ['D9:FC'], (e) => e.run('fpu_round'));
 onRegister('fscale', ['D9:FD'], (e) => e.run('fpu_scale'));
 
+onRegister('f2xm1', ['D9:F0'], (e) => e.run('fpu_exponential'));
+onRegister('fyl2x', ['D9:F1'], (e) => e.run('fpu_logarithm', constI32(0)));
+onRegister('fptan', ['D9:F2'], (e) => e.run('fpu_two', constI32(1)));
+onRegister('fpatan', ['D9:F3'], (e) => e.run('fpu_arctangent'));
+onRegister('fyl2xp1', ['D9:F9'], (e) => e.run('fpu_logarithm', constI32(1)));
+onRegister('fsincos', ['D9:FB'], (e) => e.run('fpu_two', constI32(0)));
+onRegister('fsin', ['D9:FE'], (e) => e.run('fpu_sine', constI32(0)));
+onRegister('fcos', ['D9:FF'], (e) => e.run('fpu_sine', constI32(1)));
+
 // ---- Environment: 16- and 32-bit formats -----------------------------------------------------------------------------------
 for (const [name, line, bytes, write, helper] of [
   ['fldenv', 'D9/4 M opsize', 28, false, 'fpu_load_environment'], ['fnstenv', 'D9/6 M opsize', 28, true, 'fpu_store_environment'],

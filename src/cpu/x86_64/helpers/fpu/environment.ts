@@ -1,8 +1,6 @@
 // FNSTENV, FLDENV, FNSAVE, FRSTOR (SDM volume 1, section 8.1.10): the x87 state in memory, in four formats.
 
-import {
-  FCS, FCW, FDP, FDS, FIP, FOP, FPU_AREA, FSW, FTW, MODE, MODE_REAL, STATUS_OK,
-} from '../../layout';
+import { FCS, FCW, FDP, FDS, FIP, FOP, FPU_AREA, FSW, FTW, MODE, MODE_REAL, STATUS_OK } from '../../layout';
 import { cpl_read_bytes, cpl_write_bytes, probe_write } from '../access';
 import { tag_of } from './save';
 import { st } from './stack';

@@ -3,8 +3,8 @@
 import { CC_A, CC_KIND, CC_KIND_FLAGS, FLAG_CF, FLAG_PF, FLAG_ZF } from '../../layout';
 import { operate, square_root } from './arithmetic';
 import {
-  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, FINITE, INFINITE, QUIET,
-  unpack_a, unpack_b, unpack_memory, UNSUPPORTED, ZERO,
+  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, FINITE, INFINITE,
+  QUIET, unpack_a, unpack_b, unpack_memory, UNSUPPORTED, ZERO,
 } from './operand';
 import { DE, flag, flags, IE, set_c1, stopped } from './round';
 import { empty, finish, keep_c1, pop, put, set_conditions, st_se, st_sig, underflow } from './stack';

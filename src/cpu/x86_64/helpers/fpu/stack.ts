@@ -1,8 +1,8 @@
 // The register stack, and what surrounds every x87 instruction.
 
 import {
-  FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MODE, MODE_CODE64, MODE_CODE_MASK, R_IMM, R_SEG, RIP, SEG_CS, SEG_O_SELECTOR,
-  STATUS_OK,
+  FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MODE, MODE_CODE64, MODE_CODE_MASK, R_IMM, R_SEG, RIP, SEG_CS,
+  SEG_O_SELECTOR, STATUS_OK,
 } from '../../layout';
 import { c1, clear_flags, flag, flags, IE, result, result_default_nan, se, set_c1, SF, sig, unmasked } from './round';
 import { fpu_enter } from './state';
@@ -95,6 +95,11 @@ export function keep_c1(): void {
 /** C3, C2 and C0 (0x4500). */
 export function set_conditions(bits: u32): void {
   store<u32>(FSW, (load<u32>(FSW) & ~0x4500) | bits);
+}
+
+/** C2 (0x400) alone. */
+export function set_c2(bit: u32): void {
+  store<u32>(FSW, (load<u32>(FSW) & ~0x400) | bit);
 }
 
 /** Result: the register's own contents. */

@@ -9,7 +9,9 @@ import {
   BIAS, CHOP, clear_flags, DE, DOWN, EXPONENT_MAX, flag, IE, OE, result, round_float, round_integer, rounding, sig, UE,
   unmasked, UP,
 } from './round';
-import { empty, finish, free, keep_c1, pop, push, put, result_st, rotate, st_se, st_sig, stack_overflow, underflow } from './stack';
+import {
+  empty, finish, free, keep_c1, pop, push, put, result_st, rotate, st_se, st_sig, stack_overflow, underflow,
+} from './stack';
 
 // ---- Loads -----------------------------------------------------------------------------------------------------------------
 /** Result: the unpacked memory operand as a register holds it. */

@@ -1,0 +1,97 @@
+// The shape of a region's control flow: an order, dominators, loops. From it structured code is written after
+// N. Ramsey, "Beyond Relooper: recursive translation of unstructured control flow to structured control flow" (2022).
+
+import type { BasicBlock } from './region.ts';
+
+export interface FlowNode {
+  readonly block: BasicBlock;
+  /** Number in reverse postorder; the entry has 0. */
+  readonly order: number;
+  dominator: FlowNode;
+  readonly predecessors: FlowNode[];
+  /** Blocks that this one immediately dominates and that several others go to. */
+  readonly merges: FlowNode[];
+  isLoop: boolean;
+  isMerge: boolean;
+}
+
+export interface Flow {
+  readonly entry: FlowNode;
+  readonly nodeOf: ReadonlyMap<BasicBlock, FlowNode>;
+}
+
+function successors(block: BasicBlock): BasicBlock[] {
+  return [block.taken, block.next].filter((b) => b !== undefined);
+}
+
+function postorder(entry: BasicBlock): BasicBlock[] {
+  const order: BasicBlock[] = [];
+  const seen = new Set([entry]);
+  // A stack of its own: regions can be deep.
+  const stack = [{ block: entry, rest: successors(entry) }];
+  for (let top = stack.at(-1); top; top = stack.at(-1)) {
+    const next = top.rest.shift();
+    if (!next) {
+      order.push(top.block);
+      stack.pop();
+    } else if (!seen.has(next)) {
+      seen.add(next);
+      stack.push({ block: next, rest: successors(next) });
+    }
+  }
+  return order;
+}
+
+function common(a: FlowNode, b: FlowNode): FlowNode {
+  let [x, y] = [a, b];
+  while (x !== y) {
+    while (x.order > y.order) x = x.dominator;
+    while (y.order > x.order) y = y.dominator;
+  }
+  return x;
+}
+
+/** Whether `a` lies on every way from the entry to `b`. */
+function dominates(a: FlowNode, b: FlowNode): boolean {
+  let node = b;
+  while (node.order > a.order) node = node.dominator;
+  return node === a;
+}
+
+export function analyze(entryBlock: BasicBlock): Flow {
+  const nodes = postorder(entryBlock)
+    .reverse()
+    .map((block, order): FlowNode => {
+      const node = { block, order, predecessors: [], merges: [], isLoop: false, isMerge: false } as unknown as FlowNode;
+      node.dominator = node;
+      return node;
+    });
+  const nodeOf = new Map(nodes.map((node) => [node.block, node]));
+  for (const node of nodes) for (const to of successors(node.block)) nodeOf.get(to)?.predecessors.push(node);
+  const entry = nodes[0] as FlowNode;
+  // Cooper, Harvey, Kennedy: "A simple, fast dominance algorithm". Nodes that have none yet name themselves.
+  const placed = new Set([entry]);
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const node of nodes.slice(1)) {
+      const dominator = node.predecessors.filter((p) => placed.has(p)).reduce(common);
+      if (dominator !== node.dominator || !placed.has(node)) changed = true;
+      node.dominator = dominator;
+      placed.add(node);
+    }
+  }
+  for (const node of nodes) {
+    const forward = node.predecessors.filter((p) => p.order < node.order).length;
+    node.isLoop = node.predecessors.some((p) => p.order >= node.order && dominates(node, p));
+    node.isMerge = forward >= 2;
+    if (node.isMerge) node.dominator.merges.push(node);
+  }
+  return { entry, nodeOf };
+}
+
+export type Edge = 'forward' | 'back' | 'irreducible';
+
+export function edge(from: FlowNode, to: FlowNode): Edge {
+  if (to.order > from.order) return 'forward';
+  return dominates(to, from) ? 'back' : 'irreducible';
+}

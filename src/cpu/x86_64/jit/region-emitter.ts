@@ -1,0 +1,548 @@
+import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import type { FunctionBuilder } from '../../../wasm/function.ts';
+import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
+import * as L from '../layout.ts';
+import { Emitter, loadSized, type Operand, signExtend, storeSized, zeroExtend } from '../semantics/emitter.ts';
+import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
+import type { Decoded } from './region.ts';
+
+const at = (address: number): Expr => constI32(address);
+const GPR_END = L.GPR + 16 * 8;
+
+/** The instruction cannot be part of a region. */
+export class Untranslatable extends Error {}
+
+/** Ways out of a region; each has one epilogue. */
+export type Exit =
+  /** LEAVE_STATUS says how the instruction is left. */
+  | 'leave'
+  /** The record's branch is taken. */
+  | 'branch'
+  /** Go on with the record. */
+  | 'dispatch'
+  /** RIP holds where to go on. */
+  | 'lookup'
+  /** A helper's status says how to go on. */
+  | 'after'
+  /** Device writes wait after the instruction. */
+  | 'posted';
+
+/** Helpers that look at no register and no flag of the state. */
+function isPure(name: HelperName): boolean {
+  return name === 'pdep' || name === 'pext' || name === 'random' || name === 'crc32c' || name.startsWith('soft_');
+}
+
+/** What is known of the flags at a point: how they follow from values that do not change any more. */
+export interface KnownFlags {
+  readonly kind: number;
+  readonly result: Expr | undefined;
+  readonly a: Expr;
+  readonly b: Expr | undefined;
+}
+
+/** What all instructions of a region share while its function is written. */
+export interface RegionContext {
+  readonly f: FunctionBuilder;
+  /** Function index of a helper. */
+  helper(name: HelperName): number;
+  /** Locals of the general registers; made at first use. */
+  readonly registers: (Expr | undefined)[];
+  /** Registers that the region writes. */
+  readonly written: Set<number>;
+  readonly flags: { readonly kind: Expr; readonly a: Expr; readonly b: Expr; readonly result: Expr };
+  flagsUsed: boolean;
+  flagsWritten: boolean;
+  readonly ipPage: Expr;
+  readonly tlb: Expr;
+  readonly budget: Expr;
+  /** Local: an access of this instruction went the long way. */
+  readonly slow: Expr;
+  known: KnownFlags | undefined;
+  /** Instructions run and not paid yet, the current one included. */
+  unpaid: number;
+  /** Leaves for the record, whose budget is corrected by `budget`. */
+  exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
+}
+
+/** Writes one instruction of a region: operands are known, registers and flags are locals. */
+export class RegionEmitter extends Emitter {
+  readonly #c: RegionContext;
+  readonly #d: Decoded;
+  readonly #taken: () => void;
+  #opened: Expr | undefined;
+  #linear: Expr | undefined;
+  #mayPost = false;
+  #ended = false;
+
+  /** `taken` writes the way to the branch target. */
+  constructor(context: RegionContext, decoded: Decoded, taken: () => void) {
+    super(context.f, decoded.shape.size, true);
+    this.#c = context;
+    this.#d = decoded;
+    this.#taken = taken;
+  }
+
+  /** Nothing follows the instruction. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  record(): Expr {
+    return constI32(this.#d.record);
+  }
+
+  // ---- Registers -----------------------------------------------------------------------------------------------------
+  #register(index: number): Expr {
+    let local = this.#c.registers[index];
+    if (!local) {
+      local = this.f.local('i64');
+      this.#c.registers[index] = local;
+    }
+    return local;
+  }
+
+  #setRegister(index: number, value: Expr): void {
+    this.#c.written.add(index);
+    this.f.set(this.#register(index), value);
+  }
+
+  /** Value of `size` bytes at a general register's state address. */
+  #readSlot(slot: number, size: number, signed: boolean): Expr {
+    const { f } = this;
+    const register = this.#register((slot - L.GPR) >> 3);
+    const value = slot & 7 ? i64.shr_u(register, constI64(8)) : register;
+    if (size === 8) return f.copy(value);
+    return f.let(signed ? signExtend(size, value) : zeroExtend(size, value));
+  }
+
+  #writeSlot(slot: number, size: number, value: Expr): void {
+    const index = (slot - L.GPR) >> 3;
+    if (size === 8) this.#setRegister(index, value);
+    else if (size === 4) this.#setRegister(index, zeroExtend(4, value));
+    else {
+      const shift = slot & 7 ? 8 : 0;
+      const mask = (size === 1 ? 0xffn : 0xffffn) << BigInt(shift);
+      const low = i64.shl(zeroExtend(size, value), constI64(shift));
+      this.#setRegister(index, i64.or(i64.and(this.#register(index), constI64(~mask)), low));
+    }
+  }
+
+  #slotOf({ place }: Operand): number {
+    switch (place) {
+      case 'G': case 'V': case 'P': case 'S': case 'C': case 'D':
+        return this.#d.reg;
+      case 'B': case 'H':
+        return this.#d.vvvv;
+      case 'AX':
+        return L.RAX;
+      case 'CL':
+        return L.RCX;
+      case 'DX':
+        return L.RDX;
+      default:
+        return this.#d.rm;
+    }
+  }
+
+  slot(operand: Operand): Expr {
+    const slot = this.#slotOf(operand);
+    if (slot >= L.GPR && slot < GPR_END) throw new Untranslatable();
+    return at(slot);
+  }
+
+  number(operand: Operand): Expr {
+    return constI32(this.#slotOf(operand));
+  }
+
+  protected readAs(operand: Operand, signed: boolean): Expr {
+    const { f } = this;
+    const { place, size } = operand;
+    if (place === 'memory') return f.let(loadSized(size, this.hostForRead(size), 0, signed));
+    if (place === 'I') {
+      const value = this.immediate();
+      return signed ? value : constI64(BigInt.asUintN((size < this.size ? this.size : size) * 8, value.value as bigint));
+    }
+    if (place === '1') return constI64(1);
+    const slot = this.#slotOf(operand);
+    if (slot >= L.GPR && slot < GPR_END) return this.#readSlot(slot, size, signed);
+    return f.let(loadSized(size, at(slot), 0, signed));
+  }
+
+  modify(operand: Operand, signed = false): Expr {
+    if (operand.place !== 'memory') return this.readAs(operand, signed);
+    this.#opened = this.hostForWrite(operand.size, true);
+    return this.f.let(loadSized(operand.size, this.#opened, 0, signed));
+  }
+
+  write(operand: Operand, value: Expr): void {
+    const { f } = this;
+    const { place, size } = operand;
+    if (place === 'memory') {
+      if (this.#opened) {
+        storeSized(f, size, this.#opened, value);
+        this.commit();
+      } else {
+        this.store(size, this.#address(), value);
+      }
+      return;
+    }
+    const slot = this.#slotOf(operand);
+    if (slot >= L.GPR && slot < GPR_END) this.#writeSlot(slot, size, value);
+    else storeSized(f, size, at(slot), value);
+  }
+
+  immediate(): Expr {
+    return constI64(this.#d.immediate);
+  }
+
+  immediate2(): Expr {
+    return constI64(this.#d.displacement);
+  }
+
+  gpr(index: number, size: number): Expr {
+    return this.#readSlot(L.GPR + index * 8, size, false);
+  }
+
+  setGpr(index: number, size: number, value: Expr): void {
+    this.#writeSlot(L.GPR + index * 8, size, value);
+  }
+
+  setHigh(value: Expr): void {
+    this.#writeSlot(L.RAX + 1, 1, value);
+  }
+
+  // ---- Addresses -----------------------------------------------------------------------------------------------------
+  #base(): Expr {
+    const { rm } = this.#d;
+    if (rm === L.ZERO) return constI64(0);
+    return rm === L.IP_PAGE ? this.#c.ipPage : this.#register((rm - L.GPR) >> 3);
+  }
+
+  #sum(): Expr {
+    const { index, scale, displacement } = this.#d;
+    const base = this.#base();
+    const scaled = index === L.ZERO ? undefined : i64.shl(this.#register((index - L.GPR) >> 3), constI64(scale));
+    const sum = !scaled ? base : base.isConst ? scaled : i64.add(base, scaled);
+    return i64.add(sum, constI64(displacement));
+  }
+
+  effectiveAddress(): Expr {
+    const { f } = this;
+    const { form } = this.#d.shape;
+    if (form === 'base' || form === 'index') return f.copy(this.#sum());
+    const { prefix } = this.#d;
+    if (prefix & L.RP_ADDR16) return f.copy(zeroExtend(2, this.#sum()));
+    return f.copy(prefix & L.RP_ADDR32 ? zeroExtend(4, this.#sum()) : this.#sum());
+  }
+
+  #address(): Expr {
+    const { f } = this;
+    const { form } = this.#d.shape;
+    if (form !== 'base' && form !== 'index') throw new Untranslatable();
+    const { segment } = this.#d;
+    const withSegment = form === 'index' && segment !== L.ZERO;
+    this.#linear ??= f.copy(withSegment ? i64.add(this.#sum(), load('i64.load', at(segment))) : this.#sum());
+    return this.#linear;
+  }
+
+  linearAddress(_size: number, _write: boolean): Expr {
+    return this.#address();
+  }
+
+  linearAddressOrRestore(): Expr {
+    return this.#address();
+  }
+
+  // ---- Memory ----------------------------------------------------------------------------------------------------------
+  /** The budget that a record's own count brings to the right value. */
+  #budgetFor(count: number): Expr {
+    return i32.add(this.#c.budget, constI32(count - this.#c.unpaid));
+  }
+
+  #leave(): void {
+    this.#c.exit('leave', this.#d.record, this.#budgetFor(this.#d.count));
+  }
+
+  #translate(size: number, linear: Expr, tag: number, slow: HelperName): Expr {
+    const { f } = this;
+    const address = f.let(linear);
+    const host = f.local('i32');
+    const entry = f.let(
+      i32.add(
+        this.#c.tlb,
+        i32.and(i32.shr_u(i32.wrap_i64(address), constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY)),
+      ),
+    );
+    // The page of the last byte: an access that crosses pages never matches.
+    const page = i64.and(i64.add(address, constI64(size - 1)), constI64(-4096));
+    f.if(
+      i64.eq(page, load('i64.load', entry, tag)),
+      () => f.set(host, i32.add(i32.wrap_i64(address), load('i32.load', entry, L.TLB_O_ADDEND))),
+      () => {
+        f.set(host, callExpr(this.#helper(slow), 'i32', [address, constI32(size), this.record()]));
+        f.if(i32.eqz(host), () => this.#leave());
+        if (tag === L.TLB_O_WRITE) f.set(this.#c.slow, constI32(1));
+      },
+    );
+    return host;
+  }
+
+  load(size: number, linear: Expr, signed = false): Expr {
+    return this.f.let(loadSized(size, this.#translate(size, linear, L.TLB_O_READ, 'load_slow'), 0, signed));
+  }
+
+  store(size: number, linear: Expr, value: Expr): void {
+    const { f } = this;
+    const host = this.#translate(size, linear, L.TLB_O_WRITE, 'store_slow');
+    storeSized(f, size, host, value);
+    this.#commitAt(host);
+  }
+
+  #commitAt(host: Expr): void {
+    const { f } = this;
+    f.if(this.#c.slow, () => {
+      f.if(i32.eq(host, constI32(L.SCRATCH)), () => f.drop(callExpr(this.#helper('commit_store'), 'i32', [])));
+    });
+    this.#mayPost = true;
+  }
+
+  hostForRead(size: number): Expr {
+    return this.#translate(size, this.#address(), L.TLB_O_READ, 'load_slow');
+  }
+
+  hostForWrite(size: number, read: boolean): Expr {
+    const host = this.#translate(size, this.#address(), L.TLB_O_WRITE, read ? 'rmw_slow' : 'store_slow');
+    this.#opened = host;
+    return host;
+  }
+
+  commit(): void {
+    if (this.#opened) this.#commitAt(this.#opened);
+  }
+
+  // ---- Flags -----------------------------------------------------------------------------------------------------------
+  protected override setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
+    const { f } = this;
+    const c = this.#c;
+    c.flagsUsed = true;
+    c.flagsWritten = true;
+    const known = { kind, result: result && f.let(result), a: f.let(a), b: b && f.let(b) };
+    f.set(c.flags.kind, constI32(kind));
+    f.set(c.flags.a, known.a);
+    if (known.b) f.set(c.flags.b, known.b);
+    if (known.result) f.set(c.flags.result, known.result);
+    c.known = known;
+  }
+
+  override carry(): Expr {
+    const known = this.#c.known;
+    if (!known) return super.carry();
+    const { f } = this;
+    const { kind, a } = known;
+    if (kind < L.CC_KIND_ADD) return f.let(a.isConst ? constI64((a.value as bigint) & 1n) : i64.and(a, constI64(L.FLAG_CF)));
+    return f.let(i64.shr_u(carries(known), constI64(63)));
+  }
+
+  override arithmeticFlags(): Expr {
+    const known = this.#c.known;
+    if (known?.kind === L.CC_KIND_FLAGS) return known.a;
+    this.#spillFlags();
+    return this.f.let(i64.extend_i32_u(callExpr(this.#helper('get_arith'), 'i32', [])));
+  }
+
+  override condition(cc: number): Expr {
+    const known = this.#c.known;
+    const value = known && knownCondition(cc >> 1, known);
+    if (value) return this.f.let(cc & 1 ? i32.eqz(value) : value);
+    this.#spillFlags();
+    return this.f.let(callExpr(this.#helper('condition'), 'i32', [constI32(cc)]));
+  }
+
+  /** Flags into the state. */
+  #spillFlags(): void {
+    const c = this.#c;
+    c.flagsUsed = true;
+    storeFlags(c);
+  }
+
+  // ---- Helpers -----------------------------------------------------------------------------------------------------------
+  #helper(name: HelperName): number {
+    return this.#c.helper(name);
+  }
+
+  /** Everything a helper may look at into the state. */
+  #spill(): void {
+    storeRegisters(this.#c);
+    if (this.#c.flagsWritten) this.#spillFlags();
+  }
+
+  /** And back. */
+  #reload(): void {
+    loadRegisters(this.#c);
+    if (this.#c.flagsUsed) loadFlags(this.#c);
+    this.#c.known = undefined;
+    this.f.set(this.#c.tlb, load('i32.load', at(L.TLB_BASE)));
+  }
+
+  sync(): void {
+    const { f } = this;
+    f.store('i64.store', at(L.RIP), i64.add(this.#c.ipPage, constI64(this.#d.offset)));
+    f.store('i64.store', at(L.NEXT_RIP), i64.add(this.#c.ipPage, constI64(this.#d.offset + this.#d.length)));
+  }
+
+  call(name: HelperName, ...args: Expr[]): Expr {
+    const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
+    const value = (): Expr => this.f.let(callExpr(this.#helper(name), result, args));
+    return isPure(name) ? value() : this.#around(value);
+  }
+
+  run(name: HelperName, ...args: Expr[]): void {
+    const call = (): void => this.f.call(this.#helper(name), args);
+    if (isPure(name)) call();
+    else this.#around(call);
+  }
+
+  #around<T>(call: () => T): T {
+    this.#spill();
+    const value = call();
+    this.#reload();
+    return value;
+  }
+
+  #called(name: HelperName, args: readonly Expr[]): Expr {
+    const { f } = this;
+    const values = args.map((arg) => f.let(arg));
+    this.sync();
+    const status = this.#around(() => f.let(callExpr(this.#helper(name), 'i32', values)));
+    f.set(this.#c.slow, constI32(1));
+    this.#mayPost = true;
+    return status;
+  }
+
+  #after(status: Expr): void {
+    this.#c.exit('after', this.#d.record, this.#budgetFor(this.#d.count), status);
+  }
+
+  status(name: HelperName, ...args: Expr[]): void {
+    const status = this.#called(name, args);
+    this.f.if(status, () => this.#after(status));
+  }
+
+  statusThen(name: HelperName, args: readonly Expr[], done: () => void): void {
+    const { f } = this;
+    const status = this.#called(name, args);
+    f.if(i32.or(i32.eq(status, constI32(L.STATUS_FAULT)), i32.eq(status, constI32(L.STATUS_EXIT))), () => this.#after(status));
+    done();
+    f.if(status, () => this.#after(status));
+  }
+
+  // ---- Control -----------------------------------------------------------------------------------------------------------
+  nextIp(): Expr {
+    return this.f.copy(i64.add(this.#c.ipPage, constI64(this.#d.offset + this.#d.length)));
+  }
+
+  branch(): void {
+    this.#taken();
+    this.#ended = true;
+  }
+
+  branchIf(condition: Expr): void {
+    const { known } = this.#c;
+    const { unpaid } = this.#c;
+    this.f.if(condition, () => this.#taken());
+    // The other way knows nothing of what the first one did.
+    this.#c.known = known;
+    this.#c.unpaid = unpaid;
+  }
+
+  jump(ip: Expr): void {
+    const target = this.f.let(ip);
+    this.f.store('i64.store', at(L.RIP), target);
+    this.#c.exit('lookup', this.#d.record, this.#budgetFor(0));
+    this.#ended = true;
+  }
+
+  /** Looks whether an access that went the long way wants the region to be left. */
+  end(): void {
+    if (!this.#mayPost) return;
+    this.#mayPost = false;
+    const { f } = this;
+    f.if(this.#c.slow, () => {
+      f.set(this.#c.slow, constI32(0));
+      f.if(load('i32.load', at(L.MMIO_POSTED)), () => this.#c.exit('posted', this.#d.record, this.#budgetFor(this.#d.count)));
+      f.if(load('i32.load', at(L.CODE_STALE)), () => {
+        f.store('i32.store', at(L.CODE_STALE), constI32(0));
+        f.store('i64.store', at(L.RIP), i64.add(this.#c.ipPage, constI64(this.#d.offset + this.#d.length)));
+        this.#c.exit('lookup', this.#d.record, this.#budgetFor(0));
+      });
+    });
+  }
+}
+
+/** Bit 63: carry or borrow out of an addition or subtraction; bit 3 the half-carry. */
+function carries({ kind, a, b, result }: KnownFlags): Expr {
+  const [x, y, r] = [a, b as Expr, result as Expr];
+  const not = (e: Expr): Expr => i64.xor(e, constI64(-1));
+  if (kind === L.CC_KIND_ADD) return i64.or(i64.and(x, y), i64.and(i64.or(x, y), not(r)));
+  return i64.or(i64.and(not(x), y), i64.and(i64.or(not(x), y), r));
+}
+
+/** The even one of a pair of conditions (i32), by what is known; undefined where that takes more than a few instructions. */
+function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
+  const { kind, a, b, result } = known;
+  if (kind === L.CC_KIND_FLAGS || pair === 5) return undefined;
+  const zero = (): Expr => i64.eqz(result as Expr);
+  const negative = (): Expr => i64.lt_s(result as Expr, constI64(0));
+  if (pair === 2) return zero();
+  if (pair === 4) return negative();
+  if (kind === L.CC_KIND_RES) {
+    const flag = (bit: number): Expr =>
+      a.isConst ? constI32((a.value as bigint) & BigInt(bit) ? 1 : 0) : i64.ne(i64.and(a, constI64(bit)), constI64(0));
+    const less = (): Expr => i32.xor(flag(L.FLAG_OF), negative());
+    switch (pair) {
+      case 0: return flag(L.FLAG_OF);
+      case 1: return flag(L.FLAG_CF);
+      case 3: return i32.or(zero(), flag(L.FLAG_CF));
+      case 6: return less();
+      default: return i32.or(zero(), less());
+    }
+  }
+  const carry = (): Expr => i64.lt_s(carries(known), constI64(0));
+  const [x, y, r] = [a, b as Expr, result as Expr];
+  const overflow = (): Expr => {
+    const changed = kind === L.CC_KIND_ADD ? i64.and(i64.xor(x, r), i64.xor(y, r)) : i64.and(i64.xor(x, y), i64.xor(x, r));
+    return i64.lt_s(changed, constI64(0));
+  };
+  switch (pair) {
+    case 0: return overflow();
+    case 1: return carry();
+    case 3: return i32.or(zero(), carry());
+    case 6: return i32.xor(overflow(), negative());
+    default: return i32.or(zero(), i32.xor(overflow(), negative()));
+  }
+}
+
+export function storeRegisters(c: RegionContext): void {
+  for (const index of c.written) c.f.store('i64.store', at(L.GPR + index * 8), c.registers[index] as Expr);
+}
+
+export function loadRegisters(c: RegionContext): void {
+  c.registers.forEach((local, index) => {
+    if (local) c.f.set(local, load('i64.load', at(L.GPR + index * 8)));
+  });
+}
+
+export function storeFlags({ f, flags }: RegionContext): void {
+  f.store('i32.store', at(L.CC_KIND), flags.kind);
+  f.store('i64.store', at(L.CC_A), flags.a);
+  f.store('i64.store', at(L.CC_B), flags.b);
+  f.store('i64.store', at(L.CC_RES), flags.result);
+}
+
+export function loadFlags({ f, flags }: RegionContext): void {
+  f.set(flags.kind, load('i32.load', at(L.CC_KIND)));
+  f.set(flags.a, load('i64.load', at(L.CC_A)));
+  f.set(flags.b, load('i64.load', at(L.CC_B)));
+  f.set(flags.result, load('i64.load', at(L.CC_RES)));
+}
+

@@ -1,0 +1,311 @@
+// Regions to WebAssembly: one function each, with the interpreter's handler type, so that whoever goes on with a record
+// comes into the region by the same call.
+
+import { constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
+import { ModuleBuilder } from '../../../wasm/module.ts';
+import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
+import * as L from '../layout.ts';
+import { operandsOf } from '../semantics/index.ts';
+import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
+import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
+import type { Decoded, Region } from './region.ts';
+import {
+  type Exit, loadFlags, loadRegisters, type RegionContext, RegionEmitter, storeFlags, storeRegisters, Untranslatable,
+} from './region-emitter.ts';
+
+const HANDLER: readonly ValType[] = ['i32', 'i32'];
+const STATUS: readonly ValType[] = ['i32'];
+
+interface Imports {
+  helper(name: HelperName): number;
+  readonly leave: number;
+  readonly after: number;
+  readonly lookup: number;
+  readonly branchSlow: number;
+  readonly posted: number;
+  readonly handlerType: number;
+}
+
+/** A region, and its place in the handlers' table. */
+export interface PlacedRegion {
+  readonly region: Region;
+  readonly slot: number;
+}
+
+/** A module that puts the regions' functions into the handlers' table when it is instantiated. */
+export function translate(regions: readonly PlacedRegion[]): Uint8Array<ArrayBuffer> {
+  const drafts = regions.map(({ region, slot }) => ({ slot, ...draftRegion(region) }));
+  const module = new ModuleBuilder();
+  module.importMemory('env', 'memory', 0, 65536);
+  module.importTable('env', 'table', 0);
+  const helpers = new Map<HelperName, number>();
+  for (const name of new Set(drafts.flatMap(({ draft }) => [...draft.helpersUsed]))) {
+    const [params, result] = HELPERS[name].split(':') as [string, string];
+    const types = (text: string): ValType[] => [...text].map((c) => RESULT_TYPES[c] as ValType);
+    helpers.set(name, module.importFunction('helpers', name, types(params), types(result)));
+  }
+  const engine = (name: string, params: readonly ValType[]): number => module.importFunction('engine', name, params, STATUS);
+  const imports: Imports = {
+    helper: (name) => helpers.get(name) as number,
+    leave: engine('leave', HANDLER),
+    after: engine('after', ['i32', 'i32', 'i32']),
+    lookup: engine('lookup', HANDLER),
+    branchSlow: engine('branch_slow', HANDLER),
+    posted: engine('posted', HANDLER),
+    handlerType: module.type(HANDLER, STATUS),
+  };
+  for (const { slot, flow, skipped, draft } of drafts) {
+    const index = module.declare(`region${slot}`, HANDLER, STATUS);
+    module.define(index, (f) => new FunctionWriter(f, imports, skipped, draft).write(flow));
+    module.elements(slot, [index]);
+  }
+  return module.finish(true);
+}
+
+interface Draft {
+  readonly flow: Flow;
+  readonly skipped: Set<Decoded>;
+  readonly draft: FunctionWriter;
+}
+
+/** Writes a region's function to see what it uses. */
+function draftRegion({ entry }: Region): Draft {
+  const flow = analyze(entry);
+  const skipped = new Set<Decoded>();
+  const nowhere: Imports = { helper: () => 0, leave: 0, after: 0, lookup: 0, branchSlow: 0, posted: 0, handlerType: 0 };
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, skipped);
+  draft.body(flow);
+  return { flow, skipped, draft };
+}
+
+class FunctionWriter {
+  readonly #f: FunctionBuilder;
+  readonly #imports: Imports;
+  readonly #skipped: Set<Decoded>;
+  readonly #context: RegionContext;
+  readonly helpersUsed = new Set<HelperName>();
+  readonly #exitsUsed = new Set<Exit>();
+  readonly #exitLabels = new Map<Exit, Label>();
+  readonly #exitRecord: Expr;
+  readonly #exitBudget: Expr;
+  readonly #exitStatus: Expr;
+  readonly #labels = new Map<FlowNode, { block?: Label; loop?: Label }>();
+  #flow: Flow | undefined;
+
+  /** `draft` has been through the region already: what it used is there from the start. */
+  constructor(f: FunctionBuilder, imports: Imports, skipped: Set<Decoded>, draft?: FunctionWriter) {
+    this.#f = f;
+    this.#imports = imports;
+    this.#skipped = skipped;
+    this.#exitRecord = f.local('i32');
+    this.#exitBudget = f.local('i32');
+    this.#exitStatus = f.local('i32');
+    const used = draft ? draft.#context : undefined;
+    this.#context = {
+      f,
+      helper: (name) => {
+        this.helpersUsed.add(name);
+        return imports.helper(name);
+      },
+      registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
+      written: new Set(used?.written),
+      flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
+      flagsUsed: used?.flagsUsed ?? false,
+      flagsWritten: used?.flagsWritten ?? false,
+      ipPage: f.local('i64'),
+      tlb: f.local('i32'),
+      budget: f.param(1),
+      slow: f.local('i32'),
+      known: undefined,
+      unpaid: 0,
+      exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
+    };
+    if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
+  }
+
+  write(flow: Flow): void {
+    const f = this.#f;
+    const c = this.#context;
+    loadRegisters(c);
+    if (c.flagsUsed) loadFlags(c);
+    f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
+    f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
+    this.#epilogues([...this.#exitsUsed], () => this.body(flow));
+  }
+
+  body(flow: Flow): void {
+    this.#flow = flow;
+    this.#node(flow.entry);
+  }
+
+  // ---- Ways out --------------------------------------------------------------------------------------------------------
+  #exit(kind: Exit, record: Expr, budget: Expr, status?: Expr): void {
+    const f = this.#f;
+    this.#exitsUsed.add(kind);
+    f.set(this.#exitRecord, record);
+    f.set(this.#exitBudget, budget);
+    if (status) f.set(this.#exitStatus, status);
+    const label = this.#exitLabels.get(kind);
+    if (label) f.br(label);
+    else f.unreachable();
+  }
+
+  /** One block around the body for each way out, its epilogue behind it. */
+  #epilogues(kinds: readonly Exit[], body: () => void): void {
+    const [kind, ...rest] = kinds;
+    if (kind === undefined) {
+      body();
+      return;
+    }
+    this.#f.block((label) => {
+      this.#exitLabels.set(kind, label);
+      this.#epilogues(rest, body);
+    });
+    storeRegisters(this.#context);
+    if (this.#context.flagsWritten) storeFlags(this.#context);
+    this.#leaveBy(kind);
+  }
+
+  #leaveBy(kind: Exit): void {
+    const f = this.#f;
+    const record = this.#exitRecord;
+    const budget = this.#exitBudget;
+    const { leave, after, lookup, branchSlow, posted, handlerType } = this.#imports;
+    const dispatch = (to: Expr): void => f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
+    switch (kind) {
+      case 'leave':
+        return f.returnCall(leave, [record, budget]);
+      case 'dispatch':
+        return dispatch(record);
+      case 'lookup':
+        return f.returnCall(lookup, [record, budget]);
+      case 'after':
+        return f.returnCall(after, [record, budget, this.#exitStatus]);
+      case 'posted':
+        return f.returnCall(posted, [record, budget]);
+      case 'branch': {
+        const target = f.let(load('i32.load', record, L.R_DISP));
+        f.if(i32.and(i32.ne(target, constI32(0)), i32.ge_s(budget, constI32(0))), () => dispatch(target));
+        return f.returnCall(branchSlow, [record, budget]);
+      }
+    }
+  }
+
+  // ---- Blocks ----------------------------------------------------------------------------------------------------------
+  /** A block and all that it dominates. */
+  #node(node: FlowNode): void {
+    const merges = [...node.merges].sort((a, b) => b.order - a.order);
+    if (!node.isLoop) {
+      this.#within(node, merges);
+      return;
+    }
+    this.#f.loop((label) => {
+      this.#labelsOf(node).loop = label;
+      this.#context.known = undefined;
+      this.#context.unpaid = 0;
+      this.#within(node, merges);
+    });
+    // Nothing comes here: every way goes on elsewhere.
+    this.#f.unreachable();
+  }
+
+  #labelsOf(node: FlowNode): { block?: Label; loop?: Label } {
+    let labels = this.#labels.get(node);
+    if (!labels) {
+      labels = {};
+      this.#labels.set(node, labels);
+    }
+    return labels;
+  }
+
+  /** The block's code inside a WebAssembly block for each merge that follows it. */
+  #within(node: FlowNode, merges: readonly FlowNode[]): void {
+    const [merge, ...rest] = merges;
+    if (!merge) {
+      this.#instructions(node);
+      return;
+    }
+    this.#f.block((label) => {
+      this.#labelsOf(merge).block = label;
+      this.#within(node, rest);
+    });
+    this.#context.known = undefined;
+    this.#context.unpaid = 0;
+    this.#node(merge);
+  }
+
+  #instructions(node: FlowNode): void {
+    const c = this.#context;
+    const { block } = node;
+    for (const decoded of block.instructions) {
+      if (this.#skipped.has(decoded)) {
+        // The interpreter does it: its count starts at its block's beginning.
+        this.#exit('dispatch', constI32(decoded.record), i32.add(c.budget, constI32(decoded.count - 1 - c.unpaid)));
+        return;
+      }
+      c.unpaid++;
+      const emitter = new RegionEmitter(c, decoded, () => this.#taken(node, decoded));
+      try {
+        decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
+      } catch (error) {
+        if (!(error instanceof Untranslatable)) throw error;
+        // What is written so far belongs to the draft.
+        this.#skipped.add(decoded);
+        return;
+      }
+      emitter.end();
+      if (emitter.ended) return;
+    }
+    this.#next(node);
+  }
+
+  #taken(from: FlowNode, decoded: Decoded): void {
+    const to = from.block.taken;
+    if (to && this.#goTo(from, to)) return;
+    this.#exit('branch', constI32(decoded.record), this.#paid());
+  }
+
+  #next(from: FlowNode): void {
+    const to = from.block.next;
+    if (to && this.#goTo(from, to)) return;
+    const last = from.block.instructions.at(-1) as Decoded;
+    // The record behind it: an instruction that is not part of the region, or the block's end, which has the same count.
+    const record = constI32(last.record + L.RECORD);
+    this.#exit('dispatch', record, i32.add(this.#context.budget, constI32(last.count - this.#context.unpaid)));
+  }
+
+  #paid(): Expr {
+    return i32.sub(this.#context.budget, constI32(this.#context.unpaid));
+  }
+
+  /** Goes to another block of the region; false: only the interpreter can. */
+  #goTo(from: FlowNode, to: FlowNode['block']): boolean {
+    const f = this.#f;
+    const c = this.#context;
+    const node = (this.#flow as Flow).nodeOf.get(to) as FlowNode;
+    const kind = edge(from, node);
+    if (kind === 'irreducible') return false;
+    const labels = this.#labelsOf(node);
+    if (kind === 'back') {
+      f.set(c.budget, this.#paid());
+      c.unpaid = 0;
+      f.if(i32.lt_s(c.budget, constI32(0)), () => {
+        const offset = (to.instructions[0] as Decoded).offset;
+        f.store('i64.store', constI32(L.RIP), i64.add(c.ipPage, constI64(offset)));
+        this.#exit('lookup', constI32(0), c.budget);
+      });
+      f.br(labels.loop as Label);
+      return true;
+    }
+    if (node.isMerge) {
+      f.set(c.budget, this.#paid());
+      f.br(labels.block as Label);
+    } else {
+      if (node.isLoop) f.set(c.budget, this.#paid());
+      this.#node(node);
+    }
+    return true;
+  }
+}
+

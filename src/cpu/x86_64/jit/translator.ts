@@ -1,0 +1,138 @@
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { HANDLER_STOP } from '../decode/blocks.ts';
+import { REGIONS_MAX } from '../interpreter/engine.ts';
+import * as L from '../layout.ts';
+import { handlerCount } from '../semantics/index.ts';
+import { Collector } from './collect.ts';
+import type { Answer, Request, TranslatorData } from './translator-thread.ts';
+
+/** Samples of a block that make it worth translating. */
+const HOT = 2;
+/** A record below this is none (layout.ts, LAST_RECORD). */
+const FIRST_RECORD = 16;
+
+type Exports = Record<string, unknown>;
+
+interface Surroundings {
+  readonly memory: WebAssembly.Memory;
+  /** The interpreter's exports: its table, and the functions that regions leave by. */
+  readonly engine: Exports;
+  readonly helpers: Exports;
+}
+
+/** A region on its way: asked for, or in place. */
+interface Entry {
+  /** The entry block's first record. */
+  readonly record: number;
+  /** Node by which writes to the region's bytes are seen. */
+  readonly node: number;
+}
+
+/**
+ * Finds hot code by looking where the interpreter is whenever its budget is used up, and has it translated. A region
+ * stands in the handlers' table, and in the first record of its entry block instead of the first instruction's handler.
+ */
+export class Translator {
+  readonly #view: DataView;
+  readonly #imports: Record<string, Exports>;
+  readonly #collector: Collector;
+  readonly #worker: Worker;
+  readonly #port: MessagePort;
+  readonly #answers = new Int32Array(new SharedArrayBuffer(4));
+  #answered = 0;
+  /** By first record: the handler that the region took the place of. */
+  readonly #original = new Map<number, number>();
+  /** By slot. */
+  readonly #entries = new Map<number, Entry>();
+  readonly #firstSlot = handlerCount();
+  #nextSlot = this.#firstSlot;
+
+  constructor({ memory, engine, helpers }: Surroundings) {
+    this.#view = new DataView(memory.buffer);
+    this.#imports = { env: { memory, table: engine['table'] }, engine, helpers };
+    this.#collector = new Collector(memory.buffer as ArrayBuffer, (record) => this.#original.get(record));
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    const workerData: TranslatorData = { port: port2, answers: this.#answers.buffer };
+    this.#worker = new Worker(new URL('translator-thread.ts', import.meta.url), {
+      name: 'vivarium_translate',
+      workerData,
+      transferList: [port2],
+    });
+    this.#worker.unref();
+    this.#port.unref();
+  }
+
+  /** The interpreter is about to go on with this record. */
+  sample(record: number): void {
+    const answered = Atomics.load(this.#answers, 0);
+    if (answered !== this.#answered) {
+      this.#answered = answered;
+      this.#takeAnswers();
+    }
+    if (record < FIRST_RECORD || this.#original.has(record)) return;
+    const heat = record - L.NODE + L.NODE_HEAT;
+    const samples = this.#view.getUint32(heat, true) + 1;
+    this.#view.setUint32(heat, samples, true);
+    if (samples === HOT) this.#request(record);
+  }
+
+  /** All decoded code is forgotten. */
+  reset(): void {
+    this.#original.clear();
+    this.#entries.clear();
+    this.#nextSlot = this.#firstSlot;
+  }
+
+  close(): void {
+    void this.#worker.terminate();
+  }
+
+  #request(record: number): void {
+    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX) return;
+    const collected = this.#collector.collect(record);
+    if (!collected) return;
+    const slot = this.#nextSlot++;
+    const view = this.#view;
+    // Until the region is in place, writes to its bytes reach a record of its own.
+    const node = view.getUint32(L.ARENA_NEXT, true);
+    const own = node + L.NODE;
+    view.setUint32(L.ARENA_NEXT, own + L.RECORD, true);
+    view.setUint16(own + L.R_HANDLER, HANDLER_STOP, true);
+    const page = L.CODE_PAGES + (collected.start >>> 12) * 4;
+    view.setUint32(node + L.NODE_NEXT, view.getUint32(page, true), true);
+    view.setUint32(node + L.NODE_START, collected.start, true);
+    view.setUint32(node + L.NODE_LENGTH, collected.end - collected.start, true);
+    view.setUint32(node + L.NODE_RECORDS, own, true);
+    view.setUint32(node + L.NODE_COUNT, 1, true);
+    view.setUint32(node + L.NODE_HASH, 0, true);
+    view.setUint32(page, node, true);
+    this.#entries.set(slot, { record, node });
+    const request: Request = { collected, slot, generation: view.getUint32(L.ARENA_GENERATION, true) };
+    this.#port.postMessage(request);
+  }
+
+  #takeAnswers(): void {
+    for (;;) {
+      const answer = receiveMessageOnPort(this.#port)?.message as Answer | undefined;
+      if (!answer) return;
+      // Its slots may be somebody else's by now.
+      if (answer.generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) continue;
+      new WebAssembly.Instance(answer.module, this.#imports as never);
+      for (const slot of answer.slots) this.#install(slot);
+    }
+  }
+
+  #install(slot: number): void {
+    const view = this.#view;
+    const entry = this.#entries.get(slot);
+    if (!entry) return;
+    const { record, node } = entry;
+    // The guest has changed the code meanwhile.
+    if (view.getUint16(node + L.NODE + L.R_HANDLER, true) === L.HANDLER_STALE) return;
+    this.#original.set(record, view.getUint16(record + L.R_HANDLER, true));
+    view.setUint16(record + L.R_HANDLER, slot, true);
+    view.setUint32(node + L.NODE_RECORDS, record, true);
+    view.setUint32(node + L.NODE_HASH, view.getUint32(record - L.NODE + L.NODE_HASH, true), true);
+  }
+}
