@@ -54,6 +54,15 @@ class Reader {
     return this.view.getUint32(this.at - 4, true);
   }
 
+  /** Skips zeroes up to a multiple of four bytes. */
+  padding(): void {
+    while (this.at % 4 !== 0) {
+      if (this.u8() !== 0) {
+        throw corruptLzma('bad padding');
+      }
+    }
+  }
+
   /** Multibyte integer, section 1.2; sizes of kernels fit in 35 bits. */
   varint(): number {
     let value = 0;
@@ -213,7 +222,7 @@ function checkEnd(reader: Reader, blocks: readonly BlockSizes[], flags: Uint8Arr
       throw corruptLzma('the index does not match the blocks');
     }
   }
-  reader.at = Math.ceil(reader.at / 4) * 4;
+  reader.padding();
   const end = reader.at;
   reader.need(4 + STREAM_FOOTER_SIZE);
   if (reader.u32() !== crc32(reader.bytes.subarray(start, end))) {
@@ -262,7 +271,7 @@ export function decompressXz(input: Uint8Array, size: number): Uint8Array {
     }
     const unpadded = reader.at - headerStart + (check === CHECK_CRC32 ? 4 : 0);
     blocks.push({ unpadded, uncompressed: block.length });
-    reader.at = Math.ceil(reader.at / 4) * 4;
+    reader.padding();
     if (check === CHECK_CRC32 && reader.u32() !== crc32(block)) {
       throw corruptLzma('wrong checksum');
     }
