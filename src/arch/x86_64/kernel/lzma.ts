@@ -110,6 +110,11 @@ export class LzmaDecoder {
     this.inputPosition = at + 5;
   }
 
+  /** Whether the range coder stands where an encoder ends a run: anything else is damage in its last bytes. */
+  get finished(): boolean {
+    return this.#coder[CODE] === 0;
+  }
+
   #bit(index: number): number {
     const probs = this.#probs;
     const coder = this.#coder;

@@ -149,7 +149,8 @@ function decodeLzma2(reader: Reader, decoder: LzmaDecoder, out: Uint8Array): voi
     }
     decoder.inputPosition = reader.at;
     decoder.start();
-    if (decoder.decode(decoder.outputPosition + unpacked) || decoder.inputPosition !== reader.at + packed) {
+    const endMarker = decoder.decode(decoder.outputPosition + unpacked);
+    if (endMarker || decoder.inputPosition !== reader.at + packed || !decoder.finished) {
       throw corruptLzma('a chunk does not end where it says');
     }
     reader.at += packed;
