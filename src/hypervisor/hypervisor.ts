@@ -38,7 +38,12 @@ export interface Msi {
 
 /** Where an interrupt line (GSI) goes. */
 export type IrqRoute =
-  | { readonly gsi: number; readonly kind: 'irqchip'; readonly chip: 'pic-master' | 'pic-slave' | 'ioapic'; readonly pin: number }
+  | {
+      readonly gsi: number;
+      readonly kind: 'irqchip';
+      readonly chip: 'pic-master' | 'pic-slave' | 'ioapic';
+      readonly pin: number;
+    }
   | { readonly gsi: number; readonly kind: 'msi'; readonly msi: Msi };
 
 export interface IoEventAddress {
@@ -62,10 +67,22 @@ export interface CpuidEntry {
 
 /** General registers, KVM_GET_REGS. */
 export interface Regs {
-  rax: bigint; rbx: bigint; rcx: bigint; rdx: bigint;
-  rsi: bigint; rdi: bigint; rsp: bigint; rbp: bigint;
-  r8: bigint; r9: bigint; r10: bigint; r11: bigint;
-  r12: bigint; r13: bigint; r14: bigint; r15: bigint;
+  rax: bigint;
+  rbx: bigint;
+  rcx: bigint;
+  rdx: bigint;
+  rsi: bigint;
+  rdi: bigint;
+  rsp: bigint;
+  rbp: bigint;
+  r8: bigint;
+  r9: bigint;
+  r10: bigint;
+  r11: bigint;
+  r12: bigint;
+  r13: bigint;
+  r14: bigint;
+  r15: bigint;
   rip: bigint;
   rflags: bigint;
 }
@@ -94,10 +111,21 @@ export interface DescriptorTable {
 
 /** Special registers, KVM_GET_SREGS. */
 export interface Sregs {
-  cs: Segment; ds: Segment; es: Segment; fs: Segment; gs: Segment; ss: Segment;
-  tr: Segment; ldt: Segment;
-  gdt: DescriptorTable; idt: DescriptorTable;
-  cr0: bigint; cr2: bigint; cr3: bigint; cr4: bigint; cr8: bigint;
+  cs: Segment;
+  ds: Segment;
+  es: Segment;
+  fs: Segment;
+  gs: Segment;
+  ss: Segment;
+  tr: Segment;
+  ldt: Segment;
+  gdt: DescriptorTable;
+  idt: DescriptorTable;
+  cr0: bigint;
+  cr2: bigint;
+  cr3: bigint;
+  cr4: bigint;
+  cr8: bigint;
   efer: bigint;
   apicBase: bigint;
 }
@@ -135,7 +163,11 @@ export interface GuestDebug {
   /** Execution breakpoints, linear addresses. */
   readonly breakpoints: readonly bigint[];
   /** Data breakpoints: linear address, length 1, 2, 4, 8. */
-  readonly watchpoints: readonly { readonly address: bigint; readonly length: number; readonly kind: 'write' | 'access' }[];
+  readonly watchpoints: readonly {
+    readonly address: bigint;
+    readonly length: number;
+    readonly kind: 'write' | 'access';
+  }[];
 }
 
 export interface Vcpu {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { absolute, Assembler, assemble, at } from './assembler.ts';
+import { type Assembler, absolute, assemble, at } from './assembler.ts';
 import type { Bits } from './encoder.ts';
 
 // Expected bytes are those of another assembler, or follow from the SDM by hand.
@@ -68,5 +68,12 @@ test('mistakes are errors', () => {
   assert.throws(() => assemble(0, 64, (a) => a.add('rax', 0x80000000)), /does not fit/);
   assert.throws(() => assemble(0, 32, (a) => a.mov('rax', 1n << 40n)), /REX/);
   assert.throws(() => assemble(0, 64, (a) => a.mov('rxx', 1)), /no register/);
-  assert.throws(() => assemble(0, 64, (a) => { a.label('a'); a.label('a'); }), /there already/);
+  assert.throws(
+    () =>
+      assemble(0, 64, (a) => {
+        a.label('a');
+        a.label('a');
+      }),
+    /there already/,
+  );
 });

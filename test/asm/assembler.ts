@@ -3,7 +3,7 @@
  * Assembler's methods, named as instructions, in order; labels are numbers, so anything may be computed from them.
  */
 
-import { type Bits, encode, type Encoding, littleEndian } from './encoder.ts';
+import { type Bits, type Encoding, encode, littleEndian } from './encoder.ts';
 import { isImmediate, isMemory, isRegister, type Memory, type Operand, register } from './operands.ts';
 
 export { absolute, at, type Memory, type Operand } from './operands.ts';
@@ -113,7 +113,8 @@ export class Assembler {
   mov(destination: string | Memory, source: Operand): void {
     const d = isRegister(destination) ? register(destination) : undefined;
     const s = isRegister(source) ? register(source) : undefined;
-    if (d?.kind === 'segment') return this.emit({ size: 0, opcode: [0x8e], reg: d.number, rm: source as string | Memory });
+    if (d?.kind === 'segment')
+      return this.emit({ size: 0, opcode: [0x8e], reg: d.number, rm: source as string | Memory });
     if (s?.kind === 'segment') return this.emit({ size: d?.size ?? 0, opcode: [0x8c], reg: s.number, rm: destination });
     if (d?.kind === 'control') return this.emit({ size: 0, opcode: [0x0f, 0x22], reg: d.number, rm: source as string });
     if (s?.kind === 'control') return this.emit({ size: 0, opcode: [0x0f, 0x20], reg: s.number, rm: destination });
@@ -122,22 +123,25 @@ export class Assembler {
     if (s !== undefined) return this.#modrm([0x88], s.size, destination, s.number, s.needsRex);
     if (isMemory(source)) return this.#modrm([0x8a], this.#size(destination), source, d?.number ?? 0, d?.needsRex);
     const size = this.#size(destination);
-    const immediate = { value: source as number | bigint, size: Math.min(size, 4) };
+    const value = source as number | bigint;
+    const immediate = { value, size: Math.min(size, 4) };
     if (d !== undefined) {
       // MOV r32, imm32 clears the upper half: the short form of an unsigned constant.
-      if (size === 8 && source >= 0 && source <= 0xffffffff) return this.emit({ size: 4, opcode: [0xb8], plus: d, immediate });
-      if (size === 8 && (source < -0x80000000 || source > 0x7fffffff)) {
-        return this.emit({ size, opcode: [0xb8], plus: d, immediate: { value: source as number | bigint, size: 8 } });
+      if (size === 8 && value >= 0 && value <= 0xffffffff)
+        return this.emit({ size: 4, opcode: [0xb8], plus: d, immediate });
+      if (size === 8 && (value < -0x80000000 || value > 0x7fffffff)) {
+        return this.emit({ size, opcode: [0xb8], plus: d, immediate: { value, size: 8 } });
       }
       if (size !== 8) return this.emit({ size, opcode: [size === 1 ? 0xb0 : 0xb8], plus: d, immediate });
     }
-    this.#signExtends(size, source as number | bigint);
+    this.#signExtends(size, value);
     this.emit({ size, opcode: [size === 1 ? 0xc6 : 0xc7], reg: 0, rm: destination, immediate });
   }
 
   /** 64-bit operations extend their 32-bit immediate by its sign. */
   #signExtends(size: number, value: number | bigint): void {
-    if (size === 8 && (value > 0x7fffffff || value < -0x80000000)) throw new RangeError(`${value} does not fit a sign-extended immediate`);
+    if (size === 8 && (value > 0x7fffffff || value < -0x80000000))
+      throw new RangeError(`${value} does not fit a sign-extended immediate`);
   }
 
   /** MOV r64, imm64 at full length, whatever the value. */
@@ -162,14 +166,30 @@ export class Assembler {
     this.emit({ size, opcode, reg: digit, rm: destination, immediate });
   }
 
-  add(d: string | Memory, s: Operand): void { this.#group1(0, d, s); }
-  or(d: string | Memory, s: Operand): void { this.#group1(1, d, s); }
-  adc(d: string | Memory, s: Operand): void { this.#group1(2, d, s); }
-  sbb(d: string | Memory, s: Operand): void { this.#group1(3, d, s); }
-  and(d: string | Memory, s: Operand): void { this.#group1(4, d, s); }
-  sub(d: string | Memory, s: Operand): void { this.#group1(5, d, s); }
-  xor(d: string | Memory, s: Operand): void { this.#group1(6, d, s); }
-  cmp(d: string | Memory, s: Operand): void { this.#group1(7, d, s); }
+  add(d: string | Memory, s: Operand): void {
+    this.#group1(0, d, s);
+  }
+  or(d: string | Memory, s: Operand): void {
+    this.#group1(1, d, s);
+  }
+  adc(d: string | Memory, s: Operand): void {
+    this.#group1(2, d, s);
+  }
+  sbb(d: string | Memory, s: Operand): void {
+    this.#group1(3, d, s);
+  }
+  and(d: string | Memory, s: Operand): void {
+    this.#group1(4, d, s);
+  }
+  sub(d: string | Memory, s: Operand): void {
+    this.#group1(5, d, s);
+  }
+  xor(d: string | Memory, s: Operand): void {
+    this.#group1(6, d, s);
+  }
+  cmp(d: string | Memory, s: Operand): void {
+    this.#group1(7, d, s);
+  }
 
   test(destination: string | Memory, source: string | number): void {
     if (isRegister(source)) {
@@ -185,21 +205,43 @@ export class Assembler {
     this.#modrm([opcode], this.#size(operand), operand, digit);
   }
 
-  inc(operand: string | Memory): void { this.#unary(0xfe, 0, operand); }
-  dec(operand: string | Memory): void { this.#unary(0xfe, 1, operand); }
-  not(operand: string | Memory): void { this.#unary(0xf6, 2, operand); }
-  neg(operand: string | Memory): void { this.#unary(0xf6, 3, operand); }
-  mul(operand: string | Memory): void { this.#unary(0xf6, 4, operand); }
-  div(operand: string | Memory): void { this.#unary(0xf6, 6, operand); }
+  inc(operand: string | Memory): void {
+    this.#unary(0xfe, 0, operand);
+  }
+  dec(operand: string | Memory): void {
+    this.#unary(0xfe, 1, operand);
+  }
+  not(operand: string | Memory): void {
+    this.#unary(0xf6, 2, operand);
+  }
+  neg(operand: string | Memory): void {
+    this.#unary(0xf6, 3, operand);
+  }
+  mul(operand: string | Memory): void {
+    this.#unary(0xf6, 4, operand);
+  }
+  div(operand: string | Memory): void {
+    this.#unary(0xf6, 6, operand);
+  }
 
   #shift(digit: number, operand: string | Memory, count: number | 'cl'): void {
     const size = this.#size(operand);
     if (count === 'cl') return this.#modrm([0xd2], size, operand, digit);
-    this.emit({ size, opcode: [size === 1 ? 0xc0 : 0xc1], reg: digit, rm: operand, immediate: { value: count, size: 1 } });
+    this.emit({
+      size,
+      opcode: [size === 1 ? 0xc0 : 0xc1],
+      reg: digit,
+      rm: operand,
+      immediate: { value: count, size: 1 },
+    });
   }
 
-  shl(operand: string | Memory, count: number | 'cl'): void { this.#shift(4, operand, count); }
-  shr(operand: string | Memory, count: number | 'cl'): void { this.#shift(5, operand, count); }
+  shl(operand: string | Memory, count: number | 'cl'): void {
+    this.#shift(4, operand, count);
+  }
+  shr(operand: string | Memory, count: number | 'cl'): void {
+    this.#shift(5, operand, count);
+  }
 
   lea(destination: string, source: Memory): void {
     const d = register(destination);
@@ -212,17 +254,22 @@ export class Assembler {
   }
 
   push(operand: Operand): void {
-    if (isImmediate(operand)) return this.emit({ size: 0, opcode: [0x68], immediate: { value: operand, size: this.#bits === 16 ? 2 : 4 } });
-    if (isMemory(operand)) return this.emit({ size: operand.size ?? this.#bits / 8, opcode: [0xff], reg: 6, rm: operand, default64: true });
+    if (isImmediate(operand))
+      return this.emit({ size: 0, opcode: [0x68], immediate: { value: operand, size: this.#bits === 16 ? 2 : 4 } });
+    if (isMemory(operand))
+      return this.emit({ size: operand.size ?? this.#bits / 8, opcode: [0xff], reg: 6, rm: operand, default64: true });
     const r = register(operand);
-    if (r.kind === 'segment') return this.db(...(r.number > 3 ? [0x0f, r.number === 4 ? 0xa0 : 0xa8] : [0x06 | (r.number << 3)]));
+    if (r.kind === 'segment')
+      return this.db(...(r.number > 3 ? [0x0f, r.number === 4 ? 0xa0 : 0xa8] : [0x06 | (r.number << 3)]));
     this.emit({ size: r.size, opcode: [0x50], plus: r, default64: true });
   }
 
   pop(operand: string | Memory): void {
-    if (isMemory(operand)) return this.emit({ size: operand.size ?? this.#bits / 8, opcode: [0x8f], reg: 0, rm: operand, default64: true });
+    if (isMemory(operand))
+      return this.emit({ size: operand.size ?? this.#bits / 8, opcode: [0x8f], reg: 0, rm: operand, default64: true });
     const r = register(operand);
-    if (r.kind === 'segment') return this.db(...(r.number > 3 ? [0x0f, r.number === 4 ? 0xa1 : 0xa9] : [0x07 | (r.number << 3)]));
+    if (r.kind === 'segment')
+      return this.db(...(r.number > 3 ? [0x0f, r.number === 4 ? 0xa1 : 0xa9] : [0x07 | (r.number << 3)]));
     this.emit({ size: r.size, opcode: [0x58], plus: r, default64: true });
   }
 
@@ -239,25 +286,41 @@ export class Assembler {
   }
 
   jmp(target: Target | Memory): void {
-    if (isMemory(target)) return this.emit({ size: target.size ?? this.#bits / 8, opcode: [0xff], reg: 4, rm: target, default64: true });
+    if (isMemory(target))
+      return this.emit({ size: target.size ?? this.#bits / 8, opcode: [0xff], reg: 4, rm: target, default64: true });
     this.#relative([0xe9], target);
   }
 
   call(target: Target | Memory): void {
-    if (isMemory(target)) return this.emit({ size: target.size ?? this.#bits / 8, opcode: [0xff], reg: 2, rm: target, default64: true });
+    if (isMemory(target))
+      return this.emit({ size: target.size ?? this.#bits / 8, opcode: [0xff], reg: 2, rm: target, default64: true });
     this.#relative([0xe8], target);
   }
 
   /** JMP to the address in a register. */
-  jmpRegister(name: string): void { this.emit({ size: register(name).size, opcode: [0xff], reg: 4, rm: name, default64: true }); }
-  callRegister(name: string): void { this.emit({ size: register(name).size, opcode: [0xff], reg: 2, rm: name, default64: true }); }
-  jcc(condition: Condition, target: Target): void { this.#relative([0x0f, 0x80 | CONDITIONS.indexOf(condition)], target); }
-  jmpShort(target: Target): void { this.#short(0xeb, target); }
-  loop(target: Target): void { this.#short(0xe2, target); }
+  jmpRegister(name: string): void {
+    this.emit({ size: register(name).size, opcode: [0xff], reg: 4, rm: name, default64: true });
+  }
+  callRegister(name: string): void {
+    this.emit({ size: register(name).size, opcode: [0xff], reg: 2, rm: name, default64: true });
+  }
+  jcc(condition: Condition, target: Target): void {
+    this.#relative([0x0f, 0x80 | CONDITIONS.indexOf(condition)], target);
+  }
+  jmpShort(target: Target): void {
+    this.#short(0xeb, target);
+  }
+  loop(target: Target): void {
+    this.#short(0xe2, target);
+  }
 
   /** JMP ptr16:16 or ptr16:32 (by the code's size, or `size` bytes of offset). */
-  jmpFar(selector: number, target: Target, size = this.#bits === 16 ? 2 : 4): void { this.#far(0xea, selector, target, size); }
-  callFar(selector: number, target: Target, size = this.#bits === 16 ? 2 : 4): void { this.#far(0x9a, selector, target, size); }
+  jmpFar(selector: number, target: Target, size = this.#bits === 16 ? 2 : 4): void {
+    this.#far(0xea, selector, target, size);
+  }
+  callFar(selector: number, target: Target, size = this.#bits === 16 ? 2 : 4): void {
+    this.#far(0x9a, selector, target, size);
+  }
 
   #far(opcode: number, selector: number, target: Target, size: number): void {
     if (size * 8 !== this.#bits) this.db(0x66);
@@ -265,61 +328,159 @@ export class Assembler {
   }
 
   /** JMP/CALL m16:16, m16:32, m16:64: `size` bytes of offset at the memory operand, then the selector. */
-  jmpFarMemory(memory: Memory, size: number): void { this.emit({ size, opcode: [0xff], reg: 5, rm: memory }); }
-  callFarMemory(memory: Memory, size: number): void { this.emit({ size, opcode: [0xff], reg: 3, rm: memory }); }
+  jmpFarMemory(memory: Memory, size: number): void {
+    this.emit({ size, opcode: [0xff], reg: 5, rm: memory });
+  }
+  callFarMemory(memory: Memory, size: number): void {
+    this.emit({ size, opcode: [0xff], reg: 3, rm: memory });
+  }
 
-  ret(pop?: number): void { this.db(...(pop === undefined ? [0xc3] : [0xc2, ...littleEndian(pop, 2)])); }
+  ret(pop?: number): void {
+    this.db(...(pop === undefined ? [0xc3] : [0xc2, ...littleEndian(pop, 2)]));
+  }
   /** RETF with an operand of `size` bytes. */
-  retf(size = this.#bits === 16 ? 2 : 4): void { this.emit({ size, opcode: [0xcb] }); }
+  retf(size = this.#bits === 16 ? 2 : 4): void {
+    this.emit({ size, opcode: [0xcb] });
+  }
   /** IRET, IRETD, IRETQ by the operand's size. */
-  iret(size = this.#bits / 8): void { this.emit({ size, opcode: [0xcf] }); }
-  int(vector: number): void { this.db(0xcd, vector); }
-  int3(): void { this.db(0xcc); }
-  int1(): void { this.db(0xf1); }
-  into(): void { this.db(0xce); }
-  hlt(): void { this.db(0xf4); }
-  nop(): void { this.db(0x90); }
-  cli(): void { this.db(0xfa); }
-  sti(): void { this.db(0xfb); }
-  cld(): void { this.db(0xfc); }
-  std(): void { this.db(0xfd); }
-  ud2(): void { this.db(0x0f, 0x0b); }
-  leave(): void { this.db(0xc9); }
-  cpuid(): void { this.db(0x0f, 0xa2); }
-  rdmsr(): void { this.db(0x0f, 0x32); }
-  wrmsr(): void { this.db(0x0f, 0x30); }
-  rdtsc(): void { this.db(0x0f, 0x31); }
-  clts(): void { this.db(0x0f, 0x06); }
-  syscall(): void { this.db(0x0f, 0x05); }
+  iret(size = this.#bits / 8): void {
+    this.emit({ size, opcode: [0xcf] });
+  }
+  int(vector: number): void {
+    this.db(0xcd, vector);
+  }
+  int3(): void {
+    this.db(0xcc);
+  }
+  int1(): void {
+    this.db(0xf1);
+  }
+  into(): void {
+    this.db(0xce);
+  }
+  hlt(): void {
+    this.db(0xf4);
+  }
+  nop(): void {
+    this.db(0x90);
+  }
+  cli(): void {
+    this.db(0xfa);
+  }
+  sti(): void {
+    this.db(0xfb);
+  }
+  cld(): void {
+    this.db(0xfc);
+  }
+  std(): void {
+    this.db(0xfd);
+  }
+  ud2(): void {
+    this.db(0x0f, 0x0b);
+  }
+  leave(): void {
+    this.db(0xc9);
+  }
+  cpuid(): void {
+    this.db(0x0f, 0xa2);
+  }
+  rdmsr(): void {
+    this.db(0x0f, 0x32);
+  }
+  wrmsr(): void {
+    this.db(0x0f, 0x30);
+  }
+  rdtsc(): void {
+    this.db(0x0f, 0x31);
+  }
+  clts(): void {
+    this.db(0x0f, 0x06);
+  }
+  syscall(): void {
+    this.db(0x0f, 0x05);
+  }
   /** SYSRET to 64-bit code with `size` 8, to compatibility mode with 4. */
-  sysret(size = 8): void { this.emit({ size, opcode: [0x0f, 0x07] }); }
-  sysenter(): void { this.db(0x0f, 0x34); }
-  sysexit(size = 8): void { this.emit({ size: size === 8 ? 8 : 0, opcode: [0x0f, 0x35] }); }
-  swapgs(): void { this.db(0x0f, 0x01, 0xf8); }
-  stac(): void { this.db(0x0f, 0x01, 0xcb); }
-  clac(): void { this.db(0x0f, 0x01, 0xca); }
-  pushf(): void { this.db(0x9c); }
-  popf(): void { this.db(0x9d); }
-  repMovsb(): void { this.db(0xf3, 0xa4); }
-  repStosb(): void { this.db(0xf3, 0xaa); }
-  #table(opcode: readonly number[], digit: number, memory: Memory): void { this.emit({ size: 0, opcode, reg: digit, rm: memory }); }
-  sgdt(memory: Memory): void { this.#table([0x0f, 0x01], 0, memory); }
-  sidt(memory: Memory): void { this.#table([0x0f, 0x01], 1, memory); }
-  lgdt(memory: Memory): void { this.#table([0x0f, 0x01], 2, memory); }
-  lidt(memory: Memory): void { this.#table([0x0f, 0x01], 3, memory); }
-  invlpg(memory: Memory): void { this.#table([0x0f, 0x01], 7, memory); }
-  fxsave64(memory: Memory): void { this.emit({ size: 8, opcode: [0x0f, 0xae], reg: 0, rm: memory }); }
-  fxrstor64(memory: Memory): void { this.emit({ size: 8, opcode: [0x0f, 0xae], reg: 1, rm: memory }); }
-  ldmxcsr(memory: Memory): void { this.#table([0x0f, 0xae], 2, memory); }
-  stmxcsr(memory: Memory): void { this.#table([0x0f, 0xae], 3, memory); }
-  lldt(operand: string | Memory): void { this.emit({ size: 0, opcode: [0x0f, 0x00], reg: 2, rm: operand }); }
-  ltr(operand: string | Memory): void { this.emit({ size: 0, opcode: [0x0f, 0x00], reg: 3, rm: operand }); }
-  str(operand: string | Memory): void { this.emit({ size: 0, opcode: [0x0f, 0x00], reg: 1, rm: operand }); }
-  lmsw(operand: string | Memory): void { this.emit({ size: 0, opcode: [0x0f, 0x01], reg: 6, rm: operand }); }
+  sysret(size = 8): void {
+    this.emit({ size, opcode: [0x0f, 0x07] });
+  }
+  sysenter(): void {
+    this.db(0x0f, 0x34);
+  }
+  sysexit(size = 8): void {
+    this.emit({ size: size === 8 ? 8 : 0, opcode: [0x0f, 0x35] });
+  }
+  swapgs(): void {
+    this.db(0x0f, 0x01, 0xf8);
+  }
+  stac(): void {
+    this.db(0x0f, 0x01, 0xcb);
+  }
+  clac(): void {
+    this.db(0x0f, 0x01, 0xca);
+  }
+  pushf(): void {
+    this.db(0x9c);
+  }
+  popf(): void {
+    this.db(0x9d);
+  }
+  repMovsb(): void {
+    this.db(0xf3, 0xa4);
+  }
+  repStosb(): void {
+    this.db(0xf3, 0xaa);
+  }
+  #table(opcode: readonly number[], digit: number, memory: Memory): void {
+    this.emit({ size: 0, opcode, reg: digit, rm: memory });
+  }
+  sgdt(memory: Memory): void {
+    this.#table([0x0f, 0x01], 0, memory);
+  }
+  sidt(memory: Memory): void {
+    this.#table([0x0f, 0x01], 1, memory);
+  }
+  lgdt(memory: Memory): void {
+    this.#table([0x0f, 0x01], 2, memory);
+  }
+  lidt(memory: Memory): void {
+    this.#table([0x0f, 0x01], 3, memory);
+  }
+  invlpg(memory: Memory): void {
+    this.#table([0x0f, 0x01], 7, memory);
+  }
+  fxsave64(memory: Memory): void {
+    this.emit({ size: 8, opcode: [0x0f, 0xae], reg: 0, rm: memory });
+  }
+  fxrstor64(memory: Memory): void {
+    this.emit({ size: 8, opcode: [0x0f, 0xae], reg: 1, rm: memory });
+  }
+  ldmxcsr(memory: Memory): void {
+    this.#table([0x0f, 0xae], 2, memory);
+  }
+  stmxcsr(memory: Memory): void {
+    this.#table([0x0f, 0xae], 3, memory);
+  }
+  lldt(operand: string | Memory): void {
+    this.emit({ size: 0, opcode: [0x0f, 0x00], reg: 2, rm: operand });
+  }
+  ltr(operand: string | Memory): void {
+    this.emit({ size: 0, opcode: [0x0f, 0x00], reg: 3, rm: operand });
+  }
+  str(operand: string | Memory): void {
+    this.emit({ size: 0, opcode: [0x0f, 0x00], reg: 1, rm: operand });
+  }
+  lmsw(operand: string | Memory): void {
+    this.emit({ size: 0, opcode: [0x0f, 0x01], reg: 6, rm: operand });
+  }
 
   /** IN AL/AX/EAX from an immediate port or DX. */
-  in(accumulator: 'al' | 'ax' | 'eax', port: number | 'dx'): void { this.#port(0xe4, accumulator, port); }
-  out(port: number | 'dx', accumulator: 'al' | 'ax' | 'eax'): void { this.#port(0xe6, accumulator, port); }
+  in(accumulator: 'al' | 'ax' | 'eax', port: number | 'dx'): void {
+    this.#port(0xe4, accumulator, port);
+  }
+  out(port: number | 'dx', accumulator: 'al' | 'ax' | 'eax'): void {
+    this.#port(0xe6, accumulator, port);
+  }
 
   #port(opcode: number, accumulator: string, port: number | 'dx'): void {
     const size = register(accumulator).size;

@@ -10,7 +10,9 @@ const MAP_ANONYMOUS = 0x20;
 const MAP_FIXED_NOREPLACE = 0x100000;
 
 const libc = koffi.load(null);
-const mmap = libc.func('intptr_t mmap(intptr_t address, size_t length, int protection, int flags, int fd, int64_t offset)');
+const mmap = libc.func(
+  'intptr_t mmap(intptr_t address, size_t length, int protection, int flags, int fd, int64_t offset)',
+);
 const mprotect = libc.func('int mprotect(intptr_t address, size_t length, int protection)');
 
 /** Fresh zeroed memory at `address`; throws when something is mapped there. Returns its bytes. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { InstructionTarget } from '../cpu/x86_64/instructions/target.ts';
 import { littleEndian } from '../asm/encoder.ts';
+import type { InstructionTarget } from '../cpu/x86_64/instructions/target.ts';
 import * as L from './layout.ts';
 import { machineCode } from './machine-code.ts';
 import { nativeTarget, nativeUnavailable } from './native-target.ts';
@@ -11,7 +11,13 @@ const skip = reason ?? false;
 const exits = machineCode().labels;
 
 /** Puts one case with all general registers zero but RSP and those given. */
-function put(target: InstructionTarget, index: number, code: number[], registers: Record<number, bigint> = {}, use = 0): DataView {
+function put(
+  target: InstructionTarget,
+  index: number,
+  code: number[],
+  registers: Record<number, bigint> = {},
+  use = 0,
+): DataView {
   const view = new DataView(target.cases.buffer, target.cases.byteOffset + index * L.CASE_SIZE, L.CASE_SIZE);
   new Uint8Array(view.buffer, view.byteOffset, L.CASE_SIZE).fill(0);
   const address = L.CODE + index * L.CODE_SLOT;
@@ -36,7 +42,7 @@ test('an instruction runs natively on the state given', { skip }, () => {
   assert.equal(gpr(add, 3), 1n);
   assert.equal(gpr(add, 4), BigInt(L.CASES + L.CASE_MEMORY + 256));
   // OF SF AF PF, IF and the fixed bit.
-  assert.equal(add.getUint32(L.CASE_OUT_RFLAGS, true), 0xa96 & ~0x100 | 0x200);
+  assert.equal(add.getUint32(L.CASE_OUT_RFLAGS, true), (0xa96 & ~0x100) | 0x200);
 });
 
 test('faults give vector, error code, address and an unchanged state', { skip }, () => {
@@ -44,15 +50,23 @@ test('faults give vector, error code, address and an unchanged state', { skip },
   const divide = put(target, 0, [0x48, 0xf7, 0xf3], { 0: 5n });
   const undefinedOpcode = put(target, 1, [0x0f, 0x0b]);
   const store = put(target, 2, [0x48, 0x89, 0x03], { 0: 7n, 3: BigInt(L.READ_ONLY + 8) });
-  const cross = put(target, 3, [0x48, 0x89, 0x03], { 0: -1n & 0xffffffffffffffffn, 3: BigInt(L.EDGE + 0xffc) }, L.USE_EDGE);
+  const cross = put(
+    target,
+    3,
+    [0x48, 0x89, 0x03],
+    { 0: -1n & 0xffffffffffffffffn, 3: BigInt(L.EDGE + 0xffc) },
+    L.USE_EDGE,
+  );
   const general = put(target, 4, [0x48, 0x8b, 0x03], { 3: 0x8000000000000000n });
   const breakpoint = put(target, 5, [0xcc]);
   const stack = put(target, 6, [0x50], { 4: 0x8000000000000000n });
   const execute = put(target, 7, [0xff, 0xe0], { 0: BigInt(L.CASES) });
   target.run(8);
   const fault = (view: DataView): (number | bigint)[] => [
-    view.getUint32(L.CASE_OUT, true), view.getUint32(L.CASE_OUT_VECTOR, true),
-    view.getUint32(L.CASE_OUT_ERROR, true), view.getUint32(L.CASE_OUT_CR2, true),
+    view.getUint32(L.CASE_OUT, true),
+    view.getUint32(L.CASE_OUT_VECTOR, true),
+    view.getUint32(L.CASE_OUT_ERROR, true),
+    view.getUint32(L.CASE_OUT_CR2, true),
   ];
   assert.deepEqual(fault(divide), [L.EXIT_FAULT, 0, 0, 0]);
   assert.equal(gpr(divide, 0), 5n);
@@ -71,8 +85,8 @@ test('faults give vector, error code, address and an unchanged state', { skip },
 test('faults of WebAssembly still reach the engine afterwards', { skip }, () => {
   // (module (memory 1) (func (export "f") (param i32) (result i32) (i32.load (local.get 0))))
   const bytes = Uint8Array.from([
-    0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 6, 1, 0x60, 1, 0x7f, 1, 0x7f, 3, 2, 1, 0, 5, 3, 1, 0, 1,
-    7, 5, 1, 1, 0x66, 0, 0, 10, 9, 1, 7, 0, 0x20, 0, 0x28, 2, 0, 0x0b,
+    0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 6, 1, 0x60, 1, 0x7f, 1, 0x7f, 3, 2, 1, 0, 5, 3, 1, 0, 1, 7, 5, 1, 1, 0x66, 0, 0,
+    10, 9, 1, 7, 0, 0x20, 0, 0x28, 2, 0, 0x0b,
   ]);
   const f = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports['f'] as (address: number) => number;
   const target = nativeTarget();

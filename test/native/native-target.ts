@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import type { InstructionTarget } from '../cpu/x86_64/instructions/target.ts';
 import * as L from './layout.ts';
-import { mapAt, PROT_EXEC, PROT_READ, PROT_WRITE, protect } from './memory.ts';
 import { type MachineCode, machineCode } from './machine-code.ts';
+import { mapAt, PROT_EXEC, PROT_READ, PROT_WRITE, protect } from './memory.ts';
 import { prepareSignals } from './signals.ts';
 
 /** Why cases cannot run natively here; undefined when they can. */

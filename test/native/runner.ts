@@ -1,8 +1,25 @@
-import { absolute, type Assembler, at } from '../asm/assembler.ts';
+import { type Assembler, absolute, at } from '../asm/assembler.ts';
 import * as L from './layout.ts';
 
 /** General registers in encoding order; RSP and RBX are handled apart. */
-const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+const NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+];
 const PLAIN = NAMES.filter((name) => name !== 'rsp' && name !== 'rbx');
 const gpr = (base: number, name: string): number => base + NAMES.indexOf(name) * 8;
 

@@ -1,4 +1,4 @@
-import { absolute, type Assembler, at } from '../asm/assembler.ts';
+import { type Assembler, absolute, at } from '../asm/assembler.ts';
 import * as L from './layout.ts';
 
 /** Linux x86-64: signals that an instruction's exceptions become. */

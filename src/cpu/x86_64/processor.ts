@@ -41,6 +41,9 @@ export interface HelperExports {
   wrmsr(): number;
 }
 
+/** Instructions between two looks at which code is hot. */
+const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 20000);
+
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 
 let modules: { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
@@ -88,8 +91,7 @@ export class Processor {
     const helperInstance = new WebAssembly.Instance(helpers, { env, host: imports });
     this.helpers = helperInstance.exports as unknown as HelperExports;
     this.blocks = new BlockBuilder(buffer, {
-      translateCode: (linear) =>
-        this.helpers.tlb_fill(linear, 2, this.view.getUint32(L.MMU_MODE, true)) >>> 0,
+      translateCode: (linear) => this.helpers.tlb_fill(linear, 2, this.view.getUint32(L.MMU_MODE, true)) >>> 0,
       protectPage: (address) => this.helpers.code_page_protect(address),
       reset: () => this.forgetCode(),
       isBreakpoint: (linear) => host.isBreakpoint(linear),
@@ -106,9 +108,12 @@ export class Processor {
 
   /** Runs about `budget` instructions; returns EXIT_*. */
   run(budget: number): number {
-    const reason = this.#interpret(budget);
-    if (reason === L.EXIT_BUDGET) this.#translator.sample(this.view.getUint32(L.LAST_RECORD, true));
-    return reason;
+    for (let left = budget; ; left -= SAMPLE_INTERVAL) {
+      const reason = this.#interpret(SAMPLE_INTERVAL);
+      if (reason !== L.EXIT_BUDGET) return reason;
+      this.#translator.sample(this.view.getUint32(L.LAST_RECORD, true));
+      if (left <= SAMPLE_INTERVAL) return reason;
+    }
   }
 
   /** Drops all decoded code. */

@@ -26,9 +26,61 @@ function leaf(leaf: number, eax: number, ebx: number, ecx: number, edx: number, 
 const SIGNATURE = 0x00030661;
 
 // SDM volume 2, CPUID, leaf 1. Bits by number; MONITOR, DEBUG STORE, VMX and their like are honestly absent.
-const LEAF1_ECX = bits(/* SSE3 */ 0, /* PCLMULQDQ */ 1, /* SSSE3 */ 9, /* CX16 */ 13, /* PCID */ 17, /* SSE4.1 */ 19, /* SSE4.2 */ 20, /* x2APIC */ 21, /* MOVBE */ 22, /* POPCNT */ 23, /* TSC-deadline */ 24, /* AES */ 25, /* XSAVE */ 26, /* RDRAND */ 30, /* hypervisor */ 31);
-const LEAF1_EDX = bits(/* FPU */ 0, /* VME */ 1, /* DE */ 2, /* PSE */ 3, /* TSC */ 4, /* MSR */ 5, /* PAE */ 6, /* MCE */ 7, /* CX8 */ 8, /* APIC */ 9, /* SEP */ 11, /* MTRR */ 12, /* PGE */ 13, /* MCA */ 14, /* CMOV */ 15, /* PAT */ 16, /* PSE-36 */ 17, /* CLFSH */ 19, /* MMX */ 23, /* FXSR */ 24, /* SSE */ 25, /* SSE2 */ 26);
-const LEAF7_EBX = bits(/* FSGSBASE */ 0, /* TSC_ADJUST */ 1, /* BMI1 */ 3, /* SMEP */ 7, /* BMI2 */ 8, /* ERMS */ 9, /* INVPCID */ 10, /* RDSEED */ 18, /* ADX */ 19, /* SMAP */ 20, /* CLFLUSHOPT */ 23, /* SHA */ 29);
+const LEAF1_ECX = bits(
+  /* SSE3 */ 0,
+  /* PCLMULQDQ */ 1,
+  /* SSSE3 */ 9,
+  /* CX16 */ 13,
+  /* PCID */ 17,
+  /* SSE4.1 */ 19,
+  /* SSE4.2 */ 20,
+  /* x2APIC */ 21,
+  /* MOVBE */ 22,
+  /* POPCNT */ 23,
+  /* TSC-deadline */ 24,
+  /* AES */ 25,
+  /* XSAVE */ 26,
+  /* RDRAND */ 30,
+  /* hypervisor */ 31,
+);
+const LEAF1_EDX = bits(
+  /* FPU */ 0,
+  /* VME */ 1,
+  /* DE */ 2,
+  /* PSE */ 3,
+  /* TSC */ 4,
+  /* MSR */ 5,
+  /* PAE */ 6,
+  /* MCE */ 7,
+  /* CX8 */ 8,
+  /* APIC */ 9,
+  /* SEP */ 11,
+  /* MTRR */ 12,
+  /* PGE */ 13,
+  /* MCA */ 14,
+  /* CMOV */ 15,
+  /* PAT */ 16,
+  /* PSE-36 */ 17,
+  /* CLFSH */ 19,
+  /* MMX */ 23,
+  /* FXSR */ 24,
+  /* SSE */ 25,
+  /* SSE2 */ 26,
+);
+const LEAF7_EBX = bits(
+  /* FSGSBASE */ 0,
+  /* TSC_ADJUST */ 1,
+  /* BMI1 */ 3,
+  /* SMEP */ 7,
+  /* BMI2 */ 8,
+  /* ERMS */ 9,
+  /* INVPCID */ 10,
+  /* RDSEED */ 18,
+  /* ADX */ 19,
+  /* SMAP */ 20,
+  /* CLFLUSHOPT */ 23,
+  /* SHA */ 29,
+);
 const LEAF7_ECX = bits(/* UMIP */ 2, /* RDPID */ 22);
 const LEAF7_EDX = bits(/* FSRM */ 4);
 const EXTENDED_ECX = bits(/* LAHF */ 0, /* LZCNT */ 5);

@@ -42,8 +42,18 @@ export class IoEventTable {
       }
       if (free < 0) throw new RangeError(`more than ${ROWS} notification addresses`);
       const match = where.dataMatch;
-      const [low, high] = match === undefined ? [0, 0] : [Number(match & 0xffffffffn), Number(BigInt.asUintN(64, match) >> 32n)];
-      this.#table.setRow(free, [1, event.fd, where.space === 'mmio' ? 1 : 0, where.address, where.length, match === undefined ? 0 : 1, low, high]);
+      const [low, high] =
+        match === undefined ? [0, 0] : [Number(match & 0xffffffffn), Number(BigInt.asUintN(64, match) >> 32n)];
+      this.#table.setRow(free, [
+        1,
+        event.fd,
+        where.space === 'mmio' ? 1 : 0,
+        where.address,
+        where.length,
+        match === undefined ? 0 : 1,
+        low,
+        high,
+      ]);
     });
   }
 
@@ -66,14 +76,21 @@ export class IoEventTable {
     if (this.#version !== this.#table.version) this.#refresh();
     if (this.#byAddress.size === 0) return false;
     const events = this.#byAddress.get(`${space}:${address}`);
-    const event = events?.find((e) => (e.length === 0 || e.length === size) && (e.match === undefined || e.match === value(data, size)));
+    const event = events?.find(
+      (e) => (e.length === 0 || e.length === size) && (e.match === undefined || e.match === value(data, size)),
+    );
     if (!event) return false;
     signalEvent(event.fd);
     return true;
   }
 
   #same(row: IoEvent, where: IoEventAddress): boolean {
-    return row.mmio === (where.space === 'mmio') && row.address === where.address && row.length === where.length && row.match === where.dataMatch;
+    return (
+      row.mmio === (where.space === 'mmio') &&
+      row.address === where.address &&
+      row.length === where.length &&
+      row.match === where.dataMatch
+    );
   }
 
   #row(index: number): IoEvent | undefined {

@@ -27,8 +27,10 @@ export const STOP_TOKEN = 0;
 
 /** Descriptor and line in one number, below 2^41. Throws RangeError. */
 export function irqfdToken(fd: number, gsi: number): number {
-  if (!Number.isInteger(fd) || fd <= 0 || fd > 0x7fffffff) throw new RangeError(`${fd} is not a descriptor of an event`);
-  if (!Number.isInteger(gsi) || gsi < 0 || gsi >= MAX_GSI) throw new RangeError(`GSI ${gsi} is not in 0 to ${MAX_GSI - 1}`);
+  if (!Number.isInteger(fd) || fd <= 0 || fd > 0x7fffffff)
+    throw new RangeError(`${fd} is not a descriptor of an event`);
+  if (!Number.isInteger(gsi) || gsi < 0 || gsi >= MAX_GSI)
+    throw new RangeError(`GSI ${gsi} is not in 0 to ${MAX_GSI - 1}`);
   return fd * MAX_GSI + gsi;
 }
 
@@ -51,4 +53,5 @@ function watch({ epollFd, lock: words, machine }: IrqfdThreadData): void {
   }
 }
 
-if (!isMainThread && typeof (workerData as IrqfdThreadData | null)?.epollFd === 'number') watch(workerData as IrqfdThreadData);
+if (!isMainThread && typeof (workerData as IrqfdThreadData | null)?.epollFd === 'number')
+  watch(workerData as IrqfdThreadData);

@@ -3,7 +3,7 @@
 
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { Epoll, EPOLLIN } from '../../host/epoll.ts';
+import { EPOLLIN, Epoll } from '../../host/epoll.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import { Lock } from '../../host/shared-state.ts';
 import { type IrqfdMachine, type IrqfdThreadData, irqfdToken, STOP_TOKEN } from './irqfd-thread.ts';
@@ -41,7 +41,8 @@ export class IrqfdWatcher {
   /** When this returns the thread does not touch `fd` any more: it may be closed. Throws RangeError when it was not there. */
   remove(fd: number, gsi: number): void {
     const running = this.#running;
-    if (running === undefined || this.#lines.get(fd) !== gsi) throw new RangeError(`event ${fd} is not bound to line ${gsi}`);
+    if (running === undefined || this.#lines.get(fd) !== gsi)
+      throw new RangeError(`event ${fd} is not bound to line ${gsi}`);
     running.lock.acquire();
     try {
       running.epoll.remove(fd);
@@ -65,7 +66,10 @@ export class IrqfdWatcher {
     epoll.add(stop.fd, EPOLLIN, STOP_TOKEN);
     const words = new SharedArrayBuffer(4);
     const data: IrqfdThreadData = { epollFd: epoll.fd, lock: words, machine: this.#machine };
-    const worker = new Worker(new URL('./irqfd-thread.ts', import.meta.url), { name: 'vivarium_irqfd', workerData: data });
+    const worker = new Worker(new URL('./irqfd-thread.ts', import.meta.url), {
+      name: 'vivarium_irqfd',
+      workerData: data,
+    });
     const onExit = (): void => stop.signal();
     worker.once('exit', () => {
       process.off('exit', onExit);

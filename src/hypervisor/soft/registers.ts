@@ -3,8 +3,34 @@
 import * as L from '../../cpu/x86_64/layout.ts';
 import type { DebugRegs, DescriptorTable, Regs, Segment, Sregs } from '../hypervisor.ts';
 
-const GPR_NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
-const SEGMENTS = [['es', 0], ['cs', 1], ['ss', 2], ['ds', 3], ['fs', 4], ['gs', 5], ['ldt', 6], ['tr', 7]] as const;
+const GPR_NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
+const SEGMENTS = [
+  ['es', 0],
+  ['cs', 1],
+  ['ss', 2],
+  ['ds', 3],
+  ['fs', 4],
+  ['gs', 5],
+  ['ldt', 6],
+  ['tr', 7],
+] as const;
 
 export function readGeneral(view: DataView, rflags: number): Regs {
   const regs = {} as Regs;
@@ -84,7 +110,10 @@ export function readSpecial(view: DataView): Omit<Sregs, 'cr8' | 'apicBase'> {
 
 export function writeSpecial(view: DataView, sregs: Sregs): void {
   for (const [name, index] of SEGMENTS) writeSegment(view, index, sregs[name]);
-  for (const [at, value] of [[L.GDTR_BASE, sregs.gdt], [L.IDTR_BASE, sregs.idt]] as const) {
+  for (const [at, value] of [
+    [L.GDTR_BASE, sregs.gdt],
+    [L.IDTR_BASE, sregs.idt],
+  ] as const) {
     view.setBigUint64(at, value.base, true);
     view.setUint32(at + 8, value.limit & 0xffff, true);
   }
@@ -99,7 +128,11 @@ const dr = (index: number): number => L.DR + index * 8;
 
 export function readDebug(view: DataView): DebugRegs {
   const read = (index: number): bigint => view.getBigUint64(dr(index), true);
-  return { db: [read(0), read(1), read(2), read(3)], dr6: view.getBigUint64(L.DR6, true), dr7: view.getBigUint64(L.DR7, true) };
+  return {
+    db: [read(0), read(1), read(2), read(3)],
+    dr6: view.getBigUint64(L.DR6, true),
+    dr7: view.getBigUint64(L.DR7, true),
+  };
 }
 
 export function writeDebug(view: DataView, regs: DebugRegs): void {

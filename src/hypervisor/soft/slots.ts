@@ -1,6 +1,6 @@
-import type { MemorySlot } from '../hypervisor.ts';
 import * as L from '../../cpu/x86_64/layout.ts';
 import { mapInto, unmapFrom } from '../../host/memory.ts';
+import type { MemorySlot } from '../hypervisor.ts';
 import { SharedTable } from './shared-table.ts';
 
 /** Guest memory as the machine itself reaches it. */
@@ -66,7 +66,11 @@ interface Mapped extends MemorySlot {
 }
 
 const sameSlot = (a: MemorySlot, b: MemorySlot): boolean =>
-  a.guestAddress === b.guestAddress && a.size === b.size && a.fd === b.fd && a.fdOffset === b.fdOffset && a.readOnly === b.readOnly;
+  a.guestAddress === b.guestAddress &&
+  a.size === b.size &&
+  a.fd === b.fd &&
+  a.fdOffset === b.fdOffset &&
+  a.readOnly === b.readOnly;
 
 /** The slots as one vCPU has them mapped, above RAM_BASE in its memory. */
 export class SlotMap implements GuestBytes {

@@ -140,7 +140,11 @@ export class SoftVcpu implements Vcpu {
       }
       case L.EXIT_MMIO_READ:
         this.#unfinished = 'mmio-read';
-        return { kind: 'mmio-read', address: Number(view.getBigUint64(L.IO_ADDRESS, true)), data: this.#bytesOf().fill(NOBODY) };
+        return {
+          kind: 'mmio-read',
+          address: Number(view.getBigUint64(L.IO_ADDRESS, true)),
+          data: this.#bytesOf().fill(NOBODY),
+        };
       case L.EXIT_MMIO_WRITE:
         return this.#postedWrite();
       case L.EXIT_SHUTDOWN:
@@ -299,7 +303,8 @@ export class SoftVcpu implements Vcpu {
     if (helpers.check_exec_breakpoint() === L.STATUS_FAULT) return this.#trap();
     const reason = this.#runOne();
     const unfinished = reason === L.EXIT_MMIO_READ || reason === L.EXIT_SHUTDOWN || reason === L.EXIT_INTERNAL_ERROR;
-    if (unfinished || (reason === L.EXIT_IO_IN && this.#view.getUint32(L.IO_RESUME, true) === RESUME_INS)) return reason;
+    if (unfinished || (reason === L.EXIT_IO_IN && this.#view.getUint32(L.IO_RESUME, true) === RESUME_INS))
+      return reason;
     if (helpers.debug_trap() === L.STATUS_FAULT && this.#trap() === L.EXIT_SHUTDOWN) return L.EXIT_SHUTDOWN;
     return reason === L.EXIT_BUDGET && this.#debug?.singleStep ? L.EXIT_DEBUG : reason;
   }
@@ -451,7 +456,8 @@ export class SoftVcpu implements Vcpu {
     const result = (view.getBigUint64(L.RDX, true) << 32n) | (view.getBigUint64(L.RAX, true) & 0xffffffffn);
     for (const [at, old] of saved) view.setBigUint64(at, old, true);
     this.#cpu.helpers.update_mode();
-    if (status === L.STATUS_FAULT) throw new RangeError(`MSR 0x${index.toString(16)} is not there or refuses the value`);
+    if (status === L.STATUS_FAULT)
+      throw new RangeError(`MSR 0x${index.toString(16)} is not there or refuses the value`);
     return result;
   }
 
@@ -460,11 +466,17 @@ export class SoftVcpu implements Vcpu {
     view.setUint32(L.CPUID_TABLE, entries.length, true);
     entries.forEach((entry, i) => {
       const at = L.CPUID_ENTRIES + i * L.CPUID_ENTRY;
-      [entry.leaf, entry.subleaf ?? 0, entry.subleaf === undefined ? 0 : 1, entry.eax, entry.ebx, entry.ecx, entry.edx].forEach(
-        (word, n) => {
-          view.setUint32(at + n * 4, word, true);
-        },
-      );
+      [
+        entry.leaf,
+        entry.subleaf ?? 0,
+        entry.subleaf === undefined ? 0 : 1,
+        entry.eax,
+        entry.ebx,
+        entry.ecx,
+        entry.edx,
+      ].forEach((word, n) => {
+        view.setUint32(at + n * 4, word, true);
+      });
     });
   }
 

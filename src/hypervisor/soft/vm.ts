@@ -1,5 +1,15 @@
 import { type ClockOrigin, HostClock } from '../../host/clock.ts';
-import type { HostEvent, IoEventAddress, IrqRoute, MemorySlot, Msi, Vcpu, Vm, VmOptions, VmShare } from '../hypervisor.ts';
+import type {
+  HostEvent,
+  IoEventAddress,
+  IrqRoute,
+  MemorySlot,
+  Msi,
+  Vcpu,
+  Vm,
+  VmOptions,
+  VmShare,
+} from '../hypervisor.ts';
 import { Irqchip, type IrqchipShare } from '../irqchip/irqchip.ts';
 import { REQUEST_KICK } from '../irqchip/lapic-registers.ts';
 import { PHYSICAL_ADDRESS_BITS, TSC_HZ } from './cpuid.ts';

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { absolute, type Assembler, at } from '../../asm/assembler.ts';
+import { type Assembler, absolute, at } from '../../asm/assembler.ts';
 import { hypervisors } from './hypervisors.ts';
 import { BareMachine, done, expectDone, expectExit, expectFault, type Mode, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
@@ -94,20 +94,48 @@ const CASES: readonly Case[] = [
   { name: '#UD: UD2', vector: 6, modes: ALL, program: (a) => tried(a, () => a.ud2()) },
   { name: '#UD: INTO in 64-bit mode', vector: 6, program: (a) => tried(a, () => a.into()) },
   { name: '#UD: LOCK before a load', vector: 6, modes: ALL, program: (a) => tried(a, () => a.db(0xf0, 0x8b, 0x00)) },
-  { name: '#UD: LOCK ADD to a register', vector: 6, modes: ALL, program: (a) => tried(a, () => a.db(0xf0, 0x01, 0xc0)) },
+  {
+    name: '#UD: LOCK ADD to a register',
+    vector: 6,
+    modes: ALL,
+    program: (a) => tried(a, () => a.db(0xf0, 0x01, 0xc0)),
+  },
   { name: '#UD: MOV to CS', vector: 6, modes: ALL, program: (a) => tried(a, () => a.mov('cs', 'ax')) },
   { name: '#UD: MOV from CR1', vector: 6, modes: ALL, program: (a) => tried(a, () => a.db(0x0f, 0x20, 0xc8)) },
   { name: '#UD: VMXOFF is not there', vector: 6, program: (a) => tried(a, () => a.db(0x0f, 0x01, 0xc4)) },
-  { name: '#UD: SYSENTER family needs protected mode: LLDT', vector: 6, modes: ['real'], program: (a) => tried(a, () => a.lldt('ax')) },
+  {
+    name: '#UD: SYSENTER family needs protected mode: LLDT',
+    vector: 6,
+    modes: ['real'],
+    program: (a) => tried(a, () => a.lldt('ax')),
+  },
   {
     name: '#UD: DR4 with CR4.DE',
     vector: 6,
     options: { cr4: M.CR4_PAE | M.CR4_DE },
     program: (a) => tried(a, () => a.mov('rax', 'dr4')),
   },
-  { name: '#NM: x87 with CR0.TS', vector: 7, modes: PROTECTED, options: taskSwitched, program: (a) => tried(a, () => a.db(0xd9, 0xe8)) },
-  { name: '#NM: WAIT with CR0.TS and MP', vector: 7, modes: PROTECTED, options: taskSwitched, program: (a) => tried(a, () => a.db(0x9b)) },
-  { name: '#NM: SSE with CR0.TS', vector: 7, modes: PROTECTED, options: taskSwitched, program: (a) => tried(a, () => a.db(0x0f, 0x28, 0xc1)) },
+  {
+    name: '#NM: x87 with CR0.TS',
+    vector: 7,
+    modes: PROTECTED,
+    options: taskSwitched,
+    program: (a) => tried(a, () => a.db(0xd9, 0xe8)),
+  },
+  {
+    name: '#NM: WAIT with CR0.TS and MP',
+    vector: 7,
+    modes: PROTECTED,
+    options: taskSwitched,
+    program: (a) => tried(a, () => a.db(0x9b)),
+  },
+  {
+    name: '#NM: SSE with CR0.TS',
+    vector: 7,
+    modes: PROTECTED,
+    options: taskSwitched,
+    program: (a) => tried(a, () => a.db(0x0f, 0x28, 0xc1)),
+  },
   {
     name: '#UD: SSE without CR4.OSFXSR',
     vector: 6,
@@ -166,10 +194,38 @@ const CASES: readonly Case[] = [
       tried(a, () => a.mov('ds', 'ax'));
     },
   },
-  { name: '#GP: HLT at level 3', vector: 13, error: 0, modes: PROTECTED, options: user, program: (a) => tried(a, () => a.hlt()) },
-  { name: '#GP: CLI at level 3, IOPL 0', vector: 13, error: 0, modes: PROTECTED, options: user, program: (a) => tried(a, () => a.cli()) },
-  { name: '#GP: MOV from CR0 at level 3', vector: 13, error: 0, modes: PROTECTED, options: user, program: (a) => tried(a, () => a.db(0x0f, 0x20, 0xc0)) },
-  { name: '#GP: LGDT at level 3', vector: 13, error: 0, modes: PROTECTED, options: user, program: (a) => tried(a, () => a.lgdt(absolute(M.DATA))) },
+  {
+    name: '#GP: HLT at level 3',
+    vector: 13,
+    error: 0,
+    modes: PROTECTED,
+    options: user,
+    program: (a) => tried(a, () => a.hlt()),
+  },
+  {
+    name: '#GP: CLI at level 3, IOPL 0',
+    vector: 13,
+    error: 0,
+    modes: PROTECTED,
+    options: user,
+    program: (a) => tried(a, () => a.cli()),
+  },
+  {
+    name: '#GP: MOV from CR0 at level 3',
+    vector: 13,
+    error: 0,
+    modes: PROTECTED,
+    options: user,
+    program: (a) => tried(a, () => a.db(0x0f, 0x20, 0xc0)),
+  },
+  {
+    name: '#GP: LGDT at level 3',
+    vector: 13,
+    error: 0,
+    modes: PROTECTED,
+    options: user,
+    program: (a) => tried(a, () => a.lgdt(absolute(M.DATA))),
+  },
   {
     name: '#GP: SGDT at level 3 with CR4.UMIP',
     vector: 13,
@@ -475,7 +531,12 @@ const CASES: readonly Case[] = [
     program: (a) => tried(a, () => a.mov('eax', absolute(M.DATA + 1))),
   },
   { name: '#XM: SSE exception', vector: 19, modes: PROTECTED, options: {}, program: sseDivision },
-  { name: '#UD: SSE exception without CR4.OSXMMEXCPT', vector: 6, options: { cr4: M.CR4_PAE | M.CR4_OSFXSR }, program: sseDivision },
+  {
+    name: '#UD: SSE exception without CR4.OSXMMEXCPT',
+    vector: 6,
+    options: { cr4: M.CR4_PAE | M.CR4_OSFXSR },
+    program: sseDivision,
+  },
   {
     name: '#GP: MXCSR bit that is reserved',
     vector: 13,
@@ -494,7 +555,13 @@ const CASES: readonly Case[] = [
       tried(a, () => a.db(0x0f, 0x28, 0x03));
     },
   },
-  { name: '#GP: more than 15 bytes', vector: 13, error: 0, modes: PROTECTED, program: (a) => tried(a, () => a.db(...Array(15).fill(0x66), 0x90)) },
+  {
+    name: '#GP: more than 15 bytes',
+    vector: 13,
+    error: 0,
+    modes: PROTECTED,
+    program: (a) => tried(a, () => a.db(...Array(15).fill(0x66), 0x90)),
+  },
 ];
 
 for (const hypervisor of hypervisors) {
@@ -511,20 +578,34 @@ for (const hypervisor of hypervisors) {
         assert.equal(fault.rip, machine.address(trap ? 'next' : 'here'), 'instruction pointer in the frame');
         const level = options?.cpl ?? 0;
         assert.equal(fault.cs & 3, mode === 'real' ? 0 : level);
-        if (level === 3 && fault.vector !== 10) assert.equal(fault.frame < M.STACK0 && fault.frame > M.STACK0 - 0x40, true, 'the stack is level 0 of the TSS');
+        if (level === 3 && fault.vector !== 10)
+          assert.equal(
+            fault.frame < M.STACK0 && fault.frame > M.STACK0 - 0x40,
+            true,
+            'the stack is level 0 of the TSS',
+          );
       });
     }
   }
 
   test(`${hypervisor.name}: faults set RF in the frame, traps do not`, () => {
-    const fault = expectFault(machine.run((a) => a.ud2()), 6);
+    const fault = expectFault(
+      machine.run((a) => a.ud2()),
+      6,
+    );
     assert.equal(fault.rflags & 0x10000, 0x10000);
-    const trap = expectFault(machine.run((a) => a.int3()), 3);
+    const trap = expectFault(
+      machine.run((a) => a.int3()),
+      3,
+    );
     assert.equal(trap.rflags & 0x10000, 0);
   });
 
   test(`${hypervisor.name}: interrupt gates clear IF, trap gates leave it; both clear TF, NT, RF, VM`, () => {
-    for (const [access, expected] of [[0x8e, 0], [0x8f, 0x200]] as const) {
+    for (const [access, expected] of [
+      [0x8e, 0],
+      [0x8f, 0x200],
+    ] as const) {
       const options: RunOptions = { rflags: 0x4202n, before: (_, m) => m.vector(0x42, access) };
       const outcome = machine.run((a) => a.int(0x42), options);
       const fault = expectFault(outcome, 0x42);
@@ -535,7 +616,10 @@ for (const hypervisor of hypervisors) {
 
   test(`${hypervisor.name}: the 64-bit frame is aligned to 16 and has SS and RSP always`, () => {
     for (const rsp of [0x6fff8n, 0x6fff1n, 0x70000n]) {
-      const fault = expectFault(machine.run((a) => a.ud2(), { regs: { rsp } }), 6);
+      const fault = expectFault(
+        machine.run((a) => a.ud2(), { regs: { rsp } }),
+        6,
+      );
       assert.equal(fault.rsp, Number(rsp));
       assert.equal(fault.ss, M.DATA32);
       assert.equal(fault.frame, Number((rsp & ~15n) - 40n));
@@ -543,13 +627,19 @@ for (const hypervisor of hypervisors) {
   });
 
   test(`${hypervisor.name}: IST chooses the stack, also without a change of level`, () => {
-    const fault = expectFault(machine.run((a) => a.ud2(), { before: (_, m) => m.vector(6, 0x8e, 1) }), 6);
+    const fault = expectFault(
+      machine.run((a) => a.ud2(), { before: (_, m) => m.vector(6, 0x8e, 1) }),
+      6,
+    );
     assert.equal(fault.frame, M.STACK_IST - 40);
     assert.equal(fault.rsp, M.STACK);
   });
 
   test(`${hypervisor.name}: from level 3 the stack is the TSS's, SS is null`, () => {
-    const fault = expectFault(machine.run((a) => a.ud2(), { cpl: 3 }), 6);
+    const fault = expectFault(
+      machine.run((a) => a.ud2(), { cpl: 3 }),
+      6,
+    );
     assert.equal(fault.frame, M.STACK0 - 40);
     assert.equal(fault.ss, M.DATA32_3);
     assert.equal(fault.cs, M.CODE64_3);
@@ -601,13 +691,28 @@ for (const hypervisor of hypervisors) {
       },
     };
     // #UD's gate gives #NP, which is contributory, but #UD is benign: #NP is delivered, and its own gate gives #DF.
-    const fault = expectFault(machine.run((a) => a.ud2(), options), 8, 0);
+    const fault = expectFault(
+      machine.run((a) => a.ud2(), options),
+      8,
+      0,
+    );
     assert.equal(fault.rip, M.CODE);
     const single = { before: (_: unknown, m: BareMachine) => m.vector(6, 0x0e) };
-    expectFault(machine.run((a) => a.ud2(), single), 11, 6 * 8 + 2);
+    expectFault(
+      machine.run((a) => a.ud2(), single),
+      11,
+      6 * 8 + 2,
+    );
     // INT's exceptions say that they are not external, exceptions' say that they are.
     const external = { before: (_: unknown, m: BareMachine) => m.vector(0, 0x0e) };
-    expectFault(machine.run((a) => { a.xor('ecx', 'ecx'); a.div('ecx'); }, external), 8, 0);
+    expectFault(
+      machine.run((a) => {
+        a.xor('ecx', 'ecx');
+        a.div('ecx');
+      }, external),
+      8,
+      0,
+    );
   });
 
   test(`${hypervisor.name}: a fault in the double fault's delivery is a shutdown`, () => {
@@ -618,7 +723,10 @@ for (const hypervisor of hypervisors) {
           sregs.idt.limit = 0;
         },
       };
-      expectExit(machine.run((a) => a.ud2(), options), 'shutdown');
+      expectExit(
+        machine.run((a) => a.ud2(), options),
+        'shutdown',
+      );
     }
   });
 }

@@ -134,7 +134,11 @@ export class BareMachine {
       const exit = this.vcpu.run();
       this.#watchdog.stop();
       if (exit.kind === 'io-out' && exit.port === M.PORT_DONE) {
-        return { kind: 'done', value: new DataView(exit.data.buffer, exit.data.byteOffset).getUint8(0), regs: this.vcpu.getRegs() };
+        return {
+          kind: 'done',
+          value: new DataView(exit.data.buffer, exit.data.byteOffset).getUint8(0),
+          regs: this.vcpu.getRegs(),
+        };
       }
       if (exit.kind === 'io-out' && exit.port === M.PORT_FAULT) {
         const fault = this.#fault();
@@ -186,7 +190,8 @@ export class BareMachine {
   #reset(mode: Mode): void {
     const memory = this.memory;
     memory.fill(0, 0x100000, 0);
-    for (const [selector, access, flags] of DESCRIPTORS) this.descriptor(selector, 0, flags === 0 ? 0xffff : 0xfffff, access, flags);
+    for (const [selector, access, flags] of DESCRIPTORS)
+      this.descriptor(selector, 0, flags === 0 ? 0xffff : 0xfffff, access, flags);
     this.#gateBits = mode === 'real' || mode === 'protected16' ? 16 : mode === 'protected32' ? 32 : 64;
     this.#handlers(mode);
     this.#taskState();
@@ -359,7 +364,8 @@ export function expectExit<K extends Exit['kind']>(outcome: Outcome, kind: K): E
 
 /** An outcome in words, for messages of failed tests. */
 export function describe(outcome: Outcome): string {
-  const hex = (value: number | bigint | undefined): string => (value === undefined ? 'none' : `0x${value.toString(16)}`);
+  const hex = (value: number | bigint | undefined): string =>
+    value === undefined ? 'none' : `0x${value.toString(16)}`;
   const rip = `rip ${hex(outcome.regs.rip)} rax ${hex(outcome.regs.rax)} rsp ${hex(outcome.regs.rsp)}`;
   if (outcome.kind === 'done') return `done ${hex(outcome.value)}, ${rip}`;
   if (outcome.kind === 'fault') {

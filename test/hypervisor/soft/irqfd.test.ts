@@ -106,7 +106,12 @@ test('the thread does not keep the process from ending', () => {
   const url = (path: string): string => JSON.stringify(new URL(`../../../src/${path}`, import.meta.url).href);
   const make = `import { soft } from ${url('hypervisor/soft/index.ts')}; import { EventFd } from ${url('host/eventfd.ts')};
     const vm = soft.createVm({ vcpuCount: 1 }); vm.registerIrqfd(new EventFd(), 5);`;
-  for (const end of ['', 'vm.close()', 'setTimeout(() => process.exit(0), 100)', 'setTimeout(() => { throw 1 }, 100)']) {
+  for (const end of [
+    '',
+    'vm.close()',
+    'setTimeout(() => process.exit(0), 100)',
+    'setTimeout(() => { throw 1 }, 100)',
+  ]) {
     const result = spawnSync(process.execPath, ['-e', make + end], { timeout: 10_000 });
     assert.equal(result.signal, null, `${end}: ${result.stderr}`);
     assert.equal(result.status, end.includes('throw') ? 1 : 0, `${end}: ${result.stderr}`);

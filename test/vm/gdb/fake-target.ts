@@ -1,12 +1,31 @@
 import type { Regs, Segment, Sregs } from '../../../src/hypervisor/hypervisor.ts';
-import type { CpuState, DebugTarget, ResumeAction, Stop, StopPoints, StopReason, TargetListener } from '../../../src/vm/gdb/target.ts';
+import type {
+  CpuState,
+  DebugTarget,
+  ResumeAction,
+  Stop,
+  StopPoints,
+  StopReason,
+  TargetListener,
+} from '../../../src/vm/gdb/target.ts';
 
 /** Linear address of the memory, and its bytes. */
 export const MEMORY_START = 0xffffffff81000000n;
 export const MEMORY_SIZE = 0x3000;
 
 const segment = (selector: number, base = 0n): Segment => ({
-  base, limit: 0xffffffff, selector, type: 11, present: true, dpl: 0, db: false, s: true, l: true, g: true, avl: false, unusable: false,
+  base,
+  limit: 0xffffffff,
+  selector,
+  type: 11,
+  present: true,
+  dpl: 0,
+  db: false,
+  s: true,
+  l: true,
+  g: true,
+  avl: false,
+  unusable: false,
 });
 
 /** vCPUs whose only instruction is NOP, one byte long; a step of vCPU 0 also writes the byte at `writes`. */
@@ -29,11 +48,30 @@ export class FakeTarget implements DebugTarget {
     this.vcpuCount = vcpuCount;
     this.states = Array.from({ length: vcpuCount }, (_, vcpu) => {
       const regs = Object.fromEntries(
-        ['rax', 'rbx', 'rcx', 'rdx', 'rsi', 'rdi', 'rbp', 'rsp', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15']
-          .map((name, i) => [name, 0x1111_2222_0000_0000n * BigInt(vcpu) + BigInt(i + 1) * 0x101n]),
+        [
+          'rax',
+          'rbx',
+          'rcx',
+          'rdx',
+          'rsi',
+          'rdi',
+          'rbp',
+          'rsp',
+          'r8',
+          'r9',
+          'r10',
+          'r11',
+          'r12',
+          'r13',
+          'r14',
+          'r15',
+        ].map((name, i) => [name, 0x1111_2222_0000_0000n * BigInt(vcpu) + BigInt(i + 1) * 0x101n]),
       );
       const sregs = Object.fromEntries(
-        ['cs', 'ds', 'es', 'fs', 'gs', 'ss', 'tr', 'ldt'].map((name, i) => [name, segment(8 * (i + 1), BigInt(i) << 32n)]),
+        ['cs', 'ds', 'es', 'fs', 'gs', 'ss', 'tr', 'ldt'].map((name, i) => [
+          name,
+          segment(8 * (i + 1), BigInt(i) << 32n),
+        ]),
       );
       const xsave = new Uint8Array(576);
       new DataView(xsave.buffer).setUint16(0, 0x37f, true);
@@ -41,8 +79,16 @@ export class FakeTarget implements DebugTarget {
       return {
         regs: { ...regs, rip: MEMORY_START, rflags: 0x246n } as unknown as Regs,
         sregs: {
-          ...sregs, gdt: { base: 0n, limit: 0 }, idt: { base: 0n, limit: 0 },
-          cr0: 0x80050033n, cr2: 0xdeadn, cr3: 0x1000n, cr4: 0x6b0n, cr8: 0n, efer: 0xd01n, apicBase: 0n,
+          ...sregs,
+          gdt: { base: 0n, limit: 0 },
+          idt: { base: 0n, limit: 0 },
+          cr0: 0x80050033n,
+          cr2: 0xdeadn,
+          cr3: 0x1000n,
+          cr4: 0x6b0n,
+          cr8: 0n,
+          efer: 0xd01n,
+          apicBase: 0n,
         } as unknown as Sregs,
         xsave,
         kernelGsBase: 0xffff888000000000n,
@@ -88,7 +134,9 @@ export class FakeTarget implements DebugTarget {
     for (let steps = 0; this.running && steps < 200; steps++) {
       if (this.points.breakpoints.includes(regs.rip)) return this.halt(vcpu, { kind: 'breakpoint', address: regs.rip });
       regs.rip++;
-      const hit = this.points.watchpoints.find(({ address, length }) => this.writes >= address && this.writes < address + BigInt(length));
+      const hit = this.points.watchpoints.find(
+        ({ address, length }) => this.writes >= address && this.writes < address + BigInt(length),
+      );
       this.memory[Number(this.writes - MEMORY_START)] = steps + 1;
       if (hit !== undefined) return this.halt(vcpu, { kind: 'watchpoint', watchpoint: hit });
       if (action === 'step') return this.halt(vcpu, { kind: 'step' });

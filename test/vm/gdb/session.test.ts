@@ -6,7 +6,11 @@ import { gdb, noGdb } from './gdb.ts';
 
 const skip = noGdb ?? false;
 
-async function debug(target: FakeTarget, commands: readonly string[], during?: (output: string, interrupt: () => void) => void): Promise<string> {
+async function debug(
+  target: FakeTarget,
+  commands: readonly string[],
+  during?: (output: string, interrupt: () => void) => void,
+): Promise<string> {
   const server = await GdbServer.listen(0, target);
   try {
     return await gdb(server.port, commands, during);
@@ -25,8 +29,21 @@ test('gdb shows and changes every kind of register', { skip }, async () => {
   xsave.setUint16(40, 0x3fff, true);
   xsave.setBigUint64(160 + 16, 0x123456789abcdef0n, true);
   const output = await debug(target, [
-    'info registers', 'p $st0', 'p $ftag', 'p/x $xmm1.v2_int64', 'info registers mxcsr', 'p/x $fs_base', 'p/x $k_gs_base', 'info registers cr0 efer',
-    'set $r9 = 0xfeedface', 'set $eflags = 0x202', 'set $xmm3.v2_int64[1] = 77', 'set $st1 = 2.5', 'set $cr2 = 0x5000', 'set $gs_base = 0x7000', 'p/x $r9',
+    'info registers',
+    'p $st0',
+    'p $ftag',
+    'p/x $xmm1.v2_int64',
+    'info registers mxcsr',
+    'p/x $fs_base',
+    'p/x $k_gs_base',
+    'info registers cr0 efer',
+    'set $r9 = 0xfeedface',
+    'set $eflags = 0x202',
+    'set $xmm3.v2_int64[1] = 77',
+    'set $st1 = 2.5',
+    'set $cr2 = 0x5000',
+    'set $gs_base = 0x7000',
+    'p/x $r9',
   ]);
   assert.match(output, /^rax +0x101 /m);
   assert.match(output, /^rsp +0x808 /m);
@@ -83,11 +100,22 @@ test('gdb reads, writes and disassembles memory', { skip }, async () => {
 test('gdb steps, stops at breakpoints and watchpoints, and goes', { skip }, async () => {
   const target = new FakeTarget();
   const output = await debug(target, [
-    'stepi', 'stepi', 'p/x $pc',
-    `break *${MEMORY_START + 0x40n}`, 'continue', 'p/x $pc',
-    `hbreak *${MEMORY_START + 0x50n}`, 'continue', 'info breakpoints', 'delete',
-    `watch *(char*)${target.writes}`, 'continue', 'delete',
-    `awatch *(int*)${target.writes}`, 'continue', 'delete',
+    'stepi',
+    'stepi',
+    'p/x $pc',
+    `break *${MEMORY_START + 0x40n}`,
+    'continue',
+    'p/x $pc',
+    `hbreak *${MEMORY_START + 0x50n}`,
+    'continue',
+    'info breakpoints',
+    'delete',
+    `watch *(char*)${target.writes}`,
+    'continue',
+    'delete',
+    `awatch *(int*)${target.writes}`,
+    'continue',
+    'delete',
     'detach',
   ]);
   assert.match(output, /0xffffffff81000002/);
@@ -106,11 +134,15 @@ test("Ctrl-C stops a running machine, and the machine's refusal reaches the user
   const target = new FakeTarget();
   target.limit = 0;
   let sent = false;
-  const output = await debug(target, ['break *1', 'continue', 'delete', 'continue', 'p/x $pc', 'echo done\\n'], (text, interrupt) => {
-    if (sent || !text.includes('Cannot insert')) return;
-    sent = true;
-    setTimeout(interrupt, 300);
-  });
+  const output = await debug(
+    target,
+    ['break *1', 'continue', 'delete', 'continue', 'p/x $pc', 'echo done\\n'],
+    (text, interrupt) => {
+      if (sent || !text.includes('Cannot insert')) return;
+      sent = true;
+      setTimeout(interrupt, 300);
+    },
+  );
   assert.match(output, /Cannot insert breakpoint 1/);
   assert.match(output, /SIGINT/);
   assert.match(output, /done/);
@@ -133,7 +165,14 @@ test('gdb kills the machine, and hears of its end', { skip }, async () => {
 
 test('vCPUs are threads', { skip }, async () => {
   const target = new FakeTarget(3);
-  const output = await debug(target, ['info threads', 'thread 2', 'p/x $rax', 'set scheduler-locking on', 'stepi', 'detach']);
+  const output = await debug(target, [
+    'info threads',
+    'thread 2',
+    'p/x $rax',
+    'set scheduler-locking on',
+    'stepi',
+    'detach',
+  ]);
   assert.match(output, /Thread 3 \(vCPU 2\)/);
   assert.match(output, /0x1111222200000101/);
   assert.deepEqual(target.resumed[0], [[1, 'step']]);

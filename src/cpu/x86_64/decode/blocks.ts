@@ -127,7 +127,11 @@ export class BlockBuilder {
       }
     }
     view.setBigUint64(L.COUNT_DECODED_BLOCKS, view.getBigUint64(L.COUNT_DECODED_BLOCKS, true) + 1n, true);
-    view.setBigUint64(L.COUNT_DECODED_INSTRUCTIONS, view.getBigUint64(L.COUNT_DECODED_INSTRUCTIONS, true) + BigInt(count), true);
+    view.setBigUint64(
+      L.COUNT_DECODED_INSTRUCTIONS,
+      view.getBigUint64(L.COUNT_DECODED_INSTRUCTIONS, true) + BigInt(count),
+      true,
+    );
     if (!transient) this.#keep(node, host, offset - pageOffset, secondPage, mode, record + L.RECORD);
     return first;
   }

@@ -1,6 +1,6 @@
-import type { Encoding } from './encoding.ts';
 import * as L from '../layout.ts';
 import { allLines, type Form, handlerIndex, type Line } from '../semantics/index.ts';
+import type { Encoding } from './encoding.ts';
 
 /** Longest instruction (SDM volume 3, 6.15, #GP): one byte more raises #GP(0). */
 export const MAX_INSTRUCTION = 15;
@@ -136,15 +136,30 @@ export class Decoder {
     for (;;) {
       const byte = this.#u8();
       switch (byte) {
-        case 0x66: this.#operand66 = true; break;
-        case 0x67: this.#address67 = true; break;
-        case 0xf0: this.#lock = true; break;
-        case 0xf2: case 0xf3: this.#repeat = byte; break;
-        case 0x26: case 0x2e: case 0x36: case 0x3e:
+        case 0x66:
+          this.#operand66 = true;
+          break;
+        case 0x67:
+          this.#address67 = true;
+          break;
+        case 0xf0:
+          this.#lock = true;
+          break;
+        case 0xf2:
+        case 0xf3:
+          this.#repeat = byte;
+          break;
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
           // ES, CS, SS, DS mean nothing in 64-bit mode, and do not undo FS or GS.
           if (!this.#mode64) this.#segmentPrefix = SEGMENT_PREFIX[byte] as number;
           break;
-        case 0x64: case 0x65: this.#segmentPrefix = SEGMENT_PREFIX[byte] as number; break;
+        case 0x64:
+        case 0x65:
+          this.#segmentPrefix = SEGMENT_PREFIX[byte] as number;
+          break;
         default:
           if (this.#mode64 && (byte & 0xf0) === 0x40) {
             this.#rex = byte;
@@ -292,17 +307,25 @@ export class Decoder {
   /** State address of a register. */
   #register(code: string, number: number, bytes: number): number {
     switch (code) {
-      case 'V': case 'W': case 'U': case 'H':
+      case 'V':
+      case 'W':
+      case 'U':
+      case 'H':
         return L.XMM + number * L.XMM_SIZE;
-      case 'P': case 'Q': case 'N':
+      case 'P':
+      case 'Q':
+      case 'N':
         return L.FPR + (number & 7) * 16;
       case 'S':
         return number & 7;
-      case 'C': case 'D': case 'ST':
+      case 'C':
+      case 'D':
+      case 'ST':
         return number;
       default:
         // AH CH DH BH, unless a REX prefix makes them SPL BPL SIL DIL.
-        if (bytes === 1 && number >= 4 && number < 8 && (this.#rex === 0 || this.#vex)) return L.GPR + (number - 4) * 8 + 1;
+        if (bytes === 1 && number >= 4 && number < 8 && (this.#rex === 0 || this.#vex))
+          return L.GPR + (number - 4) * 8 + 1;
         return L.GPR + number * 8;
     }
   }
@@ -314,19 +337,29 @@ export class Decoder {
     for (const operand of encoding.operands) {
       const bytes = operand.size === 'b' ? 1 : 8;
       switch (operand.place) {
-        case 'G': case 'V': case 'P': case 'C': case 'D':
+        case 'G':
+        case 'V':
+        case 'P':
+        case 'C':
+        case 'D':
           this.reg = this.#register(operand.place, regNumber, bytes);
           break;
         case 'S':
           this.reg = (modrm >> 3) & 7;
           break;
-        case 'B': case 'H':
+        case 'B':
+        case 'H':
           this.vvvv = this.#register(operand.place, vvvv, 8);
           break;
         case 'ST':
           this.rm = modrm & 7;
           break;
-        case 'E': case 'R': case 'W': case 'U': case 'Q': case 'N':
+        case 'E':
+        case 'R':
+        case 'W':
+        case 'U':
+        case 'Q':
+        case 'N':
           if (modrm >= 0xc0) this.rm = this.#register(operand.place, rmNumber, bytes);
           break;
         default:
@@ -412,7 +445,9 @@ export class Decoder {
         const bytes = this.prefixes & L.RP_ADDR16 ? 2 : this.prefixes & L.RP_ADDR32 ? 4 : 8;
         const at = this.#take(bytes);
         this.displacement =
-          bytes === 8 ? this.#view.getBigInt64(at, true) : BigInt(bytes === 4 ? this.#view.getUint32(at, true) : this.#view.getUint16(at, true));
+          bytes === 8
+            ? this.#view.getBigInt64(at, true)
+            : BigInt(bytes === 4 ? this.#view.getUint32(at, true) : this.#view.getUint16(at, true));
         this.rm = L.ZERO;
         this.#finishAddress(false, true);
         return;
@@ -427,7 +462,13 @@ export class Decoder {
     for (const operand of encoding.operands) {
       if (operand.place === 'I') {
         const bytes =
-          operand.size === 'b' ? 1 : operand.size === 'w' ? 2 : operand.size === 'v' ? this.size : Math.min(this.size || 4, 4);
+          operand.size === 'b'
+            ? 1
+            : operand.size === 'w'
+              ? 2
+              : operand.size === 'v'
+                ? this.size
+                : Math.min(this.size || 4, 4);
         this.immediate = this.#signed(bytes);
       } else if (operand.place === 'J') {
         this.hasRelative = true;
@@ -451,7 +492,17 @@ const OUT_OF_BYTES = new Error('out of bytes');
 
 function isPrefix(byte: number): boolean {
   return (
-    byte === 0x66 || byte === 0x67 || byte === 0xf0 || byte === 0xf2 || byte === 0xf3 ||
-    byte === 0x26 || byte === 0x2e || byte === 0x36 || byte === 0x3e || byte === 0x64 || byte === 0x65 || (byte & 0xf0) === 0x40
+    byte === 0x66 ||
+    byte === 0x67 ||
+    byte === 0xf0 ||
+    byte === 0xf2 ||
+    byte === 0xf3 ||
+    byte === 0x26 ||
+    byte === 0x2e ||
+    byte === 0x36 ||
+    byte === 0x3e ||
+    byte === 0x64 ||
+    byte === 0x65 ||
+    (byte & 0xf0) === 0x40
   );
 }

@@ -27,13 +27,23 @@ export type Place =
   /** Far pointer immediate. */
   | 'A'
   /** XMM by reg; XMM or memory by rm; XMM by rm only; XMM by VEX.vvvv. */
-  | 'V' | 'W' | 'U' | 'H'
+  | 'V'
+  | 'W'
+  | 'U'
+  | 'H'
   /** MMX by reg; MMX or memory by rm; MMX by rm only. */
-  | 'P' | 'Q' | 'N'
+  | 'P'
+  | 'Q'
+  | 'N'
   /** Segment, control, debug register by reg. */
-  | 'S' | 'C' | 'D'
+  | 'S'
+  | 'C'
+  | 'D'
   /** The accumulator, CL, DX, the constant 1. */
-  | 'AX' | 'CL' | 'DX' | '1'
+  | 'AX'
+  | 'CL'
+  | 'DX'
+  | '1'
   /** ST(i) by ModRM.rm: passed as a number. */
   | 'ST';
 
@@ -83,7 +93,23 @@ export interface Encoding {
   readonly w: 0 | 1 | 'any';
 }
 
-const WORDS = new Set(['lock', 'd64', 'f64', 'i64', 'o64', 'mode', 'end', 'W0', 'W1', 'L0', 'L1', 'mem', 'reg', 'np', 'opsize']);
+const WORDS = new Set([
+  'lock',
+  'd64',
+  'f64',
+  'i64',
+  'o64',
+  'mode',
+  'end',
+  'W0',
+  'W1',
+  'L0',
+  'L1',
+  'mem',
+  'reg',
+  'np',
+  'opsize',
+]);
 const MODRM_PLACES = new Set<Place>(['E', 'G', 'M', 'R', 'V', 'W', 'U', 'P', 'Q', 'N', 'S', 'C', 'D', 'ST']);
 const REGISTER_ONLY = new Set<Place>(['R', 'U', 'N', 'ST', 'C', 'D']);
 const FIXED: Record<string, OperandSpec> = {
@@ -170,12 +196,19 @@ export function parseEncoding(line: string): Encoding {
 /** Bytes of an operand for an instruction of `size` bytes. */
 export function operandBytes(code: SizeCode, size: number): number {
   switch (code) {
-    case 'b': return 1;
-    case 'w': return 2;
-    case 'd': return 4;
-    case 'q': return 8;
-    case 't': return 10;
-    case 'x': return 16;
-    default: return size;
+    case 'b':
+      return 1;
+    case 'w':
+      return 2;
+    case 'd':
+      return 4;
+    case 'q':
+      return 8;
+    case 't':
+      return 10;
+    case 'x':
+      return 16;
+    default:
+      return size;
   }
 }

@@ -7,15 +7,47 @@
 // Writes to devices are posted, and handed out when the instruction has ended.
 
 import {
-  CODE_PAGES, COMMIT_ADDRESS, COMMIT_SIZE, CPL, DEBUG_HIT, DR, DR7, EXC_VECTOR, EXIT_INTERNAL_ERROR, EXIT_MMIO_READ,
-  EXIT_REASON, IO_ADDRESS, IO_DATA, IO_RESUME, IO_SIZE, LEAVE_STATUS, MMIO_DONE, MMIO_POSTED, MMIO_READS, MMIO_TAKEN,
-  MMIO_WRITES, MMU_KERNEL, MMU_MODE, R_PREFIX, RP_STACK, RSP, SCRATCH, STATUS_EXIT, STATUS_OK, TLB, TLB_ENTRIES,
-  TLB_ENTRY, TLB_O_ADDEND, TLB_O_READ, TLB_O_WRITE, TLB_SIZE,
+  CODE_PAGES,
+  COMMIT_ADDRESS,
+  COMMIT_SIZE,
+  CPL,
+  DEBUG_HIT,
+  DR,
+  DR7,
+  EXC_VECTOR,
+  EXIT_INTERNAL_ERROR,
+  EXIT_MMIO_READ,
+  EXIT_REASON,
+  IO_ADDRESS,
+  IO_DATA,
+  IO_RESUME,
+  IO_SIZE,
+  LEAVE_STATUS,
+  MMIO_DONE,
+  MMIO_POSTED,
+  MMIO_READS,
+  MMIO_TAKEN,
+  MMIO_WRITES,
+  MMU_KERNEL,
+  MMU_MODE,
+  R_PREFIX,
+  RP_STACK,
+  RSP,
+  SCRATCH,
+  STATUS_EXIT,
+  STATUS_OK,
+  TLB,
+  TLB_ENTRIES,
+  TLB_ENTRY,
+  TLB_O_ADDEND,
+  TLB_O_READ,
+  TLB_O_WRITE,
+  TLB_SIZE,
 } from '../layout';
 import { code_written } from './code';
 import { host_mmio } from './host';
-import { is_64bit } from './mode';
 import { ACCESS_READ, ACCESS_WRITE, fill_physical, tlb_fill } from './mmu';
+import { is_64bit } from './mode';
 import { DR7_ENABLES, GP, SS } from './registers';
 
 export { tlb_flush, tlb_invlpg } from './mmu';

@@ -1,8 +1,22 @@
 // Addresses with segments: outside of 64-bit mode, and with 32-bit addresses in it (SDM volume 3, 5.3).
 
 import {
-  ATTR_UNUSABLE, EA_FAILED, R_DISP, R_INDEX, R_PREFIX, R_RM, R_SCALE, R_SEG, RP_ADDR16, RP_ADDR32, SEG_FS, SEG_GS,
-  SEG_O_ATTR, SEG_O_BASE, SEG_O_LIMIT, SEG_SS,
+  ATTR_UNUSABLE,
+  EA_FAILED,
+  R_DISP,
+  R_INDEX,
+  R_PREFIX,
+  R_RM,
+  R_SCALE,
+  R_SEG,
+  RP_ADDR16,
+  RP_ADDR32,
+  SEG_FS,
+  SEG_GS,
+  SEG_O_ATTR,
+  SEG_O_BASE,
+  SEG_O_LIMIT,
+  SEG_SS,
 } from '../layout';
 import { in_limit } from './frame';
 import { is_64bit, is_real_or_v86 } from './mode';

@@ -1,8 +1,19 @@
 // Writes to pages that code was decoded from (layout.ts, NODE_*).
 
 import {
-  BLOCK_HASH_ENTRY, CODE_PAGES, CODE_STALE, COUNT_INVALIDATED_BLOCKS, HANDLER_STALE, NODE_COUNT, NODE_HASH, NODE_LENGTH, NODE_NEXT,
-  NODE_RECORDS, NODE_START, R_HANDLER, RECORD,
+  BLOCK_HASH_ENTRY,
+  CODE_PAGES,
+  CODE_STALE,
+  COUNT_INVALIDATED_BLOCKS,
+  HANDLER_STALE,
+  NODE_COUNT,
+  NODE_HASH,
+  NODE_LENGTH,
+  NODE_NEXT,
+  NODE_RECORDS,
+  NODE_START,
+  R_HANDLER,
+  RECORD,
 } from '../layout';
 
 /** Makes every block decoded from [host, host + size) stale; the range is in one page. */

@@ -1,20 +1,8 @@
 // Writing CR0, CR3 and CR4: every check, and what follows from a change (SDM volume 3, sections 2.5, 4.1, 4.10.4, 9.8.5).
 
-import {
-  ATTR_L,
-  ATTR_UNUSABLE,
-  CR0,
-  CR3,
-  CR4,
-  EFER,
-  PDPTE,
-  SEG_CS,
-  SEG_O_ATTR,
-  SEG_TR,
-  STATUS_NEXT,
-} from '../layout';
+import { ATTR_L, ATTR_UNUSABLE, CR0, CR3, CR4, EFER, PDPTE, SEG_CS, SEG_O_ATTR, SEG_TR, STATUS_NEXT } from '../layout';
 import { tlb_flush } from './access';
-import { cpuid_ebx, cpuid_ecx, cpuid_edx, cpuid_find, physical_bits } from './cpuid';
+import { cpuid_ebx, cpuid_ecx, cpuid_find, physical_bits } from './cpuid';
 import { is_64bit, is_long, update_mode } from './mode';
 import { raise_error } from './raise';
 import { ram_read64 } from './ram';

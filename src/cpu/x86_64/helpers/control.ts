@@ -162,7 +162,7 @@ function transfer_gate(gate_selector: u32, call: bool): i32 {
     const upper = fetch_upper_or_raise(gate_selector, GP, 0);
     if (upper != STATUS_OK) return upper;
     if (desc_upper_hi & 0x1f00) return raise_selector(GP, gate_selector);
-    target |= <u64>desc_upper_lo << 32;
+    target |= (<u64>desc_upper_lo) << 32;
   }
   if (!desc_present(gate_hi)) return raise_selector(NP, gate_selector);
   const selector = gate_lo >> 16;

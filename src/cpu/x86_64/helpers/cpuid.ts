@@ -1,6 +1,19 @@
 // CPUID: the table that setCpuid() filled, and the bits that follow the processor's state (SDM volume 2, CPUID).
 
-import { CPUID_ENTRIES, CPUID_ENTRY, CPUID_TABLE, CR4, MSR_APIC_BASE, MSR_XSS, RAX, RBX, RCX, RDX, STATUS_OK, XCR0 } from '../layout';
+import {
+  CPUID_ENTRIES,
+  CPUID_ENTRY,
+  CPUID_TABLE,
+  CR4,
+  MSR_APIC_BASE,
+  MSR_XSS,
+  RAX,
+  RBX,
+  RCX,
+  RDX,
+  STATUS_OK,
+  XCR0,
+} from '../layout';
 import { CR4_OSXSAVE } from './registers';
 
 const O_LEAF = 0;
@@ -83,8 +96,8 @@ export function cpuid(): i32 {
   let edx = cpuid_edx();
   if (leaf == 1) {
     // OSXSAVE; APIC, if it is on.
-    ecx = (ecx & ~(<u32>1 << 27)) | (load<u32>(CR4) & CR4_OSXSAVE ? 1 << 27 : 0);
-    if (!(load<u32>(MSR_APIC_BASE) & (1 << 11))) edx &= ~(<u32>1 << 9);
+    ecx = (ecx & ~((<u32>1) << 27)) | (load<u32>(CR4) & CR4_OSXSAVE ? 1 << 27 : 0);
+    if (!(load<u32>(MSR_APIC_BASE) & (1 << 11))) edx &= ~((<u32>1) << 9);
   } else if (leaf == 0xd && subleaf < 2) {
     const components = subleaf == 0 ? load<u64>(XCR0) : load<u64>(XCR0) | load<u64>(MSR_XSS);
     // Without XSAVEC (bit 1 of the subleaf's EAX) there is no compacted form.

@@ -184,4 +184,3 @@ export function int1(): i32 {
 export function undefined_opcode(): i32 {
   return raise(UD);
 }
-

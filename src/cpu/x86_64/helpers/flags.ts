@@ -1,8 +1,21 @@
 // The lazy arithmetic flags (layout.ts, CC_KIND): making and reading RFLAGS.
 
 import {
-  CC_A, CC_B, CC_KIND, CC_KIND_ADD, CC_KIND_FLAGS, CC_KIND_RES, CC_RES,
-  FLAG_AF, FLAG_CF, FLAG_OF, FLAG_PF, FLAG_SF, FLAG_ZF, FLAGS, FLAGS_ARITH,
+  CC_A,
+  CC_B,
+  CC_KIND,
+  CC_KIND_ADD,
+  CC_KIND_FLAGS,
+  CC_KIND_RES,
+  CC_RES,
+  FLAG_AF,
+  FLAG_CF,
+  FLAG_OF,
+  FLAG_PF,
+  FLAG_SF,
+  FLAG_ZF,
+  FLAGS,
+  FLAGS_ARITH,
 } from '../layout';
 
 /** CF, PF, AF, ZF, SF, OF at their places. */
@@ -52,14 +65,29 @@ export function condition(cc: i32): i32 {
   const flags = get_arith();
   let value: bool;
   switch (cc >> 1) {
-    case 0: value = (flags & FLAG_OF) != 0; break;
-    case 1: value = (flags & FLAG_CF) != 0; break;
-    case 2: value = (flags & FLAG_ZF) != 0; break;
-    case 3: value = (flags & (FLAG_CF | FLAG_ZF)) != 0; break;
-    case 4: value = (flags & FLAG_SF) != 0; break;
-    case 5: value = (flags & FLAG_PF) != 0; break;
-    case 6: value = ((flags & FLAG_SF) != 0) != ((flags & FLAG_OF) != 0); break;
-    default: value = (flags & FLAG_ZF) != 0 || ((flags & FLAG_SF) != 0) != ((flags & FLAG_OF) != 0);
+    case 0:
+      value = (flags & FLAG_OF) != 0;
+      break;
+    case 1:
+      value = (flags & FLAG_CF) != 0;
+      break;
+    case 2:
+      value = (flags & FLAG_ZF) != 0;
+      break;
+    case 3:
+      value = (flags & (FLAG_CF | FLAG_ZF)) != 0;
+      break;
+    case 4:
+      value = (flags & FLAG_SF) != 0;
+      break;
+    case 5:
+      value = (flags & FLAG_PF) != 0;
+      break;
+    case 6:
+      value = ((flags & FLAG_SF) != 0) != ((flags & FLAG_OF) != 0);
+      break;
+    default:
+      value = (flags & FLAG_ZF) != 0 || ((flags & FLAG_SF) != 0) != ((flags & FLAG_OF) != 0);
   }
   return i32(value) ^ (cc & 1);
 }

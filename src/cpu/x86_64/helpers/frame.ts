@@ -2,8 +2,18 @@
 // commits at the end, so that a fault on the way leaves them as they were.
 
 import { ATTR_DB, ATTR_UNUSABLE, CPL, RSP, STATUS_OK } from '../layout';
-import { access_status, cpl_read16, cpl_read32, cpl_read64, cpl_write16, cpl_write32, cpl_write64 } from './access';
-import { sup_write16, sup_write32, sup_write64 } from './access';
+import {
+  access_status,
+  cpl_read16,
+  cpl_read32,
+  cpl_read64,
+  cpl_write16,
+  cpl_write32,
+  cpl_write64,
+  sup_write16,
+  sup_write32,
+  sup_write64,
+} from './access';
 import { is_64bit, is_canonical, segment_attr, segment_base, segment_limit } from './mode';
 import { raise_error } from './raise';
 import { INDEX_SS, SS } from './registers';

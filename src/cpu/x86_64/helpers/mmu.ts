@@ -1,8 +1,28 @@
 // Page tables and TLB (SDM volume 3, chapter 4).
 
 import {
-  CODE_PAGES, COUNT_TLB_FLUSHES, COUNT_TLB_MISSES, CR0, CR3, CR4, DR, DR7, EFER, MMU_KERNEL_AC, MMU_USER, PDPTE, TLB,
-  TLB_ENTRIES, TLB_ENTRY, TLB_INVALID, TLB_O_ADDEND, TLB_O_EXEC, TLB_O_FLAGS, TLB_O_READ, TLB_O_WRITE, TLB_SIZE,
+  CODE_PAGES,
+  COUNT_TLB_FLUSHES,
+  COUNT_TLB_MISSES,
+  CR0,
+  CR3,
+  CR4,
+  DR,
+  DR7,
+  EFER,
+  MMU_KERNEL_AC,
+  MMU_USER,
+  PDPTE,
+  TLB,
+  TLB_ENTRIES,
+  TLB_ENTRY,
+  TLB_INVALID,
+  TLB_O_ADDEND,
+  TLB_O_EXEC,
+  TLB_O_FLAGS,
+  TLB_O_READ,
+  TLB_O_WRITE,
+  TLB_SIZE,
 } from '../layout';
 import { physical_bits } from './cpuid';
 import { is_canonical, is_long } from './mode';
@@ -73,11 +93,9 @@ function mark(physical: u64, entry: u64, bits: u64): void {
   if (host && !(ram_flags & 1)) store<u32>(host, load<u32>(host) | <u32>bits);
 }
 
-let table0: u64 = 0;
 let table1: u64 = 0;
 let table2: u64 = 0;
 let table3: u64 = 0;
-let entry0: u64 = 0;
 let entry1: u64 = 0;
 let entry2: u64 = 0;
 let entry3: u64 = 0;
@@ -112,16 +130,25 @@ function walk_wide(linear: u64, access: i32, mode: i32, effects: bool): i32 {
     let bad = entry & reserved & ~ignored;
     const leaf = level == 0 || (level < 3 && (entry & PS) != 0);
     if (level == 3 && entry & PS) bad = 1;
-    if (leaf && level > 0) bad |= entry & (((<u64>1 << shift) - 1) & ~(<u64>0x1fff));
+    if (leaf && level > 0) bad |= entry & ((((<u64>1) << shift) - 1) & ~(<u64>0x1fff));
     if (bad) return fault(linear, access, mode, 9);
     writable = writable && (entry & RW) != 0;
     user = user && (entry & US) != 0;
     nx = nx || (nxe && (entry & NX) != 0);
     switch (level) {
-      case 0: table0 = at; entry0 = entry; break;
-      case 1: table1 = at; entry1 = entry; break;
-      case 2: table2 = at; entry2 = entry; break;
-      default: table3 = at; entry3 = entry;
+      case 0:
+        break;
+      case 1:
+        table1 = at;
+        entry1 = entry;
+        break;
+      case 2:
+        table2 = at;
+        entry2 = entry;
+        break;
+      default:
+        table3 = at;
+        entry3 = entry;
     }
     if (!leaf) {
       table = entry & address;
@@ -131,7 +158,7 @@ function walk_wide(linear: u64, access: i32, mode: i32, effects: bool): i32 {
     walk_user = user;
     walk_nx = nx;
     if (!allowed(access, mode)) return fault(linear, access, mode, 1);
-    const page = (<u64>1 << shift) - 1;
+    const page = ((<u64>1) << shift) - 1;
     walk_physical = (entry & address & ~page) | (linear & page);
     walk_global = (entry & G) != 0 && (load<u32>(CR4) & CR4_PGE) != 0;
     walk_large = level > 0;
@@ -195,7 +222,9 @@ function walk(linear: u64, access: i32, mode: i32, effects: bool): i32 {
     walk_large = false;
     return 1;
   }
-  return load<u32>(CR4) & CR4_PAE ? walk_wide(linear, access, mode, effects) : walk_narrow(linear, access, mode, effects);
+  return load<u32>(CR4) & CR4_PAE
+    ? walk_wide(linear, access, mode, effects)
+    : walk_narrow(linear, access, mode, effects);
 }
 
 /** Guest-physical address for a debugger: no effect on the guest; all ones where nothing is mapped. */
@@ -210,7 +239,7 @@ function watched(linear: u64): bool {
   if (!(dr7 & DR7_ENABLES)) return false;
   for (let i = 0; i < 4; i++) {
     if (!(dr7 & (3 << (2 * i))) || !((dr7 >> (16 + 4 * i)) & 3)) continue;
-    if (((load<u64>(DR + i * 8) ^ linear) >> 12) == 0) return true;
+    if ((load<u64>(DR + i * 8) ^ linear) >> 12 == 0) return true;
   }
   return false;
 }
@@ -301,7 +330,8 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   const entry = TLB + <usize>mode * TLB_SIZE + <usize>((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY;
   if (is_clear(entry)) log_entry(entry);
   const readable = allowed(ACCESS_READ, mode);
-  const writable = walk_dirty && !readonly && allowed(ACCESS_WRITE, mode) && load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0;
+  const writable =
+    walk_dirty && !readonly && allowed(ACCESS_WRITE, mode) && load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0;
   const executable = allowed(ACCESS_EXECUTE, mode);
   const data = !watched(linear);
   store<i64>(entry, readable && data ? <i64>page : TLB_INVALID, TLB_O_READ);

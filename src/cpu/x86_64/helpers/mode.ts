@@ -18,10 +18,10 @@ import {
   MMU_MODE,
   MMU_USER,
   MODE,
+  MODE_CODE_MASK,
   MODE_CODE16,
   MODE_CODE32,
   MODE_CODE64,
-  MODE_CODE_MASK,
   MODE_DEBUG,
   MODE_REAL,
   MODE_STACK32,
@@ -72,7 +72,7 @@ export function iopl(): u32 {
 
 /** 48-bit linear addresses: bits 47 to 63 are equal. */
 export function is_canonical(address: u64): bool {
-  return (((<i64>address) << 16) >> 16) == <i64>address;
+  return ((<i64>address) << 16) >> 16 == <i64>address;
 }
 
 export function segment(index: i32): usize {

@@ -1,8 +1,21 @@
 // Ports (SDM volume 1, chapter 19): permission, and the way in and out.
 
 import {
-  EXIT_IO_IN, EXIT_IO_OUT, EXIT_REASON, IO_ADDRESS, IO_DATA, IO_RESUME, IO_SIZE, NEXT_RIP, RIP, SEG_O_ATTR, SEG_O_BASE,
-  SEG_O_LIMIT, SEG_TR, STATUS_EXIT, STATUS_OK,
+  EXIT_IO_IN,
+  EXIT_IO_OUT,
+  EXIT_REASON,
+  IO_ADDRESS,
+  IO_DATA,
+  IO_RESUME,
+  IO_SIZE,
+  NEXT_RIP,
+  RIP,
+  SEG_O_ATTR,
+  SEG_O_BASE,
+  SEG_O_LIMIT,
+  SEG_TR,
+  STATUS_EXIT,
+  STATUS_OK,
 } from '../layout';
 import { access_status, sup_read16 } from './access';
 import { host_pio } from './host';
@@ -78,7 +91,7 @@ export function put_port(port: u32, size: u32, value: u64): i32 {
 export function port_out(port: i32, size: i32, value: i32): i32 {
   const status = check_port(port, size);
   if (status != STATUS_OK) return status;
-  if (put_port(port, size, <u64><u32>value) == STATUS_OK) return STATUS_OK;
+  if (put_port(port, size, <u64>(<u32>value)) == STATUS_OK) return STATUS_OK;
   store<u64>(RIP, load<u64>(NEXT_RIP));
   return STATUS_EXIT;
 }

@@ -1,15 +1,6 @@
 // Loading segment registers (SDM volume 2, MOV, LLDT, LTR; volume 3, sections 3.4 and 5.4 to 5.6).
 
-import {
-  ATTR_DB,
-  ATTR_UNUSABLE,
-  HOST_VALUE,
-  NEXT_RIP,
-  SHADOW,
-  SHADOW_RIP,
-  STATUS_NEXT,
-  STATUS_OK,
-} from '../layout';
+import { ATTR_DB, ATTR_UNUSABLE, HOST_VALUE, NEXT_RIP, SHADOW, SHADOW_RIP, STATUS_NEXT, STATUS_OK } from '../layout';
 import { access_status, sup_write8 } from './access';
 import {
   desc_address,
@@ -43,7 +34,6 @@ import {
   update_mode,
 } from './mode';
 import { raise, raise_error } from './raise';
-import { bars_store } from './tables';
 import {
   DESC_CODE,
   DESC_CONFORMING,
@@ -61,6 +51,7 @@ import {
   TYPE_TSS32,
   UD,
 } from './registers';
+import { bars_store } from './tables';
 
 /** A null selector in a data segment register. The base goes, as on Intel's processors. */
 export function set_null(index: i32, selector: u32): void {
@@ -198,7 +189,7 @@ function set_system_segment(index: i32, selector: u32, busy: u32): i32 {
   if (is_long()) {
     const status = fetch_upper_or_raise(selector, GP, 0);
     if (status != STATUS_OK) return status;
-    base |= <u64>desc_upper_lo << 32;
+    base |= (<u64>desc_upper_lo) << 32;
     // Type bits of the second half must be those of no descriptor.
     if (!is_canonical(base) || desc_upper_hi & 0x1f00) return raise_selector(GP, selector);
   }

@@ -1,9 +1,35 @@
 // Stack instructions outside 64-bit mode, PUSHA, POPA and ENTER (SDM volume 2). In 64-bit mode the plain ones are
 // handlers without help.
 
-import { GPR, HOST_VALUE, RAX, RBP, RBX, RSP, SEG_SS, SEG_O_ATTR, ATTR_DB, STATUS_OK, R_PREFIX, R_SEG, RP_ADDR16, SEG_O_BASE } from '../layout';
+import {
+  ATTR_DB,
+  GPR,
+  HOST_VALUE,
+  R_PREFIX,
+  R_SEG,
+  RAX,
+  RBP,
+  RBX,
+  RP_ADDR16,
+  RSP,
+  SEG_O_ATTR,
+  SEG_O_BASE,
+  SEG_SS,
+  STATUS_OK,
+} from '../layout';
 import { access_status, cpl_read8 } from './access';
-import { frame_commit, frame_current, frame_peek, frame_pop, frame_push, frame_skip, frame_sp, frame_status, in_limit, release_stack } from './frame';
+import {
+  frame_commit,
+  frame_current,
+  frame_peek,
+  frame_pop,
+  frame_push,
+  frame_skip,
+  frame_sp,
+  frame_status,
+  in_limit,
+  release_stack,
+} from './frame';
 import { is_64bit } from './mode';
 import { raise_error } from './raise';
 import { GP, SS } from './registers';

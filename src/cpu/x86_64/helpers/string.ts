@@ -4,13 +4,49 @@
 // interrupts come in between, as they do on a processor. Registers are true after each iteration.
 
 import {
-  CC_A, CC_B, CC_KIND, CC_KIND_SUB, CC_RES, FLAG_DF, FLAGS, IO_DATA, MMIO_POSTED, MODE, MODE_DEBUG, MODE_STEP, NEXT_RIP,
-  R_PREFIX, R_SEG, RAX, RCX, RDI, RDX, RIP, RP_ADDR16, RP_ADDR32, RP_REP, RP_REPNE, RSI, SEG_ES, STATUS_EXIT,
-  STATUS_FAULT, STATUS_JUMP, STATUS_OK,
+  CC_A,
+  CC_B,
+  CC_KIND,
+  CC_KIND_SUB,
+  CC_RES,
+  FLAG_DF,
+  FLAGS,
+  IO_DATA,
+  MMIO_POSTED,
+  MODE,
+  MODE_DEBUG,
+  MODE_STEP,
+  NEXT_RIP,
+  R_PREFIX,
+  R_SEG,
+  RAX,
+  RCX,
+  RDI,
+  RDX,
+  RIP,
+  RP_ADDR16,
+  RP_ADDR32,
+  RP_REP,
+  RP_REPNE,
+  RSI,
+  SEG_ES,
+  STATUS_EXIT,
+  STATUS_FAULT,
+  STATUS_JUMP,
+  STATUS_OK,
 } from '../layout';
 import {
-  access_status, cpl_read16, cpl_read32, cpl_read64, cpl_read8, cpl_write16, cpl_write32, cpl_write64, cpl_write8,
-  locate_run, probe_write,
+  access_status,
+  cpl_read8,
+  cpl_read16,
+  cpl_read32,
+  cpl_read64,
+  cpl_write8,
+  cpl_write16,
+  cpl_write32,
+  cpl_write64,
+  locate_run,
+  probe_write,
 } from './access';
 import { segment_failed, segment_linear, truncate_address } from './address';
 import { is_64bit } from './mode';
@@ -143,7 +179,7 @@ function room(linear: u64, size: u32): u32 {
 function fill(host: u32, size: u32, count: u32): void {
   const value = accumulator(size);
   const low = value & 0xff;
-  if (value == (low * 0x0101010101010101 & (size == 8 ? ~(<u64>0) : (<u64>1 << (size * 8)) - 1))) {
+  if (value == ((low * 0x0101010101010101) & (size == 8 ? ~(<u64>0) : ((<u64>1) << (size * 8)) - 1))) {
     memory.fill(host, <u8>low, count * size);
     return;
   }

@@ -237,7 +237,7 @@ export function set_edx_eax(value: u64): void {
 
 /** The value of EDX:EAX. */
 export function edx_eax(): u64 {
-  return (<u64>load<u32>(RDX) << 32) | load<u32>(RAX);
+  return ((<u64>load<u32>(RDX)) << 32) | load<u32>(RAX);
 }
 
 /** The TSC as the guest sees it. */
@@ -279,7 +279,7 @@ export function xgetbv(): i32 {
 
 /** Whether XCR0 may have this value: x87 always, AVX with SSE only, nothing that CPUID leaf 0DH does not offer. */
 export function is_xcr0(value: u64): bool {
-  const offered: u64 = cpuid_find(0xd, 0) ? (<u64>cpuid_edx() << 32) | cpuid_eax() : 3;
+  const offered: u64 = cpuid_find(0xd, 0) ? ((<u64>cpuid_edx()) << 32) | cpuid_eax() : 3;
   return (value & 1) != 0 && !(value & ~offered) && (value & 6) != 4;
 }
 

@@ -163,11 +163,7 @@ export function lar(selector: i32): i32 {
   if (status != STATUS_OK && status != FETCH_OUTSIDE) return status;
   const type = system_type(desc_hi);
   const gates = type == TYPE_CALL_GATE16 || type == TYPE_TASK_GATE;
-  const known =
-    type < 0 ||
-    has_limit(type) ||
-    type == TYPE_CALL_GATE32 ||
-    (gates && !is_long());
+  const known = type < 0 || has_limit(type) || type == TYPE_CALL_GATE32 || (gates && !is_long());
   const valid = status == STATUS_OK && known && is_visible(value);
   if (valid) store<u64>(HOST_VALUE, desc_hi & 0x00ffff00);
   set_zf(valid);

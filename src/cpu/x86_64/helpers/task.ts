@@ -22,12 +22,12 @@ import {
 import {
   access_status,
   probe_write,
+  sup_read8,
   sup_read16,
   sup_read32,
-  sup_read8,
+  sup_write8,
   sup_write16,
   sup_write32,
-  sup_write8,
   tlb_flush,
 } from './access';
 import { is_pae_paging, load_pdptes } from './control-registers';

@@ -15,7 +15,7 @@ import {
   SEG_TR,
   STATUS_OK,
 } from '../layout';
-import { access_status, cpl_read32, sup_read16, sup_read8 } from './access';
+import { access_status, cpl_read32, sup_read8, sup_read16 } from './access';
 import { table_linear } from './descriptors';
 import { get_rflags } from './flags';
 import { frame_commit, frame_current, frame_push } from './frame';

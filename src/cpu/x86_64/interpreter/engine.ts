@@ -5,7 +5,12 @@ import { callExpr, constI32, constI64, type Expr, i32, i64, load, select, type V
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import {
-  HANDLER_BREAK, HANDLER_CROSS, HANDLER_FETCH, HANDLER_STOP, HANDLER_TOO_LONG, HANDLER_UNDEFINED,
+  HANDLER_BREAK,
+  HANDLER_CROSS,
+  HANDLER_FETCH,
+  HANDLER_STOP,
+  HANDLER_TOO_LONG,
+  HANDLER_UNDEFINED,
 } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import { zeroExtend } from '../semantics/emitter.ts';
@@ -97,7 +102,9 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       });
     });
     // Debugging looks at each instruction: the Vcpu steps.
-    f.if(i32.eq(i32.and(mode, constI32(L.MODE_DEBUG | L.MODE_STEP)), constI32(L.MODE_DEBUG)), () => f.return(constI32(FIND_STOP)));
+    f.if(i32.eq(i32.and(mode, constI32(L.MODE_DEBUG | L.MODE_STEP)), constI32(L.MODE_DEBUG)), () =>
+      f.return(constI32(FIND_STOP)),
+    );
     const entry = f.let(
       i32.add(
         load('i32.load', at(L.TLB_BASE)),
@@ -225,7 +232,8 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   });
   module.exportFunction('run', run);
   // For translated code.
-  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow, posted })) module.exportFunction(name, index);
+  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow, posted }))
+    module.exportFunction(name, index);
 
   // ---- The engine's own handlers -------------------------------------------------------------------------------------
   const special: number[] = new Array(FIRST_HANDLER).fill(-1);
@@ -276,13 +284,20 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.returnCall(fault, [f.param(0), f.param(1)]);
   });
   const stale = special[L.HANDLER_STALE] as number;
-  module.elements(0, special.map((index) => (index < 0 ? stale : index)));
+  module.elements(
+    0,
+    special.map((index) => (index < 0 ? stale : index)),
+  );
 
   // ---- Handlers of the table -------------------------------------------------------------------------------------------
   const handlers: number[] = [];
   for (const line of allLines()) {
     for (const shape of shapesOf(line)) {
-      const index = module.declare(`${line.name}.${shape.size * 8}.${shape.form}${shape.long ? '' : '.legacy'}`, HANDLER, STATUS);
+      const index = module.declare(
+        `${line.name}.${shape.size * 8}.${shape.form}${shape.long ? '' : '.legacy'}`,
+        HANDLER,
+        STATUS,
+      );
       module.define(index, (f) => {
         const emitter = new HandlerEmitter(f, shape, engine);
         line.meaning(emitter, ...operandsOf(shape));

@@ -59,9 +59,15 @@ export class HandlerEmitter extends Emitter {
 
   slot(operand: Operand): Expr {
     switch (operand.place) {
-      case 'G': case 'V': case 'P': case 'S': case 'C': case 'D':
+      case 'G':
+      case 'V':
+      case 'P':
+      case 'S':
+      case 'C':
+      case 'D':
         return this.#field(L.R_REG);
-      case 'B': case 'H':
+      case 'B':
+      case 'H':
         return this.#field(L.R_VVVV);
       case 'AX':
         return at(L.RAX);
@@ -84,7 +90,7 @@ export class HandlerEmitter extends Emitter {
     if (place === 'memory') return f.let(loadSized(size, this.hostForRead(size), 0, signed));
     if (place === 'I') {
       const value = this.immediate();
-      return f.let(signed ? value : zeroExtend(size < this.size ? this.size : size, value));
+      return f.let(signed ? value : zeroExtend(Math.max(size, this.size), value));
     }
     if (place === '1') return constI64(1);
     return f.let(loadSized(size, this.slot(operand), 0, signed));
@@ -349,4 +355,3 @@ export class HandlerEmitter extends Emitter {
     f.returnCallIndirect(this.#engine.handlerType, [i32.add(this.#ip, constI32(L.RECORD)), this.#budget], handler);
   }
 }
-

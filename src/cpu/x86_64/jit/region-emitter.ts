@@ -129,9 +129,15 @@ export class RegionEmitter extends Emitter {
 
   #slotOf({ place }: Operand): number {
     switch (place) {
-      case 'G': case 'V': case 'P': case 'S': case 'C': case 'D':
+      case 'G':
+      case 'V':
+      case 'P':
+      case 'S':
+      case 'C':
+      case 'D':
         return this.#d.reg;
-      case 'B': case 'H':
+      case 'B':
+      case 'H':
         return this.#d.vvvv;
       case 'AX':
         return L.RAX;
@@ -160,7 +166,7 @@ export class RegionEmitter extends Emitter {
     if (place === 'memory') return f.let(loadSized(size, this.hostForRead(size), 0, signed));
     if (place === 'I') {
       const value = this.immediate();
-      return signed ? value : constI64(BigInt.asUintN((size < this.size ? this.size : size) * 8, value.value as bigint));
+      return signed ? value : constI64(BigInt.asUintN(Math.max(size, this.size) * 8, value.value as bigint));
     }
     if (place === '1') return constI64(1);
     const slot = this.#slotOf(operand);
@@ -339,7 +345,8 @@ export class RegionEmitter extends Emitter {
     if (!known) return super.carry();
     const { f } = this;
     const { kind, a } = known;
-    if (kind < L.CC_KIND_ADD) return f.let(a.isConst ? constI64((a.value as bigint) & 1n) : i64.and(a, constI64(L.FLAG_CF)));
+    if (kind < L.CC_KIND_ADD)
+      return f.let(a.isConst ? constI64((a.value as bigint) & 1n) : i64.and(a, constI64(L.FLAG_CF)));
     return f.let(i64.shr_u(carries(known), constI64(63)));
   }
 
@@ -431,7 +438,9 @@ export class RegionEmitter extends Emitter {
   statusThen(name: HelperName, args: readonly Expr[], done: () => void): void {
     const { f } = this;
     const status = this.#called(name, args);
-    f.if(i32.or(i32.eq(status, constI32(L.STATUS_FAULT)), i32.eq(status, constI32(L.STATUS_EXIT))), () => this.#after(status));
+    f.if(i32.or(i32.eq(status, constI32(L.STATUS_FAULT)), i32.eq(status, constI32(L.STATUS_EXIT))), () =>
+      this.#after(status),
+    );
     done();
     f.if(status, () => this.#after(status));
   }
@@ -469,7 +478,9 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     f.if(this.#c.slow, () => {
       f.set(this.#c.slow, constI32(0));
-      f.if(load('i32.load', at(L.MMIO_POSTED)), () => this.#c.exit('posted', this.#d.record, this.#budgetFor(this.#d.count)));
+      f.if(load('i32.load', at(L.MMIO_POSTED)), () =>
+        this.#c.exit('posted', this.#d.record, this.#budgetFor(this.#d.count)),
+      );
       f.if(load('i32.load', at(L.CODE_STALE)), () => {
         f.store('i32.store', at(L.CODE_STALE), constI32(0));
         f.store('i64.store', at(L.RIP), i64.add(this.#c.ipPage, constI64(this.#d.offset + this.#d.length)));
@@ -500,25 +511,36 @@ function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
       a.isConst ? constI32((a.value as bigint) & BigInt(bit) ? 1 : 0) : i64.ne(i64.and(a, constI64(bit)), constI64(0));
     const less = (): Expr => i32.xor(flag(L.FLAG_OF), negative());
     switch (pair) {
-      case 0: return flag(L.FLAG_OF);
-      case 1: return flag(L.FLAG_CF);
-      case 3: return i32.or(zero(), flag(L.FLAG_CF));
-      case 6: return less();
-      default: return i32.or(zero(), less());
+      case 0:
+        return flag(L.FLAG_OF);
+      case 1:
+        return flag(L.FLAG_CF);
+      case 3:
+        return i32.or(zero(), flag(L.FLAG_CF));
+      case 6:
+        return less();
+      default:
+        return i32.or(zero(), less());
     }
   }
   const carry = (): Expr => i64.lt_s(carries(known), constI64(0));
   const [x, y, r] = [a, b as Expr, result as Expr];
   const overflow = (): Expr => {
-    const changed = kind === L.CC_KIND_ADD ? i64.and(i64.xor(x, r), i64.xor(y, r)) : i64.and(i64.xor(x, y), i64.xor(x, r));
+    const changed =
+      kind === L.CC_KIND_ADD ? i64.and(i64.xor(x, r), i64.xor(y, r)) : i64.and(i64.xor(x, y), i64.xor(x, r));
     return i64.lt_s(changed, constI64(0));
   };
   switch (pair) {
-    case 0: return overflow();
-    case 1: return carry();
-    case 3: return i32.or(zero(), carry());
-    case 6: return i32.xor(overflow(), negative());
-    default: return i32.or(zero(), i32.xor(overflow(), negative()));
+    case 0:
+      return overflow();
+    case 1:
+      return carry();
+    case 3:
+      return i32.or(zero(), carry());
+    case 6:
+      return i32.xor(overflow(), negative());
+    default:
+      return i32.or(zero(), i32.xor(overflow(), negative()));
   }
 }
 
@@ -545,4 +567,3 @@ export function loadFlags({ f, flags }: RegionContext): void {
   f.set(flags.b, load('i64.load', at(L.CC_B)));
   f.set(flags.result, load('i64.load', at(L.CC_RES)));
 }
-

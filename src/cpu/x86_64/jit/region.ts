@@ -2,8 +2,8 @@
 // entry on. Taken from the vCPU's memory, as the interpreter has decoded and linked them.
 
 import * as L from '../layout.ts';
-import type { BlockCopy, Collected } from './collect.ts';
 import { allLines, FIRST_HANDLER, type Shape, shapesOf } from '../semantics/index.ts';
+import type { BlockCopy, Collected } from './collect.ts';
 
 /** A decoded instruction: the fields of its record (layout.ts, R_*). */
 export interface Decoded {
@@ -100,7 +100,11 @@ function decodedAt(view: DataView, at: number, record: number, shape: Shape): De
 }
 
 /** Cuts the instructions at branches and at their targets. Gives the block of the entry. */
-function basicBlocks(found: ReadonlyMap<number, Decoded>, targets: ReadonlyMap<Decoded, number>, entry: number): BasicBlock {
+function basicBlocks(
+  found: ReadonlyMap<number, Decoded>,
+  targets: ReadonlyMap<Decoded, number>,
+  entry: number,
+): BasicBlock {
   const leaders = new Set([entry, ...[...targets.values()].filter((offset) => found.has(offset))]);
   const blocks = new Map<number, BasicBlock>();
   const make = (offset: number): BasicBlock => {

@@ -6,12 +6,19 @@ import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
-import { operandsOf } from '../semantics/index.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
+import { operandsOf } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
 import type { Decoded, Region } from './region.ts';
 import {
-  type Exit, loadFlags, loadRegisters, type RegionContext, RegionEmitter, storeFlags, storeRegisters, Untranslatable,
+  type Exit,
+  loadFlags,
+  loadRegisters,
+  type RegionContext,
+  RegionEmitter,
+  storeFlags,
+  storeRegisters,
+  Untranslatable,
 } from './region-emitter.ts';
 
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
@@ -45,7 +52,8 @@ export function translate(regions: readonly PlacedRegion[]): Uint8Array<ArrayBuf
     const types = (text: string): ValType[] => [...text].map((c) => RESULT_TYPES[c] as ValType);
     helpers.set(name, module.importFunction('helpers', name, types(params), types(result)));
   }
-  const engine = (name: string, params: readonly ValType[]): number => module.importFunction('engine', name, params, STATUS);
+  const engine = (name: string, params: readonly ValType[]): number =>
+    module.importFunction('engine', name, params, STATUS);
   const imports: Imports = {
     helper: (name) => helpers.get(name) as number,
     leave: engine('leave', HANDLER),
@@ -172,7 +180,8 @@ class FunctionWriter {
     const record = this.#exitRecord;
     const budget = this.#exitBudget;
     const { leave, after, lookup, branchSlow, posted, handlerType } = this.#imports;
-    const dispatch = (to: Expr): void => f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
+    const dispatch = (to: Expr): void =>
+      f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
     switch (kind) {
       case 'leave':
         return f.returnCall(leave, [record, budget]);
@@ -308,4 +317,3 @@ class FunctionWriter {
     return true;
   }
 }
-

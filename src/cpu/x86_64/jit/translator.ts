@@ -7,7 +7,7 @@ import { Collector } from './collect.ts';
 import type { Answer, Request, TranslatorData } from './translator-thread.ts';
 
 /** Samples of a block that make it worth translating. */
-const HOT = 2;
+const HOT = Number(process.env['HOT'] ?? 2);
 /** A record below this is none (layout.ts, LAST_RECORD). */
 const FIRST_RECORD = 16;
 

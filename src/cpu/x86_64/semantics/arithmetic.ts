@@ -10,8 +10,16 @@ import { instruction } from './instruction.ts';
 function encodings(base: number, digit: number, lock: string): string[] {
   const op = (n: number): string => (base + n).toString(16).toUpperCase().padStart(2, '0');
   return [
-    `${op(0)} Eb,Gb${lock}`, `${op(1)} Ev,Gv${lock}`, `${op(2)} Gb,Eb`, `${op(3)} Gv,Ev`, `${op(4)} AL,Ib`, `${op(5)} rAX,Iz`,
-    `80/${digit} Eb,Ib${lock}`, `81/${digit} Ev,Iz${lock}`, `83/${digit} Ev,Ib${lock}`, `82/${digit} Eb,Ib${lock} i64`,
+    `${op(0)} Eb,Gb${lock}`,
+    `${op(1)} Ev,Gv${lock}`,
+    `${op(2)} Gb,Eb`,
+    `${op(3)} Gv,Ev`,
+    `${op(4)} AL,Ib`,
+    `${op(5)} rAX,Iz`,
+    `80/${digit} Eb,Ib${lock}`,
+    `81/${digit} Ev,Iz${lock}`,
+    `83/${digit} Ev,Ib${lock}`,
+    `82/${digit} Eb,Ib${lock} i64`,
   ];
 }
 
@@ -54,13 +62,17 @@ instruction('xor', encodings(0x30, 6, ' lock'), logic(i64.xor));
 instruction('cmp', encodings(0x38, 7, ''), (e, d, s) => {
   const a = e.readSigned(d);
   const b = e.readSigned(s);
-  e.flagsSub(a, b, e.f.let(signExtend((d).size, i64.sub(a, b))));
+  e.flagsSub(a, b, e.f.let(signExtend(d.size, i64.sub(a, b))));
 });
 
-instruction('test', ['84 Eb,Gb', '85 Ev,Gv', 'A8 AL,Ib', 'A9 rAX,Iz', 'F6/0 Eb,Ib', 'F7/0 Ev,Iz', 'F6/1 Eb,Ib', 'F7/1 Ev,Iz'], (e, d, s) => {
-  const a = e.readSigned(d);
-  e.flagsResult(e.f.let(i64.and(a, e.readSigned(s))));
-});
+instruction(
+  'test',
+  ['84 Eb,Gb', '85 Ev,Gv', 'A8 AL,Ib', 'A9 rAX,Iz', 'F6/0 Eb,Ib', 'F7/0 Ev,Iz', 'F6/1 Eb,Ib', 'F7/1 Ev,Iz'],
+  (e, d, s) => {
+    const a = e.readSigned(d);
+    e.flagsResult(e.f.let(i64.and(a, e.readSigned(s))));
+  },
+);
 
 /** INC and DEC: like ADD and SUB of 1, but CF stays. */
 function step(e: Emitter, d: Operand, up: boolean): void {
@@ -88,7 +100,7 @@ instruction('not', ['F6/2 Eb lock', 'F7/2 Ev lock'], (e, d) => {
 
 instruction('neg', ['F6/3 Eb lock', 'F7/3 Ev lock'], (e, d) => {
   const a = e.modify(d, true);
-  const r = e.f.let(signExtend((d).size, i64.sub(constI64(0), a)));
+  const r = e.f.let(signExtend(d.size, i64.sub(constI64(0), a)));
   e.write(d, r);
   e.flagsSub(constI64(0), a, r);
 });
@@ -156,9 +168,7 @@ function narrowProduct(e: Emitter, d: Operand, x: Operand, y: Operand): void {
 }
 
 instruction('imul', ['0F AF Gv,Ev'], (e, d, s) => narrowProduct(e, d, d, s));
-instruction('imul', ['69 Gv,Ev,Iz', '6B Gv,Ev,Ib'], (e, d, s, imm) =>
-  narrowProduct(e, d, s, imm),
-);
+instruction('imul', ['69 Gv,Ev,Iz', '6B Gv,Ev,Ib'], (e, d, s, imm) => narrowProduct(e, d, s, imm));
 
 instruction('div', ['F6/6 Eb', 'F7/6 Ev'], (e, s) => {
   const { size } = s;

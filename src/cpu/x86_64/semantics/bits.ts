@@ -2,8 +2,8 @@
 
 import { constI64, type Expr, i64, select } from '../../../wasm/expr.ts';
 import * as L from '../layout.ts';
-import { asI64, type Emitter, type Operand, signExtend } from './emitter.ts';
 import { highProduct } from './arithmetic.ts';
+import { asI64, type Emitter, type Operand, signExtend } from './emitter.ts';
 import { instruction } from './instruction.ts';
 
 const ONE = constI64(1);
@@ -39,7 +39,11 @@ function bitTest(change?: (value: Expr, mask: Expr) => Expr) {
 const invert = (x: Expr): Expr => i64.xor(x, constI64(-1));
 instruction('bt', ['0F A3 Ev,Gv', '0F BA/4 Ev,Ib'], bitTest());
 instruction('bts', ['0F AB Ev,Gv lock', '0F BA/5 Ev,Ib lock'], bitTest(i64.or));
-instruction('btr', ['0F B3 Ev,Gv lock', '0F BA/6 Ev,Ib lock'], bitTest((v, m) => i64.and(v, invert(m))));
+instruction(
+  'btr',
+  ['0F B3 Ev,Gv lock', '0F BA/6 Ev,Ib lock'],
+  bitTest((v, m) => i64.and(v, invert(m))),
+);
 instruction('btc', ['0F BB Ev,Gv lock', '0F BA/7 Ev,Ib lock'], bitTest(i64.xor));
 
 /** BSF and BSR: with a zero source the destination stays, as processors do, and ZF is set; other flags as for a logic result of the source. */
@@ -52,8 +56,16 @@ function bitScan(index: (e: Emitter, size: number, value: Expr) => Expr) {
   };
 }
 
-instruction('bsf', ['0F BC Gv,Ev np'], bitScan((_e, _size, v) => i64.ctz(v)));
-instruction('bsr', ['0F BD Gv,Ev np'], bitScan((_e, _size, v) => i64.sub(constI64(63), i64.clz(v))));
+instruction(
+  'bsf',
+  ['0F BC Gv,Ev np'],
+  bitScan((_e, _size, v) => i64.ctz(v)),
+);
+instruction(
+  'bsr',
+  ['0F BD Gv,Ev np'],
+  bitScan((_e, _size, v) => i64.sub(constI64(63), i64.clz(v))),
+);
 
 /** TZCNT and LZCNT: CF when the source is zero, ZF when the result is. */
 function countZeros(e: Emitter, d: Operand, value: Expr, result: Expr): void {
@@ -73,7 +85,7 @@ instruction('tzcnt', ['F3 0F BC Gv,Ev'], (e, d, s) => {
 });
 instruction('lzcnt', ['F3 0F BD Gv,Ev'], (e, d, s) => {
   const value = e.read(s);
-  countZeros(e, d, value, i64.sub(i64.clz(value), constI64(64 - (s).size * 8)));
+  countZeros(e, d, value, i64.sub(i64.clz(value), constI64(64 - s.size * 8)));
 });
 instruction('popcnt', ['F3 0F B8 Gv,Ev'], (e, d, s) => {
   const r = e.f.let(i64.popcnt(e.read(s)));
@@ -87,9 +99,16 @@ function byteSwap(e: Emitter, size: number, value: Expr): Expr {
   if (size === 2) return i64.or(i64.and(i64.shr_u(value, constI64(8)), constI64(0xff)), i64.shl(value, constI64(8)));
   const low = 0x00ff00ff00ff00ffn;
   const v = f.let(value);
-  const bytes = f.let(i64.or(i64.and(i64.shr_u(v, constI64(8)), constI64(low)), i64.shl(i64.and(v, constI64(low)), constI64(8))));
+  const bytes = f.let(
+    i64.or(i64.and(i64.shr_u(v, constI64(8)), constI64(low)), i64.shl(i64.and(v, constI64(low)), constI64(8))),
+  );
   const half = 0x0000ffff0000ffffn;
-  const words = f.let(i64.or(i64.and(i64.shr_u(bytes, constI64(16)), constI64(half)), i64.shl(i64.and(bytes, constI64(half)), constI64(16))));
+  const words = f.let(
+    i64.or(
+      i64.and(i64.shr_u(bytes, constI64(16)), constI64(half)),
+      i64.shl(i64.and(bytes, constI64(half)), constI64(16)),
+    ),
+  );
   return size === 4 ? words : i64.rotl(words, constI64(32));
 }
 
@@ -98,12 +117,8 @@ instruction('bswap', ['0F C8+ Zv'], (e, d) => {
   const { size } = d;
   e.write(d, size === 2 ? ZERO : byteSwap(e, size, e.read(d)));
 });
-instruction('movbe', ['0F38 F0 Gv,Mv np'], (e, d, s) =>
-  e.write(d, byteSwap(e, (d).size, e.read(s))),
-);
-instruction('movbe', ['0F38 F1 Mv,Gv np'], (e, d, s) =>
-  e.write(d, e.f.let(byteSwap(e, (d).size, e.read(s)))),
-);
+instruction('movbe', ['0F38 F0 Gv,Mv np'], (e, d, s) => e.write(d, byteSwap(e, d.size, e.read(s))));
+instruction('movbe', ['0F38 F1 Mv,Gv np'], (e, d, s) => e.write(d, e.f.let(byteSwap(e, d.size, e.read(s)))));
 
 // ---- BMI1, BMI2 ------------------------------------------------------------------------------------------------------
 instruction('andn', ['VEX 0F38 F2 Gy,By,Ey L0'], (e, d, a, b) => {
@@ -117,7 +132,7 @@ function lowestBit(name: string, digit: number, operation: (v: Expr) => Expr, ca
   instruction(name, [`VEX 0F38 F3/${digit} By,Ey L0`], (e, d, s) => {
     const { f } = e;
     const v = e.readSigned(s);
-    const r = f.let(signExtend((s).size, operation(v)));
+    const r = f.let(signExtend(s.size, operation(v)));
     e.write(d, r);
     e.flagsResult(r, asI64(carryIfZero ? i64.eqz(v) : i64.ne(v, ZERO)));
   });
@@ -168,9 +183,11 @@ instruction('mulx', ['VEX F2 0F38 F6 Gy,By,Ey L0'], (e, high, low, s) => {
   e.write(high, upper);
 });
 
-for (const [name, prefix] of [['pdep', 'F2'], ['pext', 'F3']] as const) {
+for (const [name, prefix] of [
+  ['pdep', 'F2'],
+  ['pext', 'F3'],
+] as const) {
   instruction(name, [`VEX ${prefix} 0F38 F5 Gy,By,Ey L0`], (e, d, s, mask) =>
     e.write(d, e.call(name, e.read(s), e.read(mask))),
   );
 }
-

@@ -36,7 +36,11 @@ function counter(e: Emitter, step: number) {
   const prefix = f.let(load('i32.load8_u', e.record(), L.R_PREFIX));
   const full = e.gpr(1, 8);
   const mask = f.let(
-    select(constI64(0xffff), select(constI64(0xffffffff), constI64(-1), i32.and(prefix, constI32(L.RP_ADDR32))), i32.and(prefix, constI32(L.RP_ADDR16))),
+    select(
+      constI64(0xffff),
+      select(constI64(0xffffffff), constI64(-1), i32.and(prefix, constI32(L.RP_ADDR32))),
+      i32.and(prefix, constI32(L.RP_ADDR16)),
+    ),
   );
   const value = f.let(i64.and(i64.add(full, constI64(step)), mask));
   const write = (): void => {
@@ -47,7 +51,11 @@ function counter(e: Emitter, step: number) {
   return { value, write };
 }
 
-for (const [name, opcode, cc] of [['loopne', 'E0', 5], ['loope', 'E1', 4], ['loop', 'E2', -1]] as const) {
+for (const [name, opcode, cc] of [
+  ['loopne', 'E0', 5],
+  ['loope', 'E1', 4],
+  ['loop', 'E2', -1],
+] as const) {
   instruction(name, [`${opcode} Jb f64 mode`], (e) => {
     const { value, write } = counter(e, -1);
     const more = i64.ne(value, constI64(0));
@@ -61,14 +69,20 @@ instruction('jrcxz', ['E3 Jb f64 mode'], (e) => e.branchIf(i64.eqz(counter(e, 0)
 // ---- Far transfers and interrupts: all in helpers ----------------------------------------------------------------------
 const low16 = (e: Emitter) => i32.and(i32.wrap_i64(e.immediate2()), constI32(0xffff));
 
-instruction('jmpf', ['EA Ap i64 end'], (e) => e.status('far_jump', low16(e), zeroExtend(e.size, e.immediate()), constI32(e.size)));
-instruction('callf', ['9A Ap i64 end'], (e) => e.status('far_call', low16(e), zeroExtend(e.size, e.immediate()), constI32(e.size)));
+instruction('jmpf', ['EA Ap i64 end'], (e) =>
+  e.status('far_jump', low16(e), zeroExtend(e.size, e.immediate()), constI32(e.size)),
+);
+instruction('callf', ['9A Ap i64 end'], (e) =>
+  e.status('far_call', low16(e), zeroExtend(e.size, e.immediate()), constI32(e.size)),
+);
 
 /** A far pointer in memory: offset, then selector. */
 function farPointer(e: Emitter) {
   const { f } = e;
   const host = e.hostForRead(e.size + 2);
-  const offset = f.let(e.size === 8 ? load('i64.load', host) : load(e.size === 4 ? 'i64.load32_u' : 'i64.load16_u', host));
+  const offset = f.let(
+    e.size === 8 ? load('i64.load', host) : load(e.size === 4 ? 'i64.load32_u' : 'i64.load16_u', host),
+  );
   return { offset, selector: f.let(load('i32.load16_u', host, e.size)) };
 }
 
@@ -82,7 +96,13 @@ instruction('callf', ['FF/3 Mv end'], (e) => {
 });
 
 /** LES, LDS, LSS, LFS, LGS. */
-for (const [index, line] of [[0, 'C4 Gv,Mv i64 end'], [3, 'C5 Gv,Mv i64 end'], [2, '0F B2 Gv,Mv end'], [4, '0F B4 Gv,Mv end'], [5, '0F B5 Gv,Mv end']] as const) {
+for (const [index, line] of [
+  [0, 'C4 Gv,Mv i64 end'],
+  [3, 'C5 Gv,Mv i64 end'],
+  [2, '0F B2 Gv,Mv end'],
+  [4, '0F B4 Gv,Mv end'],
+  [5, '0F B5 Gv,Mv end'],
+] as const) {
   instruction('lds', [line], (e, d) => {
     const { offset, selector } = farPointer(e);
     e.statusThen('load_segment', [constI32(index), selector], () => e.write(d, offset));

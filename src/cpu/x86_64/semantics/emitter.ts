@@ -1,8 +1,18 @@
 // What a meaning is written against. The interpreter's generator and the translator each implement it: the first reads
 // operands through the decoded record, the second knows them.
 
+import {
+  constI32,
+  constI64,
+  type Expr,
+  i32,
+  i64,
+  load,
+  type MemoryOp,
+  type StoreOp,
+  select,
+} from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
-import { constI32, constI64, type Expr, i32, i64, load, type MemoryOp, select, type StoreOp } from '../../../wasm/expr.ts';
 import type { Place } from '../decode/encoding.ts';
 import * as L from '../layout.ts';
 import type { HelperName } from './helper-names.ts';
@@ -14,11 +24,40 @@ export interface Operand {
 }
 
 /** Sixteen condition codes, numbered as in the opcodes (SDM volume 1, appendix B). */
-export const CONDITIONS = ['o', 'no', 'b', 'ae', 'e', 'ne', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const;
+export const CONDITIONS = [
+  'o',
+  'no',
+  'b',
+  'ae',
+  'e',
+  'ne',
+  'be',
+  'a',
+  's',
+  'ns',
+  'p',
+  'np',
+  'l',
+  'ge',
+  'le',
+  'g',
+] as const;
 
-const LOAD_UNSIGNED: Record<number, MemoryOp> = { 1: 'i64.load8_u', 2: 'i64.load16_u', 4: 'i64.load32_u', 8: 'i64.load', 16: 'v128.load' };
+const LOAD_UNSIGNED: Record<number, MemoryOp> = {
+  1: 'i64.load8_u',
+  2: 'i64.load16_u',
+  4: 'i64.load32_u',
+  8: 'i64.load',
+  16: 'v128.load',
+};
 const LOAD_SIGNED: Record<number, MemoryOp> = { 1: 'i64.load8_s', 2: 'i64.load16_s', 4: 'i64.load32_s', 8: 'i64.load' };
-const STORE: Record<number, StoreOp> = { 1: 'i64.store8', 2: 'i64.store16', 4: 'i64.store32', 8: 'i64.store', 16: 'v128.store' };
+const STORE: Record<number, StoreOp> = {
+  1: 'i64.store8',
+  2: 'i64.store16',
+  4: 'i64.store32',
+  8: 'i64.store',
+  16: 'v128.store',
+};
 
 /** Reads `size` bytes at a host address; 16 bytes are a v128, fewer an i64. */
 export function loadSized(size: number, address: Expr, offset = 0, signed = false): Expr {

@@ -53,7 +53,8 @@ function packedChecks(
   infinity: Uint8Array,
 ): Pick<Format, 'allPlain' | 'allOrdered'> {
   const minimum = v128.const(least);
-  const normalOrZero = (x: Expr): Expr => v128.or(vector.ge(vector.abs(x), minimum), vector.eq(x, v128.const(new Uint8Array(16))));
+  const normalOrZero = (x: Expr): Expr =>
+    v128.or(vector.ge(vector.abs(x), minimum), vector.eq(x, v128.const(new Uint8Array(16))));
   return {
     allPlain(result, operands) {
       const size = vector.abs(result);
@@ -82,7 +83,10 @@ export const DOUBLE: Format = {
   fromRead: (value) => value,
   toWrite: (bits) => bits,
   plain: (bits) =>
-    i64.lt_u(i64.sub(i64.shl(bits, constI64(1)), doubleBits(0x0020000000000001n)), doubleBits(0xffe0000000000000n - 0x0020000000000001n)),
+    i64.lt_u(
+      i64.sub(i64.shl(bits, constI64(1)), doubleBits(0x0020000000000001n)),
+      doubleBits(0xffe0000000000000n - 0x0020000000000001n),
+    ),
   notDenormal: (bits) => i64.ge_u(i64.sub(i64.shl(bits, constI64(1)), constI64(1)), doubleBits(0x001fffffffffffffn)),
   lane: (vector, lane) => i64x2.extract_lane(lane, vector),
   withLane: (vector, lane, bits) => i64x2.replace_lane(lane, vector, bits),
@@ -103,7 +107,8 @@ export const SINGLE: Format = {
   toBits: i32.reinterpret_f32,
   fromRead: i32.wrap_i64,
   toWrite: i64.extend_i32_u,
-  plain: (bits) => i32.lt_u(i32.sub(i32.shl(bits, constI32(1)), constI32(0x01000001)), constI32(0xff000000 - 0x01000001)),
+  plain: (bits) =>
+    i32.lt_u(i32.sub(i32.shl(bits, constI32(1)), constI32(0x01000001)), constI32(0xff000000 - 0x01000001)),
   notDenormal: (bits) => i32.ge_u(i32.sub(i32.shl(bits, constI32(1)), constI32(1)), constI32(0x00ffffff)),
   lane: (vector, lane) => i32x4.extract_lane(lane, vector),
   withLane: (vector, lane, bits) => i32x4.replace_lane(lane, vector, bits),

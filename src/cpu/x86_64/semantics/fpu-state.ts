@@ -36,7 +36,12 @@ instruction('fnstsw', ['DF:E0'], (e) => {
 /** Bytes of the legacy area, and with XSAVE's header. */
 const FXSAVE_SIZE = 512;
 const XSAVE_SIZE = 576;
-function saved(name: HelperName & ('fxsave' | 'fxrstor' | 'xsave' | 'xrstor'), digit: number, size: number, write: boolean): void {
+function saved(
+  name: HelperName & ('fxsave' | 'fxrstor' | 'xsave' | 'xrstor'),
+  digit: number,
+  size: number,
+  write: boolean,
+): void {
   instruction(name, [`0F AE/${digit} My np`], (e) => e.status(name, e.linearAddress(size, write), constI32(e.size)));
 }
 saved('fxsave', 0, FXSAVE_SIZE, true);

@@ -16,4 +16,14 @@ import './vector-float.ts';
 import './crypto.ts';
 import './string-compare.ts';
 
-export { allLines, FIRST_HANDLER, type Form, handlerCount, handlerIndex, type Line, operandsOf, type Shape, shapesOf } from './instruction.ts';
+export {
+  allLines,
+  FIRST_HANDLER,
+  type Form,
+  handlerCount,
+  handlerIndex,
+  type Line,
+  operandsOf,
+  type Shape,
+  shapesOf,
+} from './instruction.ts';

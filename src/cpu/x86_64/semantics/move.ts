@@ -5,8 +5,24 @@ import * as L from '../layout.ts';
 import { asI64, CONDITIONS, type Emitter, signExtend, zeroExtend } from './emitter.ts';
 import { instruction } from './instruction.ts';
 
-instruction('mov', ['88 Eb,Gb', '89 Ev,Gv', '8A Gb,Eb', '8B Gv,Ev', 'C6/0 Eb,Ib', 'C7/0 Ev,Iz', 'B0+ Zb,Ib', 'B8+ Zv,Iv', 'A0 AL,Ob', 'A1 rAX,Ov', 'A2 Ob,AL', 'A3 Ov,rAX', '0F C3 My,Gy np'], (e, d, s) =>
-  e.write(d, e.read(s)),
+instruction(
+  'mov',
+  [
+    '88 Eb,Gb',
+    '89 Ev,Gv',
+    '8A Gb,Eb',
+    '8B Gv,Ev',
+    'C6/0 Eb,Ib',
+    'C7/0 Ev,Iz',
+    'B0+ Zb,Ib',
+    'B8+ Zv,Iv',
+    'A0 AL,Ob',
+    'A1 rAX,Ov',
+    'A2 Ob,AL',
+    'A3 Ov,rAX',
+    '0F C3 My,Gy np',
+  ],
+  (e, d, s) => e.write(d, e.read(s)),
 );
 
 instruction('movzx', ['0F B6 Gv,Eb', '0F B7 Gv,Ew'], (e, d, s) => e.write(d, e.read(s)));
@@ -140,7 +156,11 @@ direction('cld', 'FC', false);
 direction('std', 'FD', true);
 
 // NOP (also with F3: PAUSE), the hint space, ENDBR, PREFETCH.
-instruction('nop', ['90', '0F 0D Ev', '0F 18 Ev', '0F 19 Ev', '0F 1A Ev', '0F 1B Ev', '0F 1C Ev', '0F 1D Ev', '0F 1E Ev', '0F 1F Ev'], () => {});
+instruction(
+  'nop',
+  ['90', '0F 0D Ev', '0F 18 Ev', '0F 19 Ev', '0F 1A Ev', '0F 1B Ev', '0F 1C Ev', '0F 1D Ev', '0F 1E Ev', '0F 1F Ev'],
+  () => {},
+);
 // Fences order nothing on one processor; CLFLUSH* and CLDEMOTE have no cache to work on, but check their address.
 instruction('fence', ['0F AE/5 reg', '0F AE/6 reg np', '0F AE/7 reg'], () => {});
 instruction('clflush', ['0F AE/7 Mb', '66 0F AE/6 Mb'], (e, d) => void e.read(d));

@@ -35,7 +35,12 @@ function shift(shifter: Shifter) {
 }
 
 const GROUP = (digit: number): string[] => [
-  `C0/${digit} Eb,Ib`, `C1/${digit} Ev,Ib`, `D0/${digit} Eb,1`, `D1/${digit} Ev,1`, `D2/${digit} Eb,CL`, `D3/${digit} Ev,CL`,
+  `C0/${digit} Eb,Ib`,
+  `C1/${digit} Ev,Ib`,
+  `D0/${digit} Eb,1`,
+  `D1/${digit} Ev,1`,
+  `D2/${digit} Eb,CL`,
+  `D3/${digit} Ev,CL`,
 ];
 
 const shl: Shifter = (e, size, value, count) => {
@@ -47,19 +52,36 @@ const shl: Shifter = (e, size, value, count) => {
 };
 instruction('shl', [...GROUP(4), ...GROUP(6)], shift(shl));
 
-instruction('shr', GROUP(5), shift((e, size, value, count) => {
-  const r = e.f.let(i64.shr_u(value, count));
-  // OF: the sign before a shift by one, which is the second bit of the result.
-  const overflow = i64.xor(bit(r, constI64(size * 8 - 1)), bit(r, constI64(size * 8 - 2)));
-  return { result: r, carry: bit(value, i64.sub(count, ONE)), overflow };
-}));
+instruction(
+  'shr',
+  GROUP(5),
+  shift((e, size, value, count) => {
+    const r = e.f.let(i64.shr_u(value, count));
+    // OF: the sign before a shift by one, which is the second bit of the result.
+    const overflow = i64.xor(bit(r, constI64(size * 8 - 1)), bit(r, constI64(size * 8 - 2)));
+    return { result: r, carry: bit(value, i64.sub(count, ONE)), overflow };
+  }),
+);
 
-instruction('sar', GROUP(7), shift((e, size, value, count) => {
-  const signed = e.f.let(signExtend(size, value));
-  return { result: i64.shr_s(signed, count), carry: i64.and(i64.shr_s(signed, i64.sub(count, ONE)), ONE), overflow: constI64(0) };
-}));
+instruction(
+  'sar',
+  GROUP(7),
+  shift((e, size, value, count) => {
+    const signed = e.f.let(signExtend(size, value));
+    return {
+      result: i64.shr_s(signed, count),
+      carry: i64.and(i64.shr_s(signed, i64.sub(count, ONE)), ONE),
+      overflow: constI64(0),
+    };
+  }),
+);
 
-type Rotator = (e: Emitter, size: number, value: Expr, count: Expr) => { result: Expr; carry: () => Expr; overflow: (r: Expr, carry: Expr) => Expr };
+type Rotator = (
+  e: Emitter,
+  size: number,
+  value: Expr,
+  count: Expr,
+) => { result: Expr; carry: () => Expr; overflow: (r: Expr, carry: Expr) => Expr };
 
 /** A rotate: CF and OF change unless the masked count is 0. */
 function rotate(rotator: Rotator) {
@@ -90,24 +112,30 @@ function rotated(e: Emitter, size: number, value: Expr, count: Expr, left: boole
   const bits = constI64(size * 8);
   const c = e.f.let(i64.and(count, constI64(size * 8 - 1)));
   const back = i64.sub(bits, c);
-  return left
-    ? i64.or(i64.shl(value, c), i64.shr_u(value, back))
-    : i64.or(i64.shr_u(value, c), i64.shl(value, back));
+  return left ? i64.or(i64.shl(value, c), i64.shr_u(value, back)) : i64.or(i64.shr_u(value, c), i64.shl(value, back));
 }
 
-instruction('rol', GROUP(0), rotate((e, size, value, count) => {
-  const r = e.f.let(zeroExtend(size, rotated(e, size, value, count, true)));
-  return { result: r, carry: () => i64.and(r, ONE), overflow: (x, c) => i64.xor(c, bit(x, constI64(size * 8 - 1))) };
-}));
+instruction(
+  'rol',
+  GROUP(0),
+  rotate((e, size, value, count) => {
+    const r = e.f.let(zeroExtend(size, rotated(e, size, value, count, true)));
+    return { result: r, carry: () => i64.and(r, ONE), overflow: (x, c) => i64.xor(c, bit(x, constI64(size * 8 - 1))) };
+  }),
+);
 
-instruction('ror', GROUP(1), rotate((e, size, value, count) => {
-  const r = e.f.let(zeroExtend(size, rotated(e, size, value, count, false)));
-  return {
-    result: r,
-    carry: () => bit(r, constI64(size * 8 - 1)),
-    overflow: (x, c) => i64.xor(c, bit(x, constI64(size * 8 - 2))),
-  };
-}));
+instruction(
+  'ror',
+  GROUP(1),
+  rotate((e, size, value, count) => {
+    const r = e.f.let(zeroExtend(size, rotated(e, size, value, count, false)));
+    return {
+      result: r,
+      carry: () => bit(r, constI64(size * 8 - 1)),
+      overflow: (x, c) => i64.xor(c, bit(x, constI64(size * 8 - 2))),
+    };
+  }),
+);
 
 /** RCL and RCR: the operand and CF together, size * 8 + 1 bits wide. */
 function throughCarry(left: boolean) {
@@ -169,7 +197,12 @@ function double(left: boolean) {
         f.set(carry, left ? bit(wide, i64.sub(constI64(48), count)) : bit(wide, minusOne));
       } else {
         const back = f.let(i64.sub(constI64(bits), count));
-        f.set(result, left ? i64.or(i64.shl(value, count), i64.shr_u(fill, back)) : i64.or(i64.shr_u(value, count), i64.shl(fill, back)));
+        f.set(
+          result,
+          left
+            ? i64.or(i64.shl(value, count), i64.shr_u(fill, back))
+            : i64.or(i64.shr_u(value, count), i64.shl(fill, back)),
+        );
         f.set(carry, left ? bit(value, back) : bit(value, minusOne));
       }
       f.set(result, zeroExtend(size, result));
@@ -201,4 +234,3 @@ instruction('rorx', ['VEX F2 0F3A F0 Gy,Ey,Ib L0'], (e, d, s) => {
   const { size } = d;
   e.write(d, rotated(e, size, e.read(s), e.immediate(), false));
 });
-

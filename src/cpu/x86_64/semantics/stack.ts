@@ -43,7 +43,14 @@ instruction('popf', ['9D d64 mode end'], (e) => {
 });
 
 /** PUSH and POP of segment registers: the number is the register's index (0 ES .. 5 GS). */
-for (const [index, push, pop] of [[0, '06', '07'], [1, '0E', ''], [2, '16', '17'], [3, '1E', '1F'], [4, '0F A0', '0F A1'], [5, '0F A8', '0F A9']] as const) {
+for (const [index, push, pop] of [
+  [0, '06', '07'],
+  [1, '0E', ''],
+  [2, '16', '17'],
+  [3, '1E', '1F'],
+  [4, '0F A0', '0F A1'],
+  [5, '0F A8', '0F A9'],
+] as const) {
   const only32 = index < 4 ? ' i64' : '';
   const selector = L.SEG + index * L.SEG_SIZE + L.SEG_O_SELECTOR;
   instruction('push', [`${push} d64 mode${only32}`], (e) => {
@@ -77,4 +84,3 @@ instruction('leave', ['C9 d64 mode'], (e) => {
   e.setGpr(4, 8, i64.add(frame, constI64(e.size)));
   e.setGpr(5, e.size, value);
 });
-

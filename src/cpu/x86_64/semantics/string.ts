@@ -6,7 +6,13 @@ import { type Emitter, loadSized, type Operand } from './emitter.ts';
 import { instruction } from './instruction.ts';
 
 /** Kinds as string_op() numbers them. */
-const KINDS = [['movs', 'A4', 'A5'], ['stos', 'AA', 'AB'], ['lods', 'AC', 'AD'], ['cmps', 'A6', 'A7'], ['scas', 'AE', 'AF']] as const;
+const KINDS = [
+  ['movs', 'A4', 'A5'],
+  ['stos', 'AA', 'AB'],
+  ['lods', 'AC', 'AD'],
+  ['cmps', 'A6', 'A7'],
+  ['scas', 'AE', 'AF'],
+] as const;
 
 KINDS.forEach(([name, bytes, words], kind) => {
   instruction(name, [bytes], (e) => e.status('string_op', constI32(kind), constI32(1), e.record()));
@@ -16,9 +22,14 @@ KINDS.forEach(([name, bytes, words], kind) => {
 /** Ports are at most 32 bits wide. */
 const portSize = (e: Emitter): number => Math.min(e.size, 4);
 
-[['ins', '6C', '6D'], ['outs', '6E', '6F']].forEach(([name, bytes, words], kind) => {
+[
+  ['ins', '6C', '6D'],
+  ['outs', '6E', '6F'],
+].forEach(([name, bytes, words], kind) => {
   instruction(name as string, [bytes as string], (e) => e.status('string_io', constI32(kind), constI32(1), e.record()));
-  instruction(name as string, [`${words} opsize`], (e) => e.status('string_io', constI32(kind), constI32(portSize(e)), e.record()));
+  instruction(name as string, [`${words} opsize`], (e) =>
+    e.status('string_io', constI32(kind), constI32(portSize(e)), e.record()),
+  );
 });
 
 function input(e: Emitter, port: Operand, size: number): void {
@@ -35,4 +46,3 @@ instruction('in', ['E4 Ib', 'EC DX'], (e, port) => input(e, port, 1));
 instruction('in', ['E5 Ib opsize', 'ED DX opsize'], (e, port) => input(e, port, portSize(e)));
 instruction('out', ['E6 Ib', 'EE DX'], (e, port) => output(e, port, 1));
 instruction('out', ['E7 Ib opsize', 'EF DX opsize'], (e, port) => output(e, port, portSize(e)));
-

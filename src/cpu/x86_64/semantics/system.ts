@@ -67,7 +67,10 @@ loadWord('verw', '0F 00/5 Ew');
 loadWord('lmsw', '0F 01/6 Ew');
 
 /** LAR and LSL: the destination changes only when ZF was set. */
-for (const [name, opcode] of [['lar', '02'], ['lsl', '03']] as const) {
+for (const [name, opcode] of [
+  ['lar', '02'],
+  ['lsl', '03'],
+] as const) {
   instruction(name, [`0F ${opcode} Gv,Ew`], (e, d, s) => {
     e.status(name, i32.wrap_i64(e.read(s)));
     e.f.if(e.condition(4), () => e.write(d, e.f.let(hostValue())));
@@ -83,8 +86,12 @@ instruction('arpl', ['63 Ew,Gw i64'], (e, d, s) => {
 instruction('sgdt', ['0F 01/0 M mode'], (e) => e.status('sgdt', e.linearAddress(e.long ? 10 : 6, true)));
 instruction('sidt', ['0F 01/1 M mode'], (e) => e.status('sidt', e.linearAddress(e.long ? 10 : 6, true)));
 /** Operand size of the base: 24 bits with a 16-bit operand size, outside 64-bit mode. */
-instruction('lgdt', ['0F 01/2 Mv mode end'], (e) => e.status('lgdt', e.linearAddress(e.long ? 10 : 6, false), constI32(e.long ? 8 : e.size)));
-instruction('lidt', ['0F 01/3 Mv mode end'], (e) => e.status('lidt', e.linearAddress(e.long ? 10 : 6, false), constI32(e.long ? 8 : e.size)));
+instruction('lgdt', ['0F 01/2 Mv mode end'], (e) =>
+  e.status('lgdt', e.linearAddress(e.long ? 10 : 6, false), constI32(e.long ? 8 : e.size)),
+);
+instruction('lidt', ['0F 01/3 Mv mode end'], (e) =>
+  e.status('lidt', e.linearAddress(e.long ? 10 : 6, false), constI32(e.long ? 8 : e.size)),
+);
 instruction('invlpg', ['0F 01/7 Mb'], (e) => {
   // No access is made: the address needs no translation and no limit check.
   e.status('invlpg_op', e.linearAddress(0, false));
@@ -100,27 +107,39 @@ instruction('mov', ['0F 20 Ry,Cy mode'], (e, d, s) => {
   e.status('mov_from_cr', e.number(s));
   e.write({ ...d, size: width(e) }, e.f.let(hostValue()));
 });
-instruction('mov', ['0F 22 Cy,Ry mode end'], (e, d, s) => e.status('mov_to_cr', e.number(d), e.read({ ...s, size: width(e) })));
+instruction('mov', ['0F 22 Cy,Ry mode end'], (e, d, s) =>
+  e.status('mov_to_cr', e.number(d), e.read({ ...s, size: width(e) })),
+);
 instruction('mov', ['0F 21 Ry,Dy mode'], (e, d, s) => {
   e.status('mov_from_dr', e.number(s));
   e.write({ ...d, size: width(e) }, e.f.let(hostValue()));
 });
-instruction('mov', ['0F 23 Dy,Ry mode end'], (e, d, s) => e.status('mov_to_dr', e.number(d), e.read({ ...s, size: width(e) })));
+instruction('mov', ['0F 23 Dy,Ry mode end'], (e, d, s) =>
+  e.status('mov_to_dr', e.number(d), e.read({ ...s, size: width(e) })),
+);
 
 // ---- FSGSBASE, RDPID, random numbers ---------------------------------------------------------------------------------------
-for (const [digit, segment] of [[0, 4], [1, 5]] as const) {
+for (const [digit, segment] of [
+  [0, 4],
+  [1, 5],
+] as const) {
   instruction('rdfsbase', [`F3 0F AE/${digit} Ry o64`], (e, d) => {
     e.status('rdfsgsbase', constI32(segment));
     e.write(d, e.f.let(hostValue()));
   });
-  instruction('wrfsbase', [`F3 0F AE/${digit + 2} Ry o64`], (e, s) => e.status('wrfsgsbase', constI32(segment), e.read(s)));
+  instruction('wrfsbase', [`F3 0F AE/${digit + 2} Ry o64`], (e, s) =>
+    e.status('wrfsgsbase', constI32(segment), e.read(s)),
+  );
 }
 instruction('rdpid', ['F3 0F C7/7 Rv'], (e, d) => {
   const value = e.state('i64.load32_u', L.MSR_TSC_AUX);
   e.write(d.size === 2 ? { ...d, size: 4 } : d, value);
 });
 /** RDRAND, RDSEED: random bits in HOST_VALUE, CF set, the other flags clear. */
-for (const [name, digit] of [['rdrand', 6], ['rdseed', 7]] as const) {
+for (const [name, digit] of [
+  ['rdrand', 6],
+  ['rdseed', 7],
+] as const) {
   instruction(name, [`0F C7/${digit} Rv np`], (e, d) => {
     e.run('random');
     e.write(d, e.f.let(hostValue()));

@@ -30,7 +30,12 @@ function lanes(format: Format, start: Expr, each: (lane: number) => Expr, count 
   return result;
 }
 
-function arithmetic(name: string, opcode: string, scalar: Record<'f32' | 'f64', Binary>, vector: Record<'f32' | 'f64', Binary>): void {
+function arithmetic(
+  name: string,
+  opcode: string,
+  scalar: Record<'f32' | 'f64', Binary>,
+  vector: Record<'f32' | 'f64', Binary>,
+): void {
   for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
     const helper = soft(name, format);
     instruction(`${name}${ss}`, [`${scalarPrefix} 0F ${opcode} Vx,W${letter}`], (e, d, s) => {
@@ -38,9 +43,18 @@ function arithmetic(name: string, opcode: string, scalar: Record<'f32' | 'f64', 
       const b = element(e, s, format);
       const a = element(e, d, format);
       const native = e.f.let(format.toBits(scalar[format.suffix](format.toFloat(a), format.toFloat(b))));
-      const fast = i32.and(i32.and(usualControls(), format.plain(native)), i32.and(format.notDenormal(a), format.notDenormal(b)));
+      const fast = i32.and(
+        i32.and(usualControls(), format.plain(native)),
+        i32.and(format.notDenormal(a), format.notDenormal(b)),
+      );
       const result = e.f.local(format.int);
-      choose(e, fast, result, () => native, () => e.call(helper, a, b));
+      choose(
+        e,
+        fast,
+        result,
+        () => native,
+        () => e.call(helper, a, b),
+      );
       writeElement(e, d, format, result);
     });
     instruction(`${name}${ps}`, [packed(`${opcode} Vx,Wx`)], (e, d, s) => {
@@ -50,8 +64,12 @@ function arithmetic(name: string, opcode: string, scalar: Record<'f32' | 'f64', 
       const a = e.read(d);
       const native = e.f.let(vector[format.suffix](a, b));
       const result = e.f.local('v128');
-      choose(e, i32.and(usualControls(), format.allPlain(native, [a, b])), result, () => native, () =>
-        lanes(format, a, (lane) => e.call(helper, format.lane(a, lane), format.lane(b, lane))),
+      choose(
+        e,
+        i32.and(usualControls(), format.allPlain(native, [a, b])),
+        result,
+        () => native,
+        () => lanes(format, a, (lane) => e.call(helper, format.lane(a, lane), format.lane(b, lane))),
       );
       e.write(d, result);
     });
@@ -72,7 +90,13 @@ for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
     const a = element(e, s, format);
     const native = e.f.let(format.toBits(root(format.toFloat(a))));
     const result = e.f.local(format.int);
-    choose(e, i32.and(i32.and(usualControls(), format.plain(native)), format.notDenormal(a)), result, () => native, () => e.call(helper, a));
+    choose(
+      e,
+      i32.and(i32.and(usualControls(), format.plain(native)), format.notDenormal(a)),
+      result,
+      () => native,
+      () => e.call(helper, a),
+    );
     writeElement(e, d, format, result);
   });
   instruction(`sqrt${ps}`, [packed('51 Vx,Wx')], (e, d, s) => {
@@ -81,8 +105,12 @@ for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
     const a = readVector(e, s);
     const native = e.f.let(roots(a));
     const result = e.f.local('v128');
-    choose(e, i32.and(usualControls(), format.allPlain(native, [a])), result, () => native, () =>
-      lanes(format, a, (lane) => e.call(helper, format.lane(a, lane))),
+    choose(
+      e,
+      i32.and(usualControls(), format.allPlain(native, [a])),
+      result,
+      () => native,
+      () => lanes(format, a, (lane) => e.call(helper, format.lane(a, lane))),
     );
     e.write(d, result);
   });
@@ -101,7 +129,13 @@ for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
       const b = readVector(e, { ...s, size: format.bytes });
       const a = readVector(e, { ...d, size: format.bytes });
       const result = e.f.local(format.int);
-      choose(e, format.allOrdered([a, b]), result, () => format.lane(pick(b, a), 0), () => e.call(helper, format.lane(a, 0), format.lane(b, 0)));
+      choose(
+        e,
+        format.allOrdered([a, b]),
+        result,
+        () => format.lane(pick(b, a), 0),
+        () => e.call(helper, format.lane(a, 0), format.lane(b, 0)),
+      );
       writeElement(e, d, format, result);
     });
     instruction(`${name}${ps}`, [packed(`${opcode} Vx,Wx`)], (e, d, s) => {
@@ -110,8 +144,12 @@ for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
       const b = readVector(e, s);
       const a = e.read(d);
       const result = e.f.local('v128');
-      choose(e, format.allOrdered([a, b]), result, () => pick(b, a), () =>
-        lanes(format, a, (lane) => e.call(helper, format.lane(a, lane), format.lane(b, lane))),
+      choose(
+        e,
+        format.allOrdered([a, b]),
+        result,
+        () => pick(b, a),
+        () => lanes(format, a, (lane) => e.call(helper, format.lane(a, lane), format.lane(b, lane))),
       );
       e.write(d, result);
     });
@@ -128,7 +166,11 @@ for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
     const kind = e.f.let(i32.and(imm, constI32(3)));
     const equal = vector.eq(a, b);
     const less = vector.lt(a, b);
-    const mask = select(select(equal, less, i32.eqz(kind)), select(v128.or(equal, less), zero, i32.eq(kind, constI32(2))), i32.lt_u(kind, constI32(2)));
+    const mask = select(
+      select(equal, less, i32.eqz(kind)),
+      select(v128.or(equal, less), zero, i32.eq(kind, constI32(2))),
+      i32.lt_u(kind, constI32(2)),
+    );
     return v128.xor(mask, i32x4.splat(i32.sub(constI32(0), i32.and(i32.shr_u(imm, constI32(2)), constI32(1)))));
   };
   instruction(`cmp${ps}`, [packed('C2 Vx,Wx,Ib')], (e, d, s) => {
@@ -138,8 +180,12 @@ for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
     const a = e.read(d);
     const imm = e.f.let(i32.and(i32.wrap_i64(e.immediate()), constI32(7)));
     const result = e.f.local('v128');
-    choose(e, format.allOrdered([a, b]), result, () => ordered(e, a, b, imm), () =>
-      lanes(format, a, (lane) => e.call(helper, format.lane(a, lane), format.lane(b, lane), imm)),
+    choose(
+      e,
+      format.allOrdered([a, b]),
+      result,
+      () => ordered(e, a, b, imm),
+      () => lanes(format, a, (lane) => e.call(helper, format.lane(a, lane), format.lane(b, lane), imm)),
     );
     e.write(d, result);
   });
@@ -149,13 +195,20 @@ for (const { format, scalarPrefix, packed, letter, ss, ps } of FORMATS) {
     const a = readVector(e, { ...d, size: format.bytes });
     const imm = e.f.let(i32.and(i32.wrap_i64(e.immediate()), constI32(7)));
     const result = e.f.local(format.int);
-    choose(e, format.allOrdered([a, b]), result, () => format.lane(ordered(e, a, b, imm), 0), () =>
-      e.call(helper, format.lane(a, 0), format.lane(b, 0), imm),
+    choose(
+      e,
+      format.allOrdered([a, b]),
+      result,
+      () => format.lane(ordered(e, a, b, imm), 0),
+      () => e.call(helper, format.lane(a, 0), format.lane(b, 0), imm),
     );
     writeElement(e, d, format, result);
   });
   // UCOMIS* signals for signalling NaNs only, COMIS* for all.
-  for (const [name, opcode] of [['ucomi', '2E'], ['comi', '2F']] as const) {
+  for (const [name, opcode] of [
+    ['ucomi', '2E'],
+    ['comi', '2F'],
+  ] as const) {
     instruction(`${name}${ss}`, [packed(`${opcode} V${letter},W${letter}`)], (e, d, s) => {
       checkSse(e);
       const b = readVector(e, s);
@@ -181,8 +234,12 @@ instruction('cvtss2sd', ['F3 0F 5A Vx,Wd'], (e, d, s) => {
   const a = element(e, s, SINGLE);
   const result = e.f.local('i64');
   const value = SINGLE.toFloat(a);
-  choose(e, i32.and(f32.eq(value, value), SINGLE.notDenormal(a)), result, () => i64.reinterpret_f64(f64.promote_f32(value)), () =>
-    e.call('soft_f32_to_f64', a),
+  choose(
+    e,
+    i32.and(f32.eq(value, value), SINGLE.notDenormal(a)),
+    result,
+    () => i64.reinterpret_f64(f64.promote_f32(value)),
+    () => e.call('soft_f32_to_f64', a),
   );
   writeElement(e, d, DOUBLE, result);
 });
@@ -191,8 +248,12 @@ instruction('cvtsd2ss', ['F2 0F 5A Vx,Wq'], (e, d, s) => {
   const a = element(e, s, DOUBLE);
   const native = e.f.let(i32.reinterpret_f32(f32.demote_f64(DOUBLE.toFloat(a))));
   const result = e.f.local('i32');
-  choose(e, i32.and(i32.and(usualControls(), SINGLE.plain(native)), DOUBLE.notDenormal(a)), result, () => native, () =>
-    e.call('soft_f64_to_f32', a),
+  choose(
+    e,
+    i32.and(i32.and(usualControls(), SINGLE.plain(native)), DOUBLE.notDenormal(a)),
+    result,
+    () => native,
+    () => e.call('soft_f64_to_f32', a),
   );
   writeElement(e, d, SINGLE, result);
 });
@@ -201,7 +262,10 @@ instruction('cvtps2pd', ['0F 5A Vx,Wq np'], (e, d, s) => {
   const a = readVector(e, s);
   const result = e.f.copy(a);
   softly(e, () => {
-    e.f.set(result, lanes(DOUBLE, a, (lane) => e.call('soft_f32_to_f64', SINGLE.lane(a, lane))));
+    e.f.set(
+      result,
+      lanes(DOUBLE, a, (lane) => e.call('soft_f32_to_f64', SINGLE.lane(a, lane))),
+    );
   });
   e.write(d, result);
 });
@@ -210,7 +274,12 @@ instruction('cvtpd2ps', ['66 0F 5A Vx,Wx'], (e, d, s) => {
   checkAligned(e, s);
   const a = readVector(e, s);
   const result = e.f.local('v128');
-  softly(e, () => e.f.set(result, lanes(SINGLE, v128.const(new Uint8Array(16)), (lane) => e.call('soft_f64_to_f32', DOUBLE.lane(a, lane)), 2)));
+  softly(e, () =>
+    e.f.set(
+      result,
+      lanes(SINGLE, v128.const(new Uint8Array(16)), (lane) => e.call('soft_f64_to_f32', DOUBLE.lane(a, lane)), 2),
+    ),
+  );
   e.write(d, result);
 });
 
@@ -225,7 +294,13 @@ for (const { format, scalarPrefix, ss } of FORMATS) {
     }
     const result = e.f.local(format.int);
     const convert = format === DOUBLE ? f64.convert_i64_s : f32.convert_i64_s;
-    choose(e, usualControls(), result, () => format.toBits(convert(value)), () => e.call(soft('i64_to', format), value));
+    choose(
+      e,
+      usualControls(),
+      result,
+      () => format.toBits(convert(value)),
+      () => e.call(soft('i64_to', format), value),
+    );
     writeElement(e, d, format, result);
   });
 }
@@ -238,8 +313,12 @@ instruction('cvtdq2ps', ['0F 5B Vx,Wx np'], (e, d, s) => {
   checkAligned(e, s);
   const a = readVector(e, s);
   const result = e.f.local('v128');
-  choose(e, usualControls(), result, () => f32x4.convert_i32x4_s(a), () =>
-    lanes(SINGLE, a, (lane) => e.call('soft_i64_to_f32', i64.extend_i32_s(i32x4.extract_lane(lane, a)))),
+  choose(
+    e,
+    usualControls(),
+    result,
+    () => f32x4.convert_i32x4_s(a),
+    () => lanes(SINGLE, a, (lane) => e.call('soft_i64_to_f32', i64.extend_i32_s(i32x4.extract_lane(lane, a)))),
   );
   e.write(d, result);
 });
@@ -249,7 +328,10 @@ for (const { format, scalarPrefix, letter, ss } of FORMATS) {
   const wide = format === DOUBLE;
   const float = wide ? f64 : f32;
   const constant = (value: number): Expr => (wide ? constF64(value) : constF32(value));
-  for (const [name, opcode, truncate] of [[`cvtt${ss}2si`, '2C', true], [`cvt${ss}2si`, '2D', false]] as const) {
+  for (const [name, opcode, truncate] of [
+    [`cvtt${ss}2si`, '2C', true],
+    [`cvt${ss}2si`, '2D', false],
+  ] as const) {
     instruction(name, [`${scalarPrefix} 0F ${opcode} Gy,W${letter}`], (e, d, s) => {
       checkSse(e);
       const a = element(e, s, format);
@@ -258,8 +340,12 @@ for (const { format, scalarPrefix, letter, ss } of FORMATS) {
       const inside = i32.and(float.gt(value, constant(-limit)), float.lt(value, constant(limit)));
       const convert = wide ? i64.trunc_sat_f64_s : i64.trunc_sat_f32_s;
       const result = e.f.local('i64');
-      choose(e, i32.and(i32.and(usualControls(), inside), format.notDenormal(a)), result, () => convert(value), () =>
-        e.call(soft(d.size === 8 ? 'to_i64' : 'to_i32', format), a, constI32(truncate ? 1 : 0)),
+      choose(
+        e,
+        i32.and(i32.and(usualControls(), inside), format.notDenormal(a)),
+        result,
+        () => convert(value),
+        () => e.call(soft(d.size === 8 ? 'to_i64' : 'to_i32', format), a, constI32(truncate ? 1 : 0)),
       );
       e.write(d, result);
     });
@@ -294,7 +380,12 @@ function fromMmx(name: string, line: string, convert: (e: Emitter, dword: Expr) 
     if (format === SINGLE || !memory) checkMmx(e);
     const a = memory ?? readVector(e, s);
     const result = e.f.copy(e.read({ ...d, size: 16 }));
-    softly(e, () => e.f.set(result, lanes(format, result, (lane) => convert(e, i64.extend_i32_s(i32x4.extract_lane(lane, a))), 2)));
+    softly(e, () =>
+      e.f.set(
+        result,
+        lanes(format, result, (lane) => convert(e, i64.extend_i32_s(i32x4.extract_lane(lane, a))), 2),
+      ),
+    );
     e.write({ ...d, size: 16 }, result);
   });
 }
@@ -321,7 +412,10 @@ toMmx('cvttpd2pi', '66 0F 2C Pq,Wx', DOUBLE, true);
 toMmx('cvtpd2pi', '66 0F 2D Pq,Wx', DOUBLE, false);
 
 // ---- Approximations, SSE3, SSE4.1 ---------------------------------------------------------------------------------------------
-for (const [name, opcode, helper] of [['rsqrt', '52', 'soft_rsqrt_f32'], ['rcp', '53', 'soft_rcp_f32']] as const) {
+for (const [name, opcode, helper] of [
+  ['rsqrt', '52', 'soft_rsqrt_f32'],
+  ['rcp', '53', 'soft_rcp_f32'],
+] as const) {
   instruction(`${name}ss`, [`F3 0F ${opcode} Vx,Wd`], (e, d, s) => {
     checkSse(e);
     writeElement(e, d, SINGLE, e.call(helper, element(e, s, SINGLE)));
@@ -330,27 +424,46 @@ for (const [name, opcode, helper] of [['rsqrt', '52', 'soft_rsqrt_f32'], ['rcp',
     checkSse(e);
     checkAligned(e, s);
     const a = readVector(e, s);
-    e.write(d, lanes(SINGLE, a, (lane) => e.call(helper, SINGLE.lane(a, lane))));
+    e.write(
+      d,
+      lanes(SINGLE, a, (lane) => e.call(helper, SINGLE.lane(a, lane))),
+    );
   });
 }
 
 /** Packed operations whose lanes are made by soft helpers from both operands. */
-function packedSoft(name: string, line: string, format: Format, each: (e: Emitter, a: Expr, b: Expr, lane: number) => Expr): void {
+function packedSoft(
+  name: string,
+  line: string,
+  format: Format,
+  each: (e: Emitter, a: Expr, b: Expr, lane: number) => Expr,
+): void {
   instruction(name, [line], (e, d, s) => {
     checkSse(e);
     checkAligned(e, s);
     const b = readVector(e, s);
     const a = e.read(d);
     const result = e.f.local('v128');
-    softly(e, () => e.f.set(result, lanes(format, a, (lane) => each(e, a, b, lane))));
+    softly(e, () =>
+      e.f.set(
+        result,
+        lanes(format, a, (lane) => each(e, a, b, lane)),
+      ),
+    );
     e.write(d, result);
   });
 }
-for (const [suffix, prefix, format] of [['ps', 'F2', SINGLE], ['pd', '66', DOUBLE]] as const) {
+for (const [suffix, prefix, format] of [
+  ['ps', 'F2', SINGLE],
+  ['pd', '66', DOUBLE],
+] as const) {
   packedSoft(`addsub${suffix}`, `${prefix} 0F D0 Vx,Wx`, format, (e, a, b, lane) =>
     e.call(soft(lane % 2 ? 'add' : 'sub', format), format.lane(a, lane), format.lane(b, lane)),
   );
-  for (const [name, opcode, operation] of [['hadd', '7C', 'add'], ['hsub', '7D', 'sub']] as const) {
+  for (const [name, opcode, operation] of [
+    ['hadd', '7C', 'add'],
+    ['hsub', '7D', 'sub'],
+  ] as const) {
     packedSoft(`${name}${suffix}`, `${prefix} 0F ${opcode} Vx,Wx`, format, (e, a, b, lane) => {
       const half = format.lanes / 2;
       const source = lane < half ? a : b;
@@ -361,7 +474,10 @@ for (const [suffix, prefix, format] of [['ps', 'F2', SINGLE], ['pd', '66', DOUBL
 }
 
 const roundingImmediate = (e: Emitter): Expr => i32.and(i32.wrap_i64(e.immediate()), constI32(0xff));
-for (const [ps, ss, packedOpcode, scalarOpcode, letter, format] of [['ps', 'ss', '08', '0A', 'd', SINGLE], ['pd', 'sd', '09', '0B', 'q', DOUBLE]] as const) {
+for (const [ps, ss, packedOpcode, scalarOpcode, letter, format] of [
+  ['ps', 'ss', '08', '0A', 'd', SINGLE],
+  ['pd', 'sd', '09', '0B', 'q', DOUBLE],
+] as const) {
   packedSoft(`round${ps}`, `66 0F3A ${packedOpcode} Vx,Wx,Ib`, format, (e, _a, b, lane) =>
     e.call(soft('round', format), format.lane(b, lane), roundingImmediate(e)),
   );
@@ -376,13 +492,31 @@ for (const [ps, ss, packedOpcode, scalarOpcode, letter, format] of [['ps', 'ss',
 
 /** Stages of additions: which two lanes, in this order, make each lane. */
 const SINGLE_SUMS = [
-  [[1, 0], [0, 1], [3, 2], [2, 3]],
-  [[0, 2], [1, 3], [2, 0], [3, 1]],
+  [
+    [1, 0],
+    [0, 1],
+    [3, 2],
+    [2, 3],
+  ],
+  [
+    [0, 2],
+    [1, 3],
+    [2, 0],
+    [3, 1],
+  ],
 ] as const;
-const DOUBLE_SUMS = [[[0, 1], [1, 0]]] as const;
+const DOUBLE_SUMS = [
+  [
+    [0, 1],
+    [1, 0],
+  ],
+] as const;
 
 /** DPPS, DPPD: products chosen by the immediate's high bits, their sum to the lanes chosen by its low bits. */
-for (const [name, opcode, format] of [['dpps', '40', SINGLE], ['dppd', '41', DOUBLE]] as const) {
+for (const [name, opcode, format] of [
+  ['dpps', '40', SINGLE],
+  ['dppd', '41', DOUBLE],
+] as const) {
   instruction(name, [`66 0F3A ${opcode} Vx,Wx,Ib`], (e, d, s) => {
     checkSse(e);
     checkAligned(e, s);
@@ -408,6 +542,9 @@ for (const [name, opcode, format] of [['dpps', '40', SINGLE], ['dppd', '41', DOU
         sums = order.map(([x, y]) => e.call(soft('add', format), sums[x] as Expr, sums[y] as Expr));
       });
     }
-    e.write(d, lanes(format, a, (lane) => select(sums[lane] as Expr, zero, i32.and(imm, constI32(1 << lane)))));
+    e.write(
+      d,
+      lanes(format, a, (lane) => select(sums[lane] as Expr, zero, i32.and(imm, constI32(1 << lane)))),
+    );
   });
 }

@@ -1,30 +1,65 @@
 // Packed integers of MMX, SSE2, SSSE3, SSE4.1 (SDM volume 2).
 
 import { constI32, constI64, type Expr, i32, i64, select } from '../../../wasm/expr.ts';
-import { i16x8, i32x4, i64x2, i8x16, v128 } from '../../../wasm/vector.ts';
+import { i8x16, i16x8, i32x4, i64x2, v128 } from '../../../wasm/vector.ts';
 import { asI64, type Emitter } from './emitter.ts';
 import { instruction } from './instruction.ts';
-import { both, bothWith, checkAligned, checkMmx, checkSse, readVector, sse, sseWith, type VectorBinary, writeLow, zero } from './vector.ts';
+import {
+  both,
+  bothWith,
+  checkAligned,
+  checkMmx,
+  checkSse,
+  readVector,
+  sse,
+  sseWith,
+  type VectorBinary,
+  writeLow,
+  zero,
+} from './vector.ts';
 
 // ---- Lane by lane: the same for both widths ----------------------------------------------------------------------------
 const LANES: readonly [name: string, opcode: string, operation: VectorBinary][] = [
-  ['paddb', '0F FC', i8x16.add], ['paddw', '0F FD', i16x8.add], ['paddd', '0F FE', i32x4.add], ['paddq', '0F D4', i64x2.add],
-  ['psubb', '0F F8', i8x16.sub], ['psubw', '0F F9', i16x8.sub], ['psubd', '0F FA', i32x4.sub], ['psubq', '0F FB', i64x2.sub],
-  ['paddsb', '0F EC', i8x16.add_sat_s], ['paddsw', '0F ED', i16x8.add_sat_s],
-  ['paddusb', '0F DC', i8x16.add_sat_u], ['paddusw', '0F DD', i16x8.add_sat_u],
-  ['psubsb', '0F E8', i8x16.sub_sat_s], ['psubsw', '0F E9', i16x8.sub_sat_s],
-  ['psubusb', '0F D8', i8x16.sub_sat_u], ['psubusw', '0F D9', i16x8.sub_sat_u],
-  ['pcmpeqb', '0F 74', i8x16.eq], ['pcmpeqw', '0F 75', i16x8.eq], ['pcmpeqd', '0F 76', i32x4.eq],
-  ['pcmpgtb', '0F 64', i8x16.gt_s], ['pcmpgtw', '0F 65', i16x8.gt_s], ['pcmpgtd', '0F 66', i32x4.gt_s],
-  ['pminub', '0F DA', i8x16.min_u], ['pmaxub', '0F DE', i8x16.max_u], ['pminsw', '0F EA', i16x8.min_s], ['pmaxsw', '0F EE', i16x8.max_s],
-  ['pavgb', '0F E0', i8x16.avgr_u], ['pavgw', '0F E3', i16x8.avgr_u],
-  ['pand', '0F DB', v128.and], ['por', '0F EB', v128.or], ['pxor', '0F EF', v128.xor],
+  ['paddb', '0F FC', i8x16.add],
+  ['paddw', '0F FD', i16x8.add],
+  ['paddd', '0F FE', i32x4.add],
+  ['paddq', '0F D4', i64x2.add],
+  ['psubb', '0F F8', i8x16.sub],
+  ['psubw', '0F F9', i16x8.sub],
+  ['psubd', '0F FA', i32x4.sub],
+  ['psubq', '0F FB', i64x2.sub],
+  ['paddsb', '0F EC', i8x16.add_sat_s],
+  ['paddsw', '0F ED', i16x8.add_sat_s],
+  ['paddusb', '0F DC', i8x16.add_sat_u],
+  ['paddusw', '0F DD', i16x8.add_sat_u],
+  ['psubsb', '0F E8', i8x16.sub_sat_s],
+  ['psubsw', '0F E9', i16x8.sub_sat_s],
+  ['psubusb', '0F D8', i8x16.sub_sat_u],
+  ['psubusw', '0F D9', i16x8.sub_sat_u],
+  ['pcmpeqb', '0F 74', i8x16.eq],
+  ['pcmpeqw', '0F 75', i16x8.eq],
+  ['pcmpeqd', '0F 76', i32x4.eq],
+  ['pcmpgtb', '0F 64', i8x16.gt_s],
+  ['pcmpgtw', '0F 65', i16x8.gt_s],
+  ['pcmpgtd', '0F 66', i32x4.gt_s],
+  ['pminub', '0F DA', i8x16.min_u],
+  ['pmaxub', '0F DE', i8x16.max_u],
+  ['pminsw', '0F EA', i16x8.min_s],
+  ['pmaxsw', '0F EE', i16x8.max_s],
+  ['pavgb', '0F E0', i8x16.avgr_u],
+  ['pavgw', '0F E3', i16x8.avgr_u],
+  ['pand', '0F DB', v128.and],
+  ['por', '0F EB', v128.or],
+  ['pxor', '0F EF', v128.xor],
   ['pandn', '0F DF', (a, b) => v128.andnot(b, a)],
-  ['pmullw', '0F D5', i16x8.mul], ['pmaddwd', '0F F5', i32x4.dot_i16x8_s],
+  ['pmullw', '0F D5', i16x8.mul],
+  ['pmaddwd', '0F F5', i32x4.dot_i16x8_s],
   ['pmulhw', '0F E5', (a, b) => highWords(i32x4.extmul_low_i16x8_s(a, b), i32x4.extmul_high_i16x8_s(a, b))],
   ['pmulhuw', '0F E4', (a, b) => highWords(i32x4.extmul_low_i16x8_u(a, b), i32x4.extmul_high_i16x8_u(a, b))],
   ['pmuludq', '0F F4', (a, b) => i64x2.mul(v128.and(a, lowDwords()), v128.and(b, lowDwords()))],
-  ['pabsb', '0F38 1C', (_a, b) => i8x16.abs(b)], ['pabsw', '0F38 1D', (_a, b) => i16x8.abs(b)], ['pabsd', '0F38 1E', (_a, b) => i32x4.abs(b)],
+  ['pabsb', '0F38 1C', (_a, b) => i8x16.abs(b)],
+  ['pabsw', '0F38 1D', (_a, b) => i16x8.abs(b)],
+  ['pabsd', '0F38 1E', (_a, b) => i32x4.abs(b)],
   ['psignb', '0F38 08', (a, b) => sign(a, b, i8x16.neg, i8x16.lt_s, i8x16.eq)],
   ['psignw', '0F38 09', (a, b) => sign(a, b, i16x8.neg, i16x8.lt_s, i16x8.eq)],
   ['psignd', '0F38 0A', (a, b) => sign(a, b, i32x4.neg, i32x4.lt_s, i32x4.eq)],
@@ -58,7 +93,10 @@ both('pmulhrsw', '0F38 0B', (a, b) => {
 bothWith('pmaddubsw', '0F38 04', (e, a, b) => {
   const x = e.f.let(a);
   const y = e.f.let(b);
-  const even = i16x8.mul(i16x8.shr_u(i16x8.shl(x, constI32(8)), constI32(8)), i16x8.shr_s(i16x8.shl(y, constI32(8)), constI32(8)));
+  const even = i16x8.mul(
+    i16x8.shr_u(i16x8.shl(x, constI32(8)), constI32(8)),
+    i16x8.shr_s(i16x8.shl(y, constI32(8)), constI32(8)),
+  );
   const odd = i16x8.mul(i16x8.shr_u(x, constI32(8)), i16x8.shr_s(y, constI32(8)));
   return i16x8.add_sat_s(even, odd);
 });
@@ -79,14 +117,20 @@ const EVEN32 = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27];
 const ODD32 = EVEN32.map((n) => n + 4);
 
 /** In MMX, both operands side by side make one vector whose horizontal result is in the low half. */
-const joined = (a: Expr, b: Expr): Expr => i8x16.shuffle([0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23], a, b);
+const joined = (a: Expr, b: Expr): Expr =>
+  i8x16.shuffle([0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23], a, b);
 
 function horizontal(name: string, opcode: string, even: number[], odd: number[], combine: VectorBinary): void {
   const operation: VectorBinary = (a, b) => combine(i8x16.shuffle(even, a, b), i8x16.shuffle(odd, a, b));
-  bothWith(name, opcode, (_e, a, b) => operation(a, b), (e, a, b) => {
-    const pair = e.f.let(joined(a, b));
-    return operation(pair, pair);
-  });
+  bothWith(
+    name,
+    opcode,
+    (_e, a, b) => operation(a, b),
+    (e, a, b) => {
+      const pair = e.f.let(joined(a, b));
+      return operation(pair, pair);
+    },
+  );
 }
 horizontal('phaddw', '0F38 01', EVEN16, ODD16, i16x8.add);
 horizontal('phaddd', '0F38 02', EVEN32, ODD32, i32x4.add);
@@ -97,10 +141,15 @@ horizontal('phsubsw', '0F38 07', EVEN16, ODD16, i16x8.sub_sat_s);
 
 // ---- Packs and unpacks ---------------------------------------------------------------------------------------------------------
 function pack(name: string, opcode: string, narrow: VectorBinary): void {
-  bothWith(name, opcode, (_e, a, b) => narrow(a, b), (e, a, b) => {
-    const pair = e.f.let(joined(a, b));
-    return narrow(pair, pair);
-  });
+  bothWith(
+    name,
+    opcode,
+    (_e, a, b) => narrow(a, b),
+    (e, a, b) => {
+      const pair = e.f.let(joined(a, b));
+      return narrow(pair, pair);
+    },
+  );
 }
 pack('packsswb', '0F 63', i8x16.narrow_i16x8_s);
 pack('packuswb', '0F 67', i8x16.narrow_i16x8_u);
@@ -116,9 +165,18 @@ function interleave(width: number, from: number): number[] {
   return lanes;
 }
 
-for (const [name, low, high, width] of [['bw', '0F 60', '0F 68', 1], ['wd', '0F 61', '0F 69', 2], ['dq', '0F 62', '0F 6A', 4]] as const) {
+for (const [name, low, high, width] of [
+  ['bw', '0F 60', '0F 68', 1],
+  ['wd', '0F 61', '0F 69', 2],
+  ['dq', '0F 62', '0F 6A', 4],
+] as const) {
   both(`punpckl${name}`, low, (a, b) => i8x16.shuffle(interleave(width, 0), a, b));
-  both(`punpckh${name}`, high, (a, b) => i8x16.shuffle(interleave(width, 8), a, b), (a, b) => i8x16.shuffle(interleave(width, 4), a, b));
+  both(
+    `punpckh${name}`,
+    high,
+    (a, b) => i8x16.shuffle(interleave(width, 8), a, b),
+    (a, b) => i8x16.shuffle(interleave(width, 4), a, b),
+  );
 }
 sse('punpcklqdq', ['66 0F 6C Vx,Wx'], (a, b) => i8x16.shuffle(interleave(8, 0), a, b));
 sse('punpckhqdq', ['66 0F 6D Vx,Wx'], (a, b) => i8x16.shuffle(interleave(8, 8), a, b));
@@ -142,7 +200,10 @@ function shuffleByImmediate(e: Emitter, value: Expr, laneBytes: 2 | 4, base: num
     const from = i32.and(i32.shr_u(imm, constI32(lane * 2)), constI32(3));
     const first = i32.add(i32.mul(from, constI32(laneBytes)), constI32(base));
     const pattern = i32.add(i32.mul(first, constI32(laneBytes === 4 ? 0x01010101 : 0x0101)), constI32(step));
-    indices = laneBytes === 4 ? i32x4.replace_lane(lane, indices, pattern) : i16x8.replace_lane(base / 2 + lane, indices, pattern);
+    indices =
+      laneBytes === 4
+        ? i32x4.replace_lane(lane, indices, pattern)
+        : i16x8.replace_lane(base / 2 + lane, indices, pattern);
   }
   return i8x16.swizzle(value, indices);
 }
@@ -208,7 +269,15 @@ function shifted(e: Emitter, value: Expr, count: Expr, bits: number, shift: Lane
   return v128.and(shift(value, i32.wrap_i64(n)), i64x2.splat(fits));
 }
 
-function shifts(name: string, opcode: string, immediateOpcode: string, digit: number, bits: number, shift: LaneShift, arithmetic = false): void {
+function shifts(
+  name: string,
+  opcode: string,
+  immediateOpcode: string,
+  digit: number,
+  bits: number,
+  shift: LaneShift,
+  arithmetic = false,
+): void {
   bothWith(name, opcode, (e, a, b) => shifted(e, a, i64x2.extract_lane(0, b), bits, shift, arithmetic));
   const count = (e: Emitter): Expr => i64.and(e.immediate(), constI64(0xff));
   instruction(name, [`66 ${immediateOpcode}/${digit} Ux,Ib`], (e, d) => {
@@ -245,9 +314,17 @@ byteShift('pslldq', 7, false);
 
 // ---- SSE4.1, SSE4.2 ------------------------------------------------------------------------------------------------------------------
 const SSE4: readonly [name: string, opcode: string, operation: VectorBinary][] = [
-  ['pminsb', '38', i8x16.min_s], ['pminsd', '39', i32x4.min_s], ['pminuw', '3A', i16x8.min_u], ['pminud', '3B', i32x4.min_u],
-  ['pmaxsb', '3C', i8x16.max_s], ['pmaxsd', '3D', i32x4.max_s], ['pmaxuw', '3E', i16x8.max_u], ['pmaxud', '3F', i32x4.max_u],
-  ['pmulld', '40', i32x4.mul], ['pcmpeqq', '29', i64x2.eq], ['pcmpgtq', '37', i64x2.gt_s],
+  ['pminsb', '38', i8x16.min_s],
+  ['pminsd', '39', i32x4.min_s],
+  ['pminuw', '3A', i16x8.min_u],
+  ['pminud', '3B', i32x4.min_u],
+  ['pmaxsb', '3C', i8x16.max_s],
+  ['pmaxsd', '3D', i32x4.max_s],
+  ['pmaxuw', '3E', i16x8.max_u],
+  ['pmaxud', '3F', i32x4.max_u],
+  ['pmulld', '40', i32x4.mul],
+  ['pcmpeqq', '29', i64x2.eq],
+  ['pcmpgtq', '37', i64x2.gt_s],
   ['pmuldq', '28', (a, b) => i64x2.mul(signedLow(a), signedLow(b))],
 ];
 for (const [name, opcode, operation] of SSE4) sse(name, [`66 0F38 ${opcode} Vx,Wx`], operation);
@@ -258,16 +335,43 @@ function signedLow(x: Expr): Expr {
 }
 
 // PMOVSX and PMOVZX: memory operands are as narrow as what is read, and need no alignment.
-const EXTENSIONS: readonly [suffix: string, opcode: string, size: 'q' | 'd' | 'w', signed: (x: Expr) => Expr, unsigned: (x: Expr) => Expr][] = [
+const EXTENSIONS: readonly [
+  suffix: string,
+  opcode: string,
+  size: 'q' | 'd' | 'w',
+  signed: (x: Expr) => Expr,
+  unsigned: (x: Expr) => Expr,
+][] = [
   ['bw', '0', 'q', i16x8.extend_low_i8x16_s, i16x8.extend_low_i8x16_u],
-  ['bd', '1', 'd', (x) => i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(x)), (x) => i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(x))],
-  ['bq', '2', 'w', (x) => i64x2.extend_low_i32x4_s(i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(x))), (x) => i64x2.extend_low_i32x4_u(i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(x)))],
+  [
+    'bd',
+    '1',
+    'd',
+    (x) => i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(x)),
+    (x) => i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(x)),
+  ],
+  [
+    'bq',
+    '2',
+    'w',
+    (x) => i64x2.extend_low_i32x4_s(i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(x))),
+    (x) => i64x2.extend_low_i32x4_u(i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(x))),
+  ],
   ['wd', '3', 'q', i32x4.extend_low_i16x8_s, i32x4.extend_low_i16x8_u],
-  ['wq', '4', 'd', (x) => i64x2.extend_low_i32x4_s(i32x4.extend_low_i16x8_s(x)), (x) => i64x2.extend_low_i32x4_u(i32x4.extend_low_i16x8_u(x))],
+  [
+    'wq',
+    '4',
+    'd',
+    (x) => i64x2.extend_low_i32x4_s(i32x4.extend_low_i16x8_s(x)),
+    (x) => i64x2.extend_low_i32x4_u(i32x4.extend_low_i16x8_u(x)),
+  ],
   ['dq', '5', 'q', i64x2.extend_low_i32x4_s, i64x2.extend_low_i32x4_u],
 ];
 for (const [suffix, digit, size, signed, unsigned] of EXTENSIONS) {
-  for (const [name, row, operation] of [[`pmovsx${suffix}`, '2', signed], [`pmovzx${suffix}`, '3', unsigned]] as const) {
+  for (const [name, row, operation] of [
+    [`pmovsx${suffix}`, '2', signed],
+    [`pmovzx${suffix}`, '3', unsigned],
+  ] as const) {
     sse(name, [`66 0F38 ${row}${digit} Vx,W${size}`], (_a, b) => operation(b));
   }
 }
@@ -287,7 +391,13 @@ sseWith('blendvps', ['66 0F38 14 Vx,Wx'], (e, a, b) => v128.bitselect(b, a, i32x
 sseWith('blendvpd', ['66 0F38 15 Vx,Wx'], (e, a, b) => v128.bitselect(b, a, i64x2.shr_s(e.vectorZero(), constI32(63))));
 
 /** Blends by an immediate: a bit for each lane. */
-function blend(name: string, opcode: string, lanes: readonly number[], splat: (x: Expr) => Expr, compare: VectorBinary): void {
+function blend(
+  name: string,
+  opcode: string,
+  lanes: readonly number[],
+  splat: (x: Expr) => Expr,
+  compare: VectorBinary,
+): void {
   sseWith(name, [`66 0F3A ${opcode} Vx,Wx,Ib`], (e, a, b) => {
     const bits = e.f.let(v128.const(bytesOf(lanes)));
     const chosen = v128.and(splat(i32.wrap_i64(e.immediate())), bits);
@@ -354,7 +464,10 @@ instruction('pextrw', ['0F C5 Gd,Nq,Ib np'], (e, d, s) => {
   checkMmx(e);
   e.write(d, i64.and(laneByImmediate(e, readVector(e, s), 4, 2), constI64(0xffff)));
 });
-for (const [name, opcode, width] of [['pextrb', '14', 1], ['pextrw', '15', 2]] as const) {
+for (const [name, opcode, width] of [
+  ['pextrb', '14', 1],
+  ['pextrw', '15', 2],
+] as const) {
   instruction(name, [`66 0F3A ${opcode} Ed,Vx,Ib`], (e, d, s) => {
     checkSse(e);
     const element = e.f.let(i64.and(laneByImmediate(e, e.read(s), 16 / width, width), constI64(2 ** (8 * width) - 1)));
@@ -386,7 +499,11 @@ instruction('insertps', ['66 0F3A 21 Vx,Wd,Ib'], (e, d, s) => {
   const to = i32.and(i32.shr_u(imm, constI32(4)), constI32(3));
   const first = f.let(i8x16.splat(i32.mul(to, constI32(4))));
   const index = f.let(i8x16.sub(IDENTITY, first));
-  const inserted = v128.bitselect(i8x16.swizzle(i64x2.splat(element), index), value, i8x16.lt_u(index, i8x16.splat(constI32(4))));
+  const inserted = v128.bitselect(
+    i8x16.swizzle(i64x2.splat(element), index),
+    value,
+    i8x16.lt_u(index, i8x16.splat(constI32(4))),
+  );
   const bits = f.let(v128.const(bytesOf([1, 2, 4, 8])));
   e.write(d, v128.andnot(inserted, i32x4.eq(v128.and(i32x4.splat(imm), bits), bits)));
 });

@@ -1,23 +1,50 @@
 // Moves between vector registers, MMX, general registers and memory (SDM volume 2).
 
 import { constI32, type Expr, i32 } from '../../../wasm/expr.ts';
-import { i32x4, i64x2, i8x16, v128 } from '../../../wasm/vector.ts';
+import { i8x16, i32x4, i64x2, v128 } from '../../../wasm/vector.ts';
 import * as L from '../layout.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import { instruction } from './instruction.ts';
 import { checkAligned, checkMmx, checkSse, readVector, sse, sseWith, writeLow } from './vector.ts';
 
 /** Whole registers, unaligned or aligned. */
-instruction('movups', ['0F 10 Vx,Wx np', '66 0F 10 Vx,Wx', '0F 11 Wx,Vx np', '66 0F 11 Wx,Vx', 'F3 0F 6F Vx,Wx', 'F3 0F 7F Wx,Vx', 'F2 0F F0 Vx,Mx'], (e, d, s) => {
-  checkSse(e);
-  e.write(d, e.read(s));
-});
-instruction('movaps', ['0F 28 Vx,Wx np', '66 0F 28 Vx,Wx', '0F 29 Wx,Vx np', '66 0F 29 Wx,Vx', '66 0F 6F Vx,Wx', '66 0F 7F Wx,Vx', '0F 2B Mx,Vx np', '66 0F 2B Mx,Vx', '66 0F E7 Mx,Vx', '66 0F38 2A Vx,Mx'], (e, d, s) => {
-  checkSse(e);
-  checkAligned(e, d);
-  checkAligned(e, s);
-  e.write(d, e.read(s));
-});
+instruction(
+  'movups',
+  [
+    '0F 10 Vx,Wx np',
+    '66 0F 10 Vx,Wx',
+    '0F 11 Wx,Vx np',
+    '66 0F 11 Wx,Vx',
+    'F3 0F 6F Vx,Wx',
+    'F3 0F 7F Wx,Vx',
+    'F2 0F F0 Vx,Mx',
+  ],
+  (e, d, s) => {
+    checkSse(e);
+    e.write(d, e.read(s));
+  },
+);
+instruction(
+  'movaps',
+  [
+    '0F 28 Vx,Wx np',
+    '66 0F 28 Vx,Wx',
+    '0F 29 Wx,Vx np',
+    '66 0F 29 Wx,Vx',
+    '66 0F 6F Vx,Wx',
+    '66 0F 7F Wx,Vx',
+    '0F 2B Mx,Vx np',
+    '66 0F 2B Mx,Vx',
+    '66 0F E7 Mx,Vx',
+    '66 0F38 2A Vx,Mx',
+  ],
+  (e, d, s) => {
+    checkSse(e);
+    checkAligned(e, d);
+    checkAligned(e, s);
+    e.write(d, e.read(s));
+  },
+);
 
 /** Writes the low lane of a register and keeps the rest, or writes memory. */
 function mergeLow(e: Emitter, d: Operand, value: Expr): void {
@@ -26,7 +53,10 @@ function mergeLow(e: Emitter, d: Operand, value: Expr): void {
 }
 
 // MOVSS, MOVSD: from memory the rest becomes zero, between registers it stays.
-for (const [name, prefix, size] of [['movss', 'F3', 'd'], ['movsd', 'F2', 'q']] as const) {
+for (const [name, prefix, size] of [
+  ['movss', 'F3', 'd'],
+  ['movsd', 'F2', 'q'],
+] as const) {
   instruction(name, [`${prefix} 0F 10 Vx,W${size}`], (e, d, s) => {
     checkSse(e);
     if (s.place === 'memory') e.write(d, readVector(e, s));
@@ -107,12 +137,24 @@ instruction('movdq2q', ['F2 0F D6 Pq,Uq'], (e, d, s) => {
 });
 
 // Shuffles of floats, duplicates and interleaves are moves.
-sse('unpcklps', ['0F 14 Vx,Wx np'], (a, b) => i8x16.shuffle([0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23], a, b));
-sse('unpckhps', ['0F 15 Vx,Wx np'], (a, b) => i8x16.shuffle([8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31], a, b));
-sse('unpcklpd', ['66 0F 14 Vx,Wx'], (a, b) => i8x16.shuffle([0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23], a, b));
-sse('unpckhpd', ['66 0F 15 Vx,Wx'], (a, b) => i8x16.shuffle([8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31], a, b));
-sse('movsldup', ['F3 0F 12 Vx,Wx'], (_a, b) => i8x16.shuffle([0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11], b, b));
-sse('movshdup', ['F3 0F 16 Vx,Wx'], (_a, b) => i8x16.shuffle([4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15], b, b));
+sse('unpcklps', ['0F 14 Vx,Wx np'], (a, b) =>
+  i8x16.shuffle([0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23], a, b),
+);
+sse('unpckhps', ['0F 15 Vx,Wx np'], (a, b) =>
+  i8x16.shuffle([8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31], a, b),
+);
+sse('unpcklpd', ['66 0F 14 Vx,Wx'], (a, b) =>
+  i8x16.shuffle([0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23], a, b),
+);
+sse('unpckhpd', ['66 0F 15 Vx,Wx'], (a, b) =>
+  i8x16.shuffle([8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31], a, b),
+);
+sse('movsldup', ['F3 0F 12 Vx,Wx'], (_a, b) =>
+  i8x16.shuffle([0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11], b, b),
+);
+sse('movshdup', ['F3 0F 16 Vx,Wx'], (_a, b) =>
+  i8x16.shuffle([4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15], b, b),
+);
 sse('movddup', ['F2 0F 12 Vx,Wq'], (_a, b) => i8x16.shuffle([0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7], b, b));
 
 /** Element `lane` of a shuffle's immediate: `bits` bits each. */
@@ -160,4 +202,3 @@ instruction('stmxcsr', ['0F AE/3 Md np'], (e, d) => {
   checkSse(e);
   e.write(d, e.state('i64.load32_u', L.MXCSR));
 });
-

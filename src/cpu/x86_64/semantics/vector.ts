@@ -89,11 +89,21 @@ export function mmxWith(name: string, lines: readonly string[], operation: Vecto
 }
 
 /** The same operation for both register files, at opcode `0F opcode` (or another map). */
-export function bothWith(name: string, opcode: string, operation: VectorMeaning, inMmx: VectorMeaning = operation): void {
+export function bothWith(
+  name: string,
+  opcode: string,
+  operation: VectorMeaning,
+  inMmx: VectorMeaning = operation,
+): void {
   mmxWith(name, [`${opcode} Pq,Qq np`], inMmx);
   sseWith(name, [`66 ${opcode} Vx,Wx`], operation);
 }
 
 export function both(name: string, opcode: string, operation: VectorBinary, inMmx: VectorBinary = operation): void {
-  bothWith(name, opcode, (_e, a, b) => operation(a, b), (_e, a, b) => inMmx(a, b));
+  bothWith(
+    name,
+    opcode,
+    (_e, a, b) => operation(a, b),
+    (_e, a, b) => inMmx(a, b),
+  );
 }

@@ -51,8 +51,20 @@ function readHost(e: Emitter, size: number): Expr {
 }
 
 // ---- Arithmetic and comparison ---------------------------------------------------------------------------------------------
-const OPERATIONS = [[0, 'add'], [1, 'mul'], [4, 'sub'], [5, 'subr'], [6, 'div'], [7, 'divr']] as const;
-const MEMORY = [['D8', 'Md', SINGLE, 'f'], ['DC', 'Mq', DOUBLE, 'f'], ['DA', 'Md', INTEGER, 'fi'], ['DE', 'Mw', INTEGER, 'fi']] as const;
+const OPERATIONS = [
+  [0, 'add'],
+  [1, 'mul'],
+  [4, 'sub'],
+  [5, 'subr'],
+  [6, 'div'],
+  [7, 'divr'],
+] as const;
+const MEMORY = [
+  ['D8', 'Md', SINGLE, 'f'],
+  ['DC', 'Mq', DOUBLE, 'f'],
+  ['DA', 'Md', INTEGER, 'fi'],
+  ['DE', 'Mw', INTEGER, 'fi'],
+] as const;
 
 for (const [digit, name] of OPERATIONS) {
   for (const [opcode, operand, format, prefix] of MEMORY) {
@@ -67,7 +79,10 @@ for (const [digit, name] of OPERATIONS) {
   });
   // With ST(i) as the destination, the opcodes of the reversed operations change places.
   const reversed = digit >= 4 ? digit ^ 1 : digit;
-  for (const [opcode, pops] of [['DC', 0], ['DE', 1]] as const) {
+  for (const [opcode, pops] of [
+    ['DC', 0],
+    ['DE', 1],
+  ] as const) {
     instruction(pops ? `f${name}p` : `f${name}`, [`${opcode}/${reversed} STi`], (e, d) => {
       begin(e);
       e.run('fpu_arith', constI32(digit), e.number(d), constI32(0), constI32(pops));
@@ -84,7 +99,13 @@ for (const [opcode, operand, format, prefix] of MEMORY) {
   }
 }
 
-function compare(name: string, line: string, quiet: boolean, pops: number, helper: 'fpu_compare' | 'fpu_compare_flags'): void {
+function compare(
+  name: string,
+  line: string,
+  quiet: boolean,
+  pops: number,
+  helper: 'fpu_compare' | 'fpu_compare_flags',
+): void {
   instruction(name, [line], (e, s) => {
     begin(e);
     const other = s ? e.number(s) : constI32(1);
@@ -108,7 +129,10 @@ compare('fcomp', 'DE/2 STi', false, 1, 'fpu_compare');
 
 // ---- Transfers -------------------------------------------------------------------------------------------------------------
 for (const [name, line, format] of [
-  ['fld', 'D9/0 Md', SINGLE], ['fld', 'DD/0 Mq', DOUBLE], ['fild', 'DF/0 Mw', INTEGER], ['fild', 'DB/0 Md', INTEGER],
+  ['fld', 'D9/0 Md', SINGLE],
+  ['fld', 'DD/0 Mq', DOUBLE],
+  ['fild', 'DF/0 Mw', INTEGER],
+  ['fild', 'DB/0 Md', INTEGER],
   ['fild', 'DF/5 Mq', INTEGER],
 ] as const) {
   instruction(name, [line], (e, s) => {
@@ -126,10 +150,20 @@ instruction('fbld', ['DF/4 Mt'], (e) => {
 });
 
 for (const [name, line, format, pops] of [
-  ['fst', 'D9/2 Md', SINGLE, 0], ['fstp', 'D9/3 Md', SINGLE, 1], ['fst', 'DD/2 Mq', DOUBLE, 0], ['fstp', 'DD/3 Mq', DOUBLE, 1],
-  ['fstp', 'DB/7 Mt', EXTENDED, 1], ['fbstp', 'DF/6 Mt', DECIMAL, 1],
-  ['fist', 'DF/2 Mw', 2, 0], ['fistp', 'DF/3 Mw', 2, 1], ['fist', 'DB/2 Md', 4, 0], ['fistp', 'DB/3 Md', 4, 1], ['fistp', 'DF/7 Mq', 8, 1],
-  ['fisttp', 'DF/1 Mw', CHOPPED + 2, 1], ['fisttp', 'DB/1 Md', CHOPPED + 4, 1], ['fisttp', 'DD/1 Mq', CHOPPED + 8, 1],
+  ['fst', 'D9/2 Md', SINGLE, 0],
+  ['fstp', 'D9/3 Md', SINGLE, 1],
+  ['fst', 'DD/2 Mq', DOUBLE, 0],
+  ['fstp', 'DD/3 Mq', DOUBLE, 1],
+  ['fstp', 'DB/7 Mt', EXTENDED, 1],
+  ['fbstp', 'DF/6 Mt', DECIMAL, 1],
+  ['fist', 'DF/2 Mw', 2, 0],
+  ['fistp', 'DF/3 Mw', 2, 1],
+  ['fist', 'DB/2 Md', 4, 0],
+  ['fistp', 'DB/3 Md', 4, 1],
+  ['fistp', 'DF/7 Mq', 8, 1],
+  ['fisttp', 'DF/1 Mw', CHOPPED + 2, 1],
+  ['fisttp', 'DB/1 Md', CHOPPED + 4, 1],
+  ['fisttp', 'DD/1 Mq', CHOPPED + 8, 1],
 ] as const) {
   instruction(name, [line], (e, d) => {
     enter(e);
@@ -149,16 +183,25 @@ function onRegister(name: string, lines: string[], work: (e: Emitter, i: Expr) =
 }
 onRegister('fld', ['D9/0 STi'], (e, i) => e.run('fpu_load_register', i));
 onRegister('fst', ['DD/2 STi'], (e, i) => e.run('fpu_store_register', i, constI32(0)));
-onRegister('fstp', ['DD/3 STi', 'D9/3 STi', 'DF/2 STi', 'DF/3 STi'], (e, i) => e.run('fpu_store_register', i, constI32(1)));
+onRegister('fstp', ['DD/3 STi', 'D9/3 STi', 'DF/2 STi', 'DF/3 STi'], (e, i) =>
+  e.run('fpu_store_register', i, constI32(1)),
+);
 onRegister('fxch', ['D9/1 STi', 'DD/1 STi', 'DF/1 STi'], (e, i) => e.run('fpu_exchange', i));
 onRegister('ffree', ['DD/0 STi'], (e, i) => e.run('fpu_free', i, constI32(0)));
 onRegister('ffreep', ['DF/0 STi'], (e, i) => e.run('fpu_free', i, constI32(1)));
-for (const [digit, cc, name] of [[0, 2, 'b'], [1, 4, 'e'], [2, 6, 'be'], [3, 10, 'u']] as const) {
+for (const [digit, cc, name] of [
+  [0, 2, 'b'],
+  [1, 4, 'e'],
+  [2, 6, 'be'],
+  [3, 10, 'u'],
+] as const) {
   onRegister(`fcmov${name}`, [`DA/${digit} STi`], (e, i) => e.run('fpu_move', i, e.condition(cc)));
   onRegister(`fcmovn${name}`, [`DB/${digit} STi`], (e, i) => e.run('fpu_move', i, e.condition(cc + 1)));
 }
 ['fld1', 'fldl2t', 'fldl2e', 'fldpi', 'fldlg2', 'fldln2', 'fldz'].forEach((name, index) => {
-  onRegister(name, [`D9:${(0xe8 + index).toString(16).toUpperCase()}`], (e) => e.run('fpu_load_constant', constI32(index)));
+  onRegister(name, [`D9:${(0xe8 + index).toString(16).toUpperCase()}`], (e) =>
+    e.run('fpu_load_constant', constI32(index)),
+  );
 });
 onRegister('fchs', ['D9:E0'], (e) => e.run('fpu_sign', constI32(0)));
 onRegister('fabs', ['D9:E1'], (e) => e.run('fpu_sign', constI32(1)));
@@ -185,8 +228,10 @@ onRegister('fcos', ['D9:FF'], (e) => e.run('fpu_sine', constI32(1)));
 
 // ---- Environment: 16- and 32-bit formats -----------------------------------------------------------------------------------
 for (const [name, line, bytes, write, helper] of [
-  ['fldenv', 'D9/4 M opsize', 28, false, 'fpu_load_environment'], ['fnstenv', 'D9/6 M opsize', 28, true, 'fpu_store_environment'],
-  ['frstor', 'DD/4 M opsize', 108, false, 'fpu_restore'], ['fnsave', 'DD/6 M opsize', 108, true, 'fpu_save'],
+  ['fldenv', 'D9/4 M opsize', 28, false, 'fpu_load_environment'],
+  ['fnstenv', 'D9/6 M opsize', 28, true, 'fpu_store_environment'],
+  ['frstor', 'DD/4 M opsize', 108, false, 'fpu_restore'],
+  ['fnsave', 'DD/6 M opsize', 108, true, 'fpu_save'],
 ] as const) {
   instruction(name, [line], (e) => {
     const size = e.size === 2 ? bytes - 14 : bytes;

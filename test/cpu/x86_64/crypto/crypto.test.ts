@@ -36,32 +36,55 @@ function halves(): bigint[] {
 }
 
 /** Compares a helper on register addresses (and an immediate) with the instruction. */
-function compare(helper: string, feature: string, code: readonly number[], immediates: readonly number[] | undefined): void {
+function compare(
+  helper: string,
+  feature: string,
+  code: readonly number[],
+  immediates: readonly number[] | undefined,
+): void {
   test(`${helper} is the processor's (seed ${seed})`, { skip: missing(feature) }, () => {
     const random = new Random(seed);
     for (const { modrm, d, s } of REGISTERS) {
       for (const immediate of immediates ?? [undefined]) {
-        const starts = Array.from({ length: CASES }, (): Start => ({ xmm: [random.u64(), random.u64(), random.u64(), random.u64()] }));
+        const starts = Array.from(
+          { length: CASES },
+          (): Start => ({ xmm: [random.u64(), random.u64(), random.u64(), random.u64()] }),
+        );
         const end = immediate === undefined ? [] : [immediate];
         runNative([...code, modrm, ...end], starts).forEach(({ xmm, vector }, i) => {
           const start = starts[i] as Start;
           load(start);
           machine.call(helper, d, s, ...end);
           assert.equal(vector, -1);
-          assert.deepEqual(halves().map(hex), xmm.map(hex), `${start.xmm.map(hex).join(' ')} ModRM ${modrm} immediate ${immediate}`);
+          assert.deepEqual(
+            halves().map(hex),
+            xmm.map(hex),
+            `${start.xmm.map(hex).join(' ')} ModRM ${modrm} immediate ${immediate}`,
+          );
         });
       }
     }
   });
 }
 
-for (const [helper, opcode] of [['aes_imc', 0xdb], ['aes_enc', 0xdc], ['aes_enclast', 0xdd], ['aes_dec', 0xde], ['aes_declast', 0xdf]] as const) {
+for (const [helper, opcode] of [
+  ['aes_imc', 0xdb],
+  ['aes_enc', 0xdc],
+  ['aes_enclast', 0xdd],
+  ['aes_dec', 0xde],
+  ['aes_declast', 0xdf],
+] as const) {
   compare(helper, 'aes', [0x66, 0x0f, 0x38, opcode], undefined);
 }
 compare('aes_keygenassist', 'aes', [0x66, 0x0f, 0x3a, 0xdf], [0, 1, 0x1b, 0x80, 0xff]);
 compare('pclmulqdq', 'pclmulqdq', [0x66, 0x0f, 0x3a, 0x44], [0, 1, 0x10, 0x11, 0xee, 0xff]);
 for (const [helper, opcode] of [
-  ['sha1_nexte', 0xc8], ['sha1_msg1', 0xc9], ['sha1_msg2', 0xca], ['sha256_rnds2', 0xcb], ['sha256_msg1', 0xcc], ['sha256_msg2', 0xcd],
+  ['sha1_nexte', 0xc8],
+  ['sha1_msg1', 0xc9],
+  ['sha1_msg2', 0xca],
+  ['sha256_rnds2', 0xcb],
+  ['sha256_msg1', 0xcc],
+  ['sha256_msg2', 0xcd],
 ] as const) {
   compare(helper, 'sha_ni', [0x0f, 0x38, opcode], undefined);
 }
@@ -76,7 +99,10 @@ test(`crc32c is the processor's (seed ${seed})`, { skip: missing('sse4_2') }, ()
     [4, [0xf2, 0x0f, 0x38, 0xf1, 0xc2]],
     [8, [0xf2, 0x48, 0x0f, 0x38, 0xf1, 0xc2]],
   ] as const) {
-    const starts = Array.from({ length: CASES }, (): Start => ({ xmm: [0n, 0n, 0n, 0n], rax: random.operand(), rdx: random.operand() }));
+    const starts = Array.from(
+      { length: CASES },
+      (): Start => ({ xmm: [0n, 0n, 0n, 0n], rax: random.operand(), rdx: random.operand() }),
+    );
     runNative(code, starts).forEach((end, i) => {
       const { rax, rdx } = starts[i] as Required<Start>;
       const got = machine.call('crc32c', Number(BigInt.asIntN(32, rax)), BigInt.asUintN(bytes * 8, rdx), bytes) >>> 0;
@@ -87,18 +113,27 @@ test(`crc32c is the processor's (seed ${seed})`, { skip: missing('sse4_2') }, ()
 
 /** Half of a string register: few different characters, some of them zero. */
 function characters(random: Random): bigint {
-  const alphabet = random.pick([[0x61, 0x62], [0x61, 0x62, 0x7f, 0x80, 0xff], [0, 0x61, 0x62, 0x63], [0, 1, 0x80]]);
+  const alphabet = random.pick([
+    [0x61, 0x62],
+    [0x61, 0x62, 0x7f, 0x80, 0xff],
+    [0, 0x61, 0x62, 0x63],
+    [0, 1, 0x80],
+  ]);
   let value = 0n;
   for (let i = 0; i < 8; i++) value = (value << 8n) | BigInt(random.pick(alphabet));
   return random.oneIn(8) ? value & 0xff00ff00ff00ffn : value;
 }
 
 for (const [name, opcode, kind] of [
-  ['PCMPESTRM', 0x60, 0x300], ['PCMPESTRI', 0x61, 0x100], ['PCMPISTRM', 0x62, 0x200], ['PCMPISTRI', 0x63, 0],
+  ['PCMPESTRM', 0x60, 0x300],
+  ['PCMPESTRI', 0x61, 0x100],
+  ['PCMPISTRM', 0x62, 0x200],
+  ['PCMPISTRI', 0x63, 0],
 ] as const) {
   test(`${name} is the processor's (seed ${seed})`, { skip: missing('sse4_2') }, () => {
     const random = new Random(seed);
-    const length = (): bigint => (random.oneIn(4) ? random.operand() : BigInt.asUintN(64, BigInt(random.between(-20, 20))));
+    const length = (): bigint =>
+      random.oneIn(4) ? random.operand() : BigInt.asUintN(64, BigInt(random.between(-20, 20)));
     const record = L.ARENA;
     for (let immediate = 0; immediate < 128; immediate++) {
       for (const wide of [false, true]) {

@@ -1,11 +1,11 @@
 // x87 instructions run on this machine's processor and on the built-in one, from the same registers and memory.
 
+import * as L from '../../../../src/cpu/x86_64/layout.ts';
+import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
 import { littleEndian } from '../../../asm/encoder.ts';
 import * as N from '../../../native/layout.ts';
 import { machineCode } from '../../../native/machine-code.ts';
 import { nativeTarget } from '../../../native/native-target.ts';
-import * as L from '../../../../src/cpu/x86_64/layout.ts';
-import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
 
 const RAM_SIZE = 0x11000000;
 const PML4 = 0x1000;
@@ -85,7 +85,14 @@ export class Bench {
       throw new Error('no device is here');
     };
     this.#cpu = new Processor({
-      mmio: none, pio: none, readMsr: none, writeMsr: none, tsc: none, cr8: () => {}, log: () => {}, isBreakpoint: () => false,
+      mmio: none,
+      pio: none,
+      readMsr: none,
+      writeMsr: none,
+      tsc: none,
+      cr8: () => {},
+      log: () => {},
+      isBreakpoint: () => false,
     });
     const { view, helpers } = this.#cpu;
     const set64 = (address: number, value: number): void => view.setBigUint64(address, BigInt(value), true);
@@ -137,7 +144,10 @@ export class Bench {
     this.#native.run(count);
     return ours.map((outcome, index) => {
       const start = index * N.CASE_SIZE;
-      return { ours: outcome, native: new Case(index, this.#native.cases.subarray(start, start + N.CASE_SIZE)).outcome() };
+      return {
+        ours: outcome,
+        native: new Case(index, this.#native.cases.subarray(start, start + N.CASE_SIZE)).outcome(),
+      };
     });
   }
 
@@ -173,7 +183,13 @@ export class Bench {
     this.#cpu.forgetCode();
     const reason = run(100);
     const output = new Case(index, input);
-    input.set(bytes.subarray(L.RAM_BASE + N.CASES + start + N.CASE_MEMORY, L.RAM_BASE + N.CASES + start + N.CASE_MEMORY + N.CASE_MEMORY_SIZE), N.CASE_MEMORY);
+    input.set(
+      bytes.subarray(
+        L.RAM_BASE + N.CASES + start + N.CASE_MEMORY,
+        L.RAM_BASE + N.CASES + start + N.CASE_MEMORY + N.CASE_MEMORY_SIZE,
+      ),
+      N.CASE_MEMORY,
+    );
     const out = output.view;
     out.setUint32(N.CASE_OUT, reason === L.EXIT_HLT ? N.EXIT_NEXT : N.EXIT_FAULT, true);
     out.setUint16(N.CASE_FX_OUT, view.getUint32(L.FCW, true), true);

@@ -68,14 +68,19 @@ for (const [name, [opcode, first, second]] of Object.entries(FUNCTIONS)) {
       }
       // What the manuals leave undefined.
       const exponent = view.getUint16(N.CASE_FX + 40, true) & 0x7fff;
-      if (exponent !== 0x7fff && ((name === 'f2xm1' && exponent >= 0x3fff) || (name === 'fyl2xp1' && exponent > 0x3ffc))) number(c, 0, random, first);
+      if (
+        exponent !== 0x7fff &&
+        ((name === 'f2xm1' && exponent >= 0x3fff) || (name === 'fyl2xp1' && exponent > 0x3ffc))
+      )
+        number(c, 0, random, first);
       c.bytes.copyWithin(N.CASE_FX_OUT, N.CASE_FX, N.CASE_FX + 512);
       inputs.push(`fcw ${view.getUint16(N.CASE_FX, true).toString(16)} ${show(c.outcome())}`);
     }
     const wrong: string[] = [];
     let exact = 0;
     (bench as Bench).run(COUNT).forEach(({ ours, native }, i) => {
-      const same = ours.ended === native.ended && ((ours.status ^ native.status) & ~C1) === 0 && ours.tags === native.tags;
+      const same =
+        ours.ended === native.ended && ((ours.status ^ native.status) & ~C1) === 0 && ours.tags === native.tags;
       if (!same || !ours.registers.every((value, r) => agree(value, native.registers[r]))) {
         wrong.push(`input ${inputs[i]}\n  ours  ${show(ours)}\n  true  ${show(native)}`);
       } else if (ours.registers.every((value, r) => value === native.registers[r])) exact++;

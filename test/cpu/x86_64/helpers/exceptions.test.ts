@@ -38,7 +38,10 @@ describe('real mode', () => {
 
 describe('protected mode', () => {
   test('same level: an interrupt gate clears IF, a trap gate does not; RF is set in the image of a fault', () => {
-    for (const [access, flags] of [[0x8e, 0x2], [0x8f, 0x202]] as const) {
+    for (const [access, flags] of [
+      [0x8e, 0x2],
+      [0x8f, 0x202],
+    ] as const) {
       const m = new Machine().protected();
       m.gate(IDT + 13 * 8, CODE0, 0x12345678n, access);
       m.rflags = 0x4302;
@@ -100,14 +103,49 @@ describe('protected mode', () => {
       ['null code', (m) => m.gate(IDT + 0x80 * 8, 0, 0x6000n, 0xee), '#13(0x0)'],
       ['code outside of the GDT', (m) => m.gate(IDT + 0x80 * 8, 0x1000, 0x6000n, 0xee), '#13(0x1000)'],
       ['data for code', (m) => m.gate(IDT + 0x80 * 8, DATA0, 0x6000n, 0xee), '#13(0x10)'],
-      ['code absent', (m) => { m.descriptor(GDT + FREE, 0, 0xfffff, 0x1b, 0xc); m.gate(IDT + 0x80 * 8, FREE, 0x6000n, 0xee); }, '#11(0x60)'],
+      [
+        'code absent',
+        (m) => {
+          m.descriptor(GDT + FREE, 0, 0xfffff, 0x1b, 0xc);
+          m.gate(IDT + 0x80 * 8, FREE, 0x6000n, 0xee);
+        },
+        '#11(0x60)',
+      ],
       ['null stack', (m) => m.write(TSS + 8, 2, 0), '#10(0x0)'],
       ['stack of another level', (m) => m.write(TSS + 8, 2, DATA3 | 3), '#10(0x20)'],
-      ['read-only stack', (m) => { m.descriptor(GDT + FREE2, 0, 0xfffff, 0x91, 0xc); m.write(TSS + 8, 2, FREE2); }, '#10(0x70)'],
-      ['stack absent', (m) => { m.descriptor(GDT + FREE2, 0, 0xfffff, 0x13, 0xc); m.write(TSS + 8, 2, FREE2); }, '#12(0x70)'],
-      ['stack too small', (m) => { m.descriptor(GDT + FREE2, 0, 0x7ff0, 0x93, 4); m.write(TSS + 8, 2, FREE2); }, '#12(0x70)'],
+      [
+        'read-only stack',
+        (m) => {
+          m.descriptor(GDT + FREE2, 0, 0xfffff, 0x91, 0xc);
+          m.write(TSS + 8, 2, FREE2);
+        },
+        '#10(0x70)',
+      ],
+      [
+        'stack absent',
+        (m) => {
+          m.descriptor(GDT + FREE2, 0, 0xfffff, 0x13, 0xc);
+          m.write(TSS + 8, 2, FREE2);
+        },
+        '#12(0x70)',
+      ],
+      [
+        'stack too small',
+        (m) => {
+          m.descriptor(GDT + FREE2, 0, 0x7ff0, 0x93, 4);
+          m.write(TSS + 8, 2, FREE2);
+        },
+        '#12(0x70)',
+      ],
       ['TSS too small', (m) => m.set32(L.SEG_TR + L.SEG_O_LIMIT, 8), '#10(0x40)'],
-      ['entry beyond the code segment', (m) => { m.descriptor(GDT + FREE, 0, 0x10, 0x9b, 4); m.gate(IDT + 0x80 * 8, FREE, 0x6000n, 0xee); }, '#13(0x0)'],
+      [
+        'entry beyond the code segment',
+        (m) => {
+          m.descriptor(GDT + FREE, 0, 0x10, 0x9b, 4);
+          m.gate(IDT + 0x80 * 8, FREE, 0x6000n, 0xee);
+        },
+        '#13(0x0)',
+      ],
     ];
     for (const [name, prepare, expected] of cases) {
       const m = new Machine().protected(3);
@@ -253,10 +291,24 @@ describe('64-bit mode', () => {
       ['16-bit gate', (m) => m.gate64(IDT + 0x800, LONG0, 0n, 0xe6), '#13(0x402)'],
       ['task gate', (m) => m.gate64(IDT + 0x800, LONG0, 0n, 0xe5), '#13(0x402)'],
       ['32-bit code', (m) => m.gate64(IDT + 0x800, CODE0, 0n, 0xee), '#13(0x8)'],
-      ['less privileged code', (m) => { m.level(0); m.gate64(IDT + 0x800, LONG3, 0n, 0xee); }, '#13(0x30)'],
+      [
+        'less privileged code',
+        (m) => {
+          m.level(0);
+          m.gate64(IDT + 0x800, LONG3, 0n, 0xee);
+        },
+        '#13(0x30)',
+      ],
       ['entry not canonical', (m) => m.gate64(IDT + 0x800, LONG0, 0x800000000000n, 0xee), '#13(0x0)'],
       ['stack not canonical', (m) => m.write(TSS + 4, 8, 0x800000000000n), '#12(0x0)'],
-      ['TSS without the IST', (m) => { m.gate64(IDT + 0x800, LONG0, 0n, 0xee, 7); m.set32(L.SEG_TR + L.SEG_O_LIMIT, 90); }, '#10(0x40)'],
+      [
+        'TSS without the IST',
+        (m) => {
+          m.gate64(IDT + 0x800, LONG0, 0n, 0xee, 7);
+          m.set32(L.SEG_TR + L.SEG_O_LIMIT, 90);
+        },
+        '#10(0x40)',
+      ],
       ['beyond the IDT', (m) => m.set32(L.IDTR_LIMIT, 0x80e), '#13(0x402)'],
     ];
     for (const [name, prepare, expected] of cases) {
@@ -308,7 +360,17 @@ describe('virtual-8086 mode', () => {
     const m = new Machine().v86(3);
     m.gate(IDT + 0x20 * 8, CODE0, 0x6000n, 0x8e);
     assert.equal(m.outcome('deliver_interrupt', 0x20, 0), 'jump');
-    assert.deepEqual(m.words(0x8000 - 36, 4, 9), ['100', '2000', '23202', '200', '3000', '2200', '2100', '2300', '2400']);
+    assert.deepEqual(m.words(0x8000 - 36, 4, 9), [
+      '100',
+      '2000',
+      '23202',
+      '200',
+      '3000',
+      '2200',
+      '2100',
+      '2300',
+      '2400',
+    ]);
     assert.equal(m.selector(L.SEG_DS), 0);
     assert.equal(m.cpl, 0);
     assert.equal(m.rflags & (L.FLAG_VM | L.FLAG_IF), 0);

@@ -9,9 +9,7 @@ type Helper = (...args: (number | bigint)[]) => number;
 /** Guest memory of the machine, in bytes. */
 const RAM_SIZE = 0x400000;
 
-const helpersModule = new WebAssembly.Module(
-  readFileSync(new URL('../../../../build/helpers.wasm', import.meta.url)),
-);
+const helpersModule = new WebAssembly.Module(readFileSync(new URL('../../../../build/helpers.wasm', import.meta.url)));
 
 /** Fixed places in guest memory. */
 export const GDT = 0x1000;
@@ -282,7 +280,14 @@ export class Machine {
   v86(iopl: number): this {
     this.protected(0);
     this.write(IDT, 8, 0);
-    for (const [segment, selector] of [[L.SEG_CS, 0x2000], [L.SEG_SS, 0x3000], [L.SEG_DS, 0x2100], [L.SEG_ES, 0x2200], [L.SEG_FS, 0x2300], [L.SEG_GS, 0x2400]] as const) {
+    for (const [segment, selector] of [
+      [L.SEG_CS, 0x2000],
+      [L.SEG_SS, 0x3000],
+      [L.SEG_DS, 0x2100],
+      [L.SEG_ES, 0x2200],
+      [L.SEG_FS, 0x2300],
+      [L.SEG_GS, 0x2400],
+    ] as const) {
       this.segment(segment, selector, BigInt(selector << 4), 0xffff, 0xf3);
     }
     this.set64(L.RIP, 0x100n);

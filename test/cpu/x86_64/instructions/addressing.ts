@@ -54,16 +54,28 @@ export function chooseAddress(c: CaseBuilder, target: bigint): EncodedAddress {
   const segment = random.oneIn(10) ? random.pick(SEGMENTS) : undefined;
   const kind = low ? random.below(8) : random.below(4);
   const number = Number(target);
-  if (low && kind === 4) return { modrm: 0x05, sib: undefined, dispSize: 4, ripRelative: true, disp: number, rex: 0, addr32, segment };
-  if (low && kind === 5) return { modrm: 0x04, sib: 0x25, dispSize: 4, ripRelative: false, disp: number, rex: 0, addr32, segment };
-  const widen = (value: bigint): bigint => (addr32 ? BigInt.asUintN(32, value) | (random.u64() & 0xffffffff00000000n) : value);
+  if (low && kind === 4)
+    return { modrm: 0x05, sib: undefined, dispSize: 4, ripRelative: true, disp: number, rex: 0, addr32, segment };
+  if (low && kind === 5)
+    return { modrm: 0x04, sib: 0x25, dispSize: 4, ripRelative: false, disp: number, rex: 0, addr32, segment };
+  const widen = (value: bigint): bigint =>
+    addr32 ? BigInt.asUintN(32, value) | (random.u64() & 0xffffffff00000000n) : value;
   if (low && kind === 6) {
     const index = c.freeRegister();
     const scale = random.below(4);
     const value = BigInt(random.below(0x1000));
     c.pin(index, widen(value));
     const disp = number - (Number(value) << scale);
-    return { modrm: 0x04, sib: (scale << 6) | ((index & 7) << 3) | 5, dispSize: 4, ripRelative: false, disp, rex: index > 7 ? 2 : 0, addr32, segment };
+    return {
+      modrm: 0x04,
+      sib: (scale << 6) | ((index & 7) << 3) | 5,
+      dispSize: 4,
+      ripRelative: false,
+      disp,
+      rex: index > 7 ? 2 : 0,
+      addr32,
+      segment,
+    };
   }
   // Base, perhaps with an index; the base makes up for all else.
   let base = random.oneIn(12) && !c.isPinned(RSP) ? RSP : c.freeRegister();

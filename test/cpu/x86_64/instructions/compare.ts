@@ -3,7 +3,24 @@ import { FX_FIP, FX_FOP, FX_MXCSR_MASK } from './floating.ts';
 import type { Form } from './form.ts';
 import type { Batch } from './generator.ts';
 
-const NAMES = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+const NAMES = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+];
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 /**
@@ -30,7 +47,8 @@ export function normalise(batch: Batch, cases: Uint8Array<ArrayBuffer>, count: n
 
 /** Index of the first case from `from` that differs, or -1. */
 export function firstDifference(expected: Uint8Array, actual: Uint8Array, count: number, from = 0): number {
-  const slice = (bytes: Uint8Array, i: number, n: number): Uint8Array => bytes.subarray(i * L.CASE_SIZE, (i + n) * L.CASE_SIZE);
+  const slice = (bytes: Uint8Array, i: number, n: number): Uint8Array =>
+    bytes.subarray(i * L.CASE_SIZE, (i + n) * L.CASE_SIZE);
   if (Buffer.compare(slice(expected, from, count - from), slice(actual, from, count - from)) === 0) return -1;
   for (let i = from; i < count; i++) {
     if (Buffer.compare(slice(expected, i, 1), slice(actual, i, 1)) !== 0) return i;
@@ -39,13 +57,23 @@ export function firstDifference(expected: Uint8Array, actual: Uint8Array, count:
 }
 
 /** One case and its differences, for people: enough to repeat it. */
-export function describeDifference(form: Form, batch: Batch, index: number, expected: Uint8Array, actual: Uint8Array): string {
+export function describeDifference(
+  form: Form,
+  batch: Batch,
+  index: number,
+  expected: Uint8Array,
+  actual: Uint8Array,
+): string {
   const input = view(batch.cases, index);
   const want = view(expected, index);
   const got = view(actual, index);
   const code = batch.code.subarray(index * L.CODE_SLOT, index * L.CODE_SLOT + (batch.lengths[index] as number));
-  const lines = [`${form.name} [${form.line}] case ${index}: bytes ${hex(code)} at 0x${(L.CODE + index * L.CODE_SLOT).toString(16)}`];
-  const registers = NAMES.map((name, i) => `${name}=${input.getBigUint64(L.CASE_GPR + i * 8, true).toString(16)}`).join(' ');
+  const lines = [
+    `${form.name} [${form.line}] case ${index}: bytes ${hex(code)} at 0x${(L.CODE + index * L.CODE_SLOT).toString(16)}`,
+  ];
+  const registers = NAMES.map((name, i) => `${name}=${input.getBigUint64(L.CASE_GPR + i * 8, true).toString(16)}`).join(
+    ' ',
+  );
   lines.push(`  in: ${registers} rflags=${input.getUint32(L.CASE_RFLAGS, true).toString(16)}`);
   lines.push(`  memory at 0x${(L.CASES + index * L.CASE_SIZE + L.CASE_MEMORY).toString(16)}`);
   if ((input.getUint32(L.CASE_USE, true) & L.USE_FX) !== 0) lines.push(`  in: ${describeFx(input, L.CASE_FX)}`);
@@ -62,7 +90,9 @@ export function describeDifference(form: Form, batch: Batch, index: number, expe
   differ('cr2', L.CASE_OUT_CR2, 8);
   differ('rip of fault', L.CASE_OUT_RIP, 8);
   differ('rflags', L.CASE_OUT_RFLAGS, 8);
-  NAMES.forEach((name, i) => { differ(name, L.CASE_OUT_GPR + i * 8, 8); });
+  NAMES.forEach((name, i) => {
+    differ(name, L.CASE_OUT_GPR + i * 8, 8);
+  });
   for (let i = 0; i < L.CASE_MEMORY_SIZE; i += 16) {
     const before = hex(new Uint8Array(input.buffer, input.byteOffset + L.CASE_MEMORY + i, 16).slice().reverse());
     differ(`memory+0x${i.toString(16)} (was ${before})`, L.CASE_MEMORY + i, 16);

@@ -15,16 +15,42 @@ export const FX_XMM = 160;
 
 /** Bits of singles and doubles at which rounding, overflow and special cases begin. */
 const SINGLES = [
-  0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x7f800001, 0xffbfffff,
-  0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x80800000, 0x7f7fffff, 0xff7fffff, 0x3f7fffff, 0x3f000000, 0x3fc00000,
-  0x40000000, 0x40490fdb, 0x4b800000, 0x4f000000, 0xcf000000, 0x5f000000, 0xdf000000, 0x4effffff, 0x34000000, 0x33800000,
+  0x00000000, 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc00000, 0x7f800001,
+  0xffbfffff, 0x00000001, 0x80000001, 0x007fffff, 0x00800000, 0x80800000, 0x7f7fffff, 0xff7fffff, 0x3f7fffff,
+  0x3f000000, 0x3fc00000, 0x40000000, 0x40490fdb, 0x4b800000, 0x4f000000, 0xcf000000, 0x5f000000, 0xdf000000,
+  0x4effffff, 0x34000000, 0x33800000,
 ];
 const DOUBLES = [
-  0x0000000000000000n, 0x8000000000000000n, 0x3ff0000000000000n, 0xbff0000000000000n, 0x7ff0000000000000n, 0xfff0000000000000n,
-  0x7ff8000000000000n, 0xfff8000000000000n, 0x7ff0000000000001n, 0xfff7ffffffffffffn, 0x0000000000000001n, 0x8000000000000001n,
-  0x000fffffffffffffn, 0x0010000000000000n, 0x7fefffffffffffffn, 0xffefffffffffffffn, 0x3fefffffffffffffn, 0x3fe0000000000000n,
-  0x3ff8000000000000n, 0x400921fb54442d18n, 0x41dfffffffc00000n, 0x41e0000000000000n, 0xc1e0000000000000n, 0x43e0000000000000n,
-  0xc3e0000000000000n, 0x4340000000000000n, 0x3ca0000000000000n, 0x47efffffe0000000n, 0x36a0000000000000n, 0x3690000000000000n,
+  0x0000000000000000n,
+  0x8000000000000000n,
+  0x3ff0000000000000n,
+  0xbff0000000000000n,
+  0x7ff0000000000000n,
+  0xfff0000000000000n,
+  0x7ff8000000000000n,
+  0xfff8000000000000n,
+  0x7ff0000000000001n,
+  0xfff7ffffffffffffn,
+  0x0000000000000001n,
+  0x8000000000000001n,
+  0x000fffffffffffffn,
+  0x0010000000000000n,
+  0x7fefffffffffffffn,
+  0xffefffffffffffffn,
+  0x3fefffffffffffffn,
+  0x3fe0000000000000n,
+  0x3ff8000000000000n,
+  0x400921fb54442d18n,
+  0x41dfffffffc00000n,
+  0x41e0000000000000n,
+  0xc1e0000000000000n,
+  0x43e0000000000000n,
+  0xc3e0000000000000n,
+  0x4340000000000000n,
+  0x3ca0000000000000n,
+  0x47efffffe0000000n,
+  0x36a0000000000000n,
+  0x3690000000000000n,
 ];
 
 export function single(random: Random): number {
@@ -33,7 +59,12 @@ export function single(random: Random): number {
       return random.pick(SINGLES);
     case 1:
       // Near one: sums and products that round and cancel.
-      return ((random.u32() & 0x80000000) | ((random.between(120, 134) << 23) >>> 0) | (random.u32() & (random.oneIn(2) ? 0x7fffff : 0x700000))) >>> 0;
+      return (
+        ((random.u32() & 0x80000000) |
+          ((random.between(120, 134) << 23) >>> 0) |
+          (random.u32() & (random.oneIn(2) ? 0x7fffff : 0x700000))) >>>
+        0
+      );
     case 2:
       return (random.pick(SINGLES) + random.between(-2, 2)) >>> 0;
     default:
@@ -58,7 +89,16 @@ export function double(random: Random): bigint {
 }
 
 const EXPONENTS = [0, 1, 2, 0x3ffe, 0x3fff, 0x4000, 0x401e, 0x403e, 0x403f, 0x7ffd, 0x7ffe, 0x7fff];
-const SIGNIFICANDS = [0n, 0x8000000000000000n, 0xc000000000000000n, 0xffffffffffffffffn, 0x8000000000000001n, 1n, 0xa000000000000000n, 0x4000000000000000n];
+const SIGNIFICANDS = [
+  0n,
+  0x8000000000000000n,
+  0xc000000000000000n,
+  0xffffffffffffffffn,
+  0x8000000000000001n,
+  1n,
+  0xa000000000000000n,
+  0x4000000000000000n,
+];
 
 /** Writes an 80-bit number at `offset` of the case: normal, denormal, special, or one of the unsupported encodings. */
 export function extended(c: CaseBuilder, offset: number): void {

@@ -52,8 +52,13 @@ export interface Form {
 const MAPS: Record<string, readonly number[]> = { '0F': [0x0f], '0F38': [0x0f, 0x38], '0F3A': [0x0f, 0x3a] };
 const OPERAND = /^(E|G|M|R|Z|I|J|O|V|W|U|P|Q|N)(b|w|d|q|v|y|z|x|t|s|l|p)$/;
 const FIXED: Record<string, OperandForm> = {
-  AL: { place: 'AX', size: 1 }, CL: { place: 'CL', size: 1 }, DX: { place: 'DX', size: 2 },
-  '1': { place: '1', size: 0 }, M: { place: 'M', size: 0 }, STi: { place: 'ST', size: 10 }, XMM0: { place: 'XMM0', size: 16 },
+  AL: { place: 'AX', size: 1 },
+  CL: { place: 'CL', size: 1 },
+  DX: { place: 'DX', size: 2 },
+  '1': { place: '1', size: 0 },
+  M: { place: 'M', size: 0 },
+  STi: { place: 'ST', size: 10 },
+  XMM0: { place: 'XMM0', size: 16 },
 };
 /** Sizes by letter; s (28-byte x87 environment), l (x87 state) and t (80-bit) are memory alone. */
 const SIZES: Record<string, number> = { b: 1, w: 2, d: 4, q: 8, x: 16, t: 10, s: 28, l: 108, p: 512 };
@@ -65,7 +70,8 @@ function operandOf(text: string, size: number): OperandForm {
   const match = OPERAND.exec(text);
   if (match === null) throw new Error(`operand ${text}`);
   const [, place, letter] = match as unknown as [string, string, string];
-  const bytes = letter === 'v' || letter === 'y' ? size : letter === 'z' ? Math.min(size, 4) : (SIZES[letter] as number);
+  const bytes =
+    letter === 'v' || letter === 'y' ? size : letter === 'z' ? Math.min(size, 4) : (SIZES[letter] as number);
   return { place, size: bytes };
 }
 
@@ -84,7 +90,11 @@ interface Parsed {
 function parse(line: string): Parsed {
   const fields = line.trim().split(/\s+/);
   let mandatory: number | undefined;
-  if (/^(66|F2|F3)$/.test(fields[0] as string) && fields.length > 1 && /^(0F|0F38|0F3A|90)$/.test(fields[1] as string)) {
+  if (
+    /^(66|F2|F3)$/.test(fields[0] as string) &&
+    fields.length > 1 &&
+    /^(0F|0F38|0F3A|90)$/.test(fields[1] as string)
+  ) {
     mandatory = Number.parseInt(fields.shift() as string, 16);
   }
   const map = MAPS[fields[0] as string];
@@ -130,7 +140,11 @@ function expand(parsed: Parsed): Form[] {
   const word = (prefix: string): string | undefined => words.find((text) => text.startsWith(prefix))?.slice(1);
   const known = /^(lock|d64|f64|v|y|w64|fx|rep|repz|regonly|memonly)$/;
   const features = words.filter((text) => !known.test(text) && !/^[=?]/.test(text));
-  const repeats = words.includes('repz') ? [undefined, 0xf3, 0xf2] : words.includes('rep') ? [undefined, 0xf3] : [undefined];
+  const repeats = words.includes('repz')
+    ? [undefined, 0xf3, 0xf2]
+    : words.includes('rep')
+      ? [undefined, 0xf3]
+      : [undefined];
   for (const size of sizesOf(parsed)) {
     const operands = parsed.operands.map((text) => operandOf(text, size));
     const hasRm = has(operands, 'EMRWUQN') || parsed.digit !== undefined;
@@ -144,7 +158,14 @@ function expand(parsed: Parsed): Form[] {
           const memory = operands.find(({ place }) => 'EMWQO'.includes(place));
           const sizeText = size === 0 ? [] : [String(size * 8)];
           const repeatText = repeat === undefined ? [] : [repeat === 0xf3 ? 'rep' : 'repne'];
-          const text = [mnemonic, parsed.operands.join(','), ...sizeText, ...(rm === undefined ? [] : [rm]), ...(lock ? ['lock'] : []), ...repeatText];
+          const text = [
+            mnemonic,
+            parsed.operands.join(','),
+            ...sizeText,
+            ...(rm === undefined ? [] : [rm]),
+            ...(lock ? ['lock'] : []),
+            ...repeatText,
+          ];
           forms.push({
             name: text.filter((part) => part !== '').join(' '),
             mnemonic,

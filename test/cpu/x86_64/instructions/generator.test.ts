@@ -4,14 +4,16 @@ import * as L from '../../../native/layout.ts';
 import { machineCode } from '../../../native/machine-code.ts';
 import { nativeFeatures, nativeTarget, nativeUnavailable } from '../../../native/native-target.ts';
 import type { Form } from './form.ts';
-import { compareForm } from './harness.ts';
 import { generate, newBatch } from './generator.ts';
+import { compareForm } from './harness.ts';
 import { Random, seedOfRun } from './random.ts';
 import { integerForms, stackForms, stringForms } from './tables/integer.ts';
 
 const skip = nativeUnavailable() ?? false;
 const features = skip === false ? nativeFeatures() : new Set<string>();
-const forms = [...integerForms, ...stackForms, ...stringForms].filter((form) => form.features.every((name) => features.has(name)));
+const forms = [...integerForms, ...stackForms, ...stringForms].filter((form) =>
+  form.features.every((name) => features.has(name)),
+);
 const seed = seedOfRun();
 
 test('native runs repeat', { skip }, () => {
@@ -22,7 +24,22 @@ test('native runs repeat', { skip }, () => {
 });
 
 /** Forms that always raise an exception at CPL 3. */
-const FAULTING = new Set(['ud0', 'ud1', 'ud2', 'int3', 'int1', 'hlt', 'cli', 'sti', 'in', 'out', 'clts', 'invd', 'wrmsr', 'rdmsr']);
+const FAULTING = new Set([
+  'ud0',
+  'ud1',
+  'ud2',
+  'int3',
+  'int1',
+  'hlt',
+  'cli',
+  'sti',
+  'in',
+  'out',
+  'clts',
+  'invd',
+  'wrmsr',
+  'rdmsr',
+]);
 
 test('most cases of each form end without an exception', { skip }, () => {
   const labels = machineCode().labels;

@@ -64,7 +64,9 @@ function chooseRegisters(c: CaseBuilder): Registers {
   let rexNeeded = false;
   let rexBarred = false;
   const choose = (place: string): number => {
-    const operand = form.operands.find((o) => o.place === place || (place === 'E' && (o.place === 'R' || o.place === 'E')));
+    const operand = form.operands.find(
+      (o) => o.place === place || (place === 'E' && (o.place === 'R' || o.place === 'E')),
+    );
     if (place !== 'X' && (operand === undefined || !isByte(operand.size))) return random.below(16);
     // A byte register: with REX one of sixteen low bytes; without it AL to BL and AH to BH.
     if (rexBarred || (!rexNeeded && random.oneIn(2))) {

@@ -24,7 +24,13 @@ function exitsOf(labels: ReadonlyMap<string, number>): Exits {
 }
 
 /** Runs `count` cases of a form on both targets; returns descriptions of the first differences, and how many there are. */
-export function compareForm(form: Form, reference: InstructionTarget, target: InstructionTarget, count: number, seed: number): { shown: string[]; differences: number } {
+export function compareForm(
+  form: Form,
+  reference: InstructionTarget,
+  target: InstructionTarget,
+  count: number,
+  seed: number,
+): { shown: string[]; differences: number } {
   const batch = newBatch();
   const random = new Random(seedOf(seed, form));
   const exits = exitsOf(machineCode().labels);
@@ -79,7 +85,11 @@ export function testForms(forms: readonly Form[], makeTarget: () => InstructionT
       target ??= makeTarget();
       for (const form of ofLine) {
         const { shown, differences } = compareForm(form, nativeTarget(), target, count, seed);
-        assert.equal(differences, 0, `${differences} of ${count} cases differ, VIVARIUM_SEED=${seed}\n${shown.join('\n')}`);
+        assert.equal(
+          differences,
+          0,
+          `${differences} of ${count} cases differ, VIVARIUM_SEED=${seed}\n${shown.join('\n')}`,
+        );
       }
     });
   }

@@ -55,10 +55,12 @@ function branchTarget(c: CaseBuilder): bigint {
 }
 
 /** Appends the displacement of a relative branch to the slot's taken exit. */
-const relative = (size: number) => (c: CaseBuilder, bytes: number[]): number[] => {
-  const next = c.code + bytes.length + size;
-  return [...bytes, ...littleEndian(c.code + L.CODE_TAKEN - next, size)];
-};
+const relative =
+  (size: number) =>
+  (c: CaseBuilder, bytes: number[]): number[] => {
+    const next = c.code + bytes.length + size;
+    return [...bytes, ...littleEndian(c.code + L.CODE_TAKEN - next, size)];
+  };
 
 /** Source and destination of string instructions, with room for `count` elements in both directions. */
 function prepareString(c: CaseBuilder): void {
@@ -66,7 +68,8 @@ function prepareString(c: CaseBuilder): void {
   const size = form.size === 0 ? 1 : form.size;
   const count = form.repeat === undefined ? 1 : random.below(9);
   c.addr32 = random.oneIn(6);
-  const wide = (value: number): bigint => (c.addr32 ? BigInt(value) | (random.u64() & 0xffffffff00000000n) : BigInt(value));
+  const wide = (value: number): bigint =>
+    c.addr32 ? BigInt(value) | (random.u64() & 0xffffffff00000000n) : BigInt(value);
   const place = (): number => {
     if (random.oneIn(24)) {
       c.useEdge();
@@ -217,7 +220,8 @@ export const KINDS: Record<string, Kind> = {
   loop8: {
     prepare(c) {
       c.addr32 = c.random.oneIn(4);
-      if (c.random.oneIn(2)) c.pin(RCX, BigInt(c.random.below(3)) | (c.addr32 ? c.random.u64() & 0xffffffff00000000n : 0n));
+      if (c.random.oneIn(2))
+        c.pin(RCX, BigInt(c.random.below(3)) | (c.addr32 ? c.random.u64() & 0xffffffff00000000n : 0n));
     },
     finish: relative(1),
   },

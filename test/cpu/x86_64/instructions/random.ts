@@ -70,11 +70,20 @@ export class Random {
 
 const sizes = [8n, 16n, 32n, 64n];
 const INTERESTING: readonly bigint[] = [
-  0n, 1n, 2n, 0xffffffffffffffffn,
+  0n,
+  1n,
+  2n,
+  0xffffffffffffffffn,
   ...sizes.flatMap((n) => [(1n << n) - 1n, 1n << (n - 1n), (1n << (n - 1n)) - 1n]),
-  0x5555555555555555n, 0xaaaaaaaaaaaaaaaan, 0x0f0f0f0f0f0f0f0fn, 0x100000000n, 0x10000n,
+  0x5555555555555555n,
+  0xaaaaaaaaaaaaaaaan,
+  0x0f0f0f0f0f0f0f0fn,
+  0x100000000n,
+  0x10000n,
   // Sign-extended minima.
-  0xffffffffffffff80n, 0xffffffffffff8000n, 0xffffffff80000000n,
+  0xffffffffffffff80n,
+  0xffffffffffff8000n,
+  0xffffffff80000000n,
 ];
 
 /** The seed of this run: from the environment, or by the clock. */

@@ -44,7 +44,10 @@ export function runNative(instruction: readonly number[], starts: readonly Start
     const view = new DataView(target.cases.buffer, target.cases.byteOffset + index * N.CASE_SIZE, N.CASE_SIZE);
     new Uint8Array(view.buffer, view.byteOffset, N.CASE_SIZE).fill(0);
     const address = N.CODE + index * N.CODE_SLOT;
-    target.code.set([...instruction, 0xe9, ...littleEndian(exit - (address + instruction.length + 5), 4)], index * N.CODE_SLOT);
+    target.code.set(
+      [...instruction, 0xe9, ...littleEndian(exit - (address + instruction.length + 5), 4)],
+      index * N.CODE_SLOT,
+    );
     view.setBigUint64(N.CASE_CODE, BigInt(address), true);
     view.setUint32(N.CASE_USE, N.USE_FX, true);
     view.setUint32(N.CASE_RFLAGS, 0x202, true);
@@ -74,7 +77,9 @@ export function runNative(instruction: readonly number[], starts: readonly Start
     memory: memoryOf(view, i),
     mm: [view.getBigUint64(N.CASE_FX_OUT + FX_ST, true), view.getBigUint64(N.CASE_FX_OUT + FX_ST + 16, true)],
     mxcsr: view.getUint32(N.CASE_FX_OUT + FX_MXCSR, true),
-    xmm: [0, 1, 2, 3].map((half) => view.getBigUint64(N.CASE_FX_OUT + FX_XMM + half * 8, true)) as unknown as End['xmm'],
+    xmm: [0, 1, 2, 3].map((half) =>
+      view.getBigUint64(N.CASE_FX_OUT + FX_XMM + half * 8, true),
+    ) as unknown as End['xmm'],
     rax: view.getBigUint64(N.CASE_OUT_GPR, true),
     rcx: view.getBigUint64(N.CASE_OUT_GPR + 8, true),
     rflags: Number(view.getBigUint64(N.CASE_OUT_RFLAGS, true)),

@@ -43,16 +43,24 @@ function number(random: Random, width: Width, other?: bigint): bigint {
     const [bits, top] = width === 32 ? [23n, 0xff] : [52n, 0x7ff];
     const exponent = Number((other >> bits) & BigInt(top));
     const edge = random.pick([1, -1]) * random.between(-4, 2) + random.pick([0, top / 2, -top / 2, exponent]);
-    const wanted = random.oneIn(2) ? Math.abs(Math.round(edge - exponent + top / 2)) : Math.abs(Math.round(exponent + random.between(-60, 60)));
+    const wanted = random.oneIn(2)
+      ? Math.abs(Math.round(edge - exponent + top / 2))
+      : Math.abs(Math.round(exponent + random.between(-60, 60)));
     const fraction = random.u64() & (random.oneIn(2) ? MASK64 : MASK64 << (bits - 4n));
-    return (BigInt(random.below(2)) << (BigInt(width) - 1n)) | (BigInt(wanted & top) << bits) | (fraction & ((1n << bits) - 1n));
+    return (
+      (BigInt(random.below(2)) << (BigInt(width) - 1n)) |
+      (BigInt(wanted & top) << bits) |
+      (fraction & ((1n << bits) - 1n))
+    );
   }
   return width === 32 ? BigInt(single(random) >>> 0) : BigInt.asUintN(64, double(random));
 }
 
 /** MXCSR: usual, or any rounding mode, DAZ, FTZ; some flags up; some exceptions unmasked. */
 function mxcsr(random: Random): number {
-  const controls = random.oneIn(4) ? 0 : (random.below(4) << 13) | (random.oneIn(3) ? 0x40 : 0) | (random.oneIn(3) ? 0x8000 : 0);
+  const controls = random.oneIn(4)
+    ? 0
+    : (random.below(4) << 13) | (random.oneIn(3) ? 0x40 : 0) | (random.oneIn(3) ? 0x8000 : 0);
   const masks = random.oneIn(3) ? random.u32() & MASKS : MASKS;
   return controls | masks | (random.oneIn(4) ? random.u32() & 0x3f : 0);
 }
@@ -72,8 +80,14 @@ interface Case {
   readonly helper: string;
 }
 
-const low = (bits: number) => (end: End): bigint => BigInt.asUintN(bits, end.xmm[0]);
-const rax = (bits: number) => (end: End): bigint => BigInt.asUintN(bits, end.rax);
+const low =
+  (bits: number) =>
+  (end: End): bigint =>
+    BigInt.asUintN(bits, end.xmm[0]);
+const rax =
+  (bits: number) =>
+  (end: End): bigint =>
+    BigInt.asUintN(bits, end.rax);
 const flags = (end: End): bigint => BigInt(end.rflags & FLAGS);
 
 const cases: Case[] = [];
@@ -82,9 +96,25 @@ for (const width of [32, 64] as const) {
   const compare = width === 32 ? [] : [0x66];
   const f = `f${width}`;
   const add = (name: string, code: readonly number[], more: Partial<Case> = {}): void => {
-    cases.push({ name: `${name} ${f}`, code, from: width, operands: 2, result: low(width), bits: width, helper: `soft_${name}_${f}`, ...more });
+    cases.push({
+      name: `${name} ${f}`,
+      code,
+      from: width,
+      operands: 2,
+      result: low(width),
+      bits: width,
+      helper: `soft_${name}_${f}`,
+      ...more,
+    });
   };
-  for (const [name, opcode] of [['add', 0x58], ['mul', 0x59], ['sub', 0x5c], ['min', 0x5d], ['div', 0x5e], ['max', 0x5f]] as const) {
+  for (const [name, opcode] of [
+    ['add', 0x58],
+    ['mul', 0x59],
+    ['sub', 0x5c],
+    ['min', 0x5d],
+    ['div', 0x5e],
+    ['max', 0x5f],
+  ] as const) {
     add(name, [prefix, 0x0f, opcode, 0xc1]);
   }
   add('sqrt', [prefix, 0x0f, 0x51, 0xc1], { operands: 1 });
@@ -93,7 +123,10 @@ for (const width of [32, 64] as const) {
   }
   add('ucomi', [...compare, 0x0f, 0x2e, 0xc1], { result: flags, bits: 32 });
   add('comi', [...compare, 0x0f, 0x2f, 0xc1], { result: flags, bits: 32 });
-  for (const [opcode, truncate] of [[0x2c, 1], [0x2d, 0]] as const) {
+  for (const [opcode, truncate] of [
+    [0x2c, 1],
+    [0x2d, 0],
+  ] as const) {
     add('to_i32', [prefix, 0x0f, opcode, 0xc1], { operands: 1, immediate: truncate, result: rax(32), bits: 32 });
     add('to_i64', [prefix, 0x48, 0x0f, opcode, 0xc1], { operands: 1, immediate: truncate, result: rax(64), bits: 64 });
   }
@@ -101,14 +134,31 @@ for (const width of [32, 64] as const) {
     add('round', [0x66, 0x0f, 0x3a, width === 32 ? 0x0a : 0x0b, 0xc1, immediate], { operands: 1, immediate });
   }
   const helper = `soft_i64_to_${f}`;
-  cases.push({ name: `i64_to_${f}`, code: [prefix, 0x48, 0x0f, 0x2a, 0xc0], from: 'integer', operands: 1, result: low(width), bits: width, helper });
+  cases.push({
+    name: `i64_to_${f}`,
+    code: [prefix, 0x48, 0x0f, 0x2a, 0xc0],
+    from: 'integer',
+    operands: 1,
+    result: low(width),
+    bits: width,
+    helper,
+  });
   const to = width === 32 ? 64 : 32;
   const conversion = `soft_${f}_to_f${to}`;
-  cases.push({ name: conversion, code: [prefix, 0x0f, 0x5a, 0xc1], from: width, operands: 1, result: low(to), bits: to, helper: conversion });
+  cases.push({
+    name: conversion,
+    code: [prefix, 0x0f, 0x5a, 0xc1],
+    from: width,
+    operands: 1,
+    result: low(to),
+    bits: to,
+    helper: conversion,
+  });
 }
 
 const hex = (value: bigint): string => `0x${value.toString(16)}`;
-const argument = (value: bigint, width: Width | 'integer'): number | bigint => (width === 32 ? Number(BigInt.asIntN(32, value)) : value);
+const argument = (value: bigint, width: Width | 'integer'): number | bigint =>
+  width === 32 ? Number(BigInt.asIntN(32, value)) : value;
 
 for (const [index, item] of cases.entries()) {
   const title = item.immediate === undefined ? item.name : `${item.name}, ${item.immediate}`;
@@ -119,7 +169,8 @@ for (const [index, item] of cases.entries()) {
       const width = item.from;
       let a = width === 'integer' ? 0n : number(random, width);
       let b = width === 'integer' ? 0n : number(random, width, a);
-      if (/mul|div/.test(item.name) && random.oneIn(8)) [a, b] = nearLeast(random, width as Width, item.name.startsWith('div'));
+      if (/mul|div/.test(item.name) && random.oneIn(8))
+        [a, b] = nearLeast(random, width as Width, item.name.startsWith('div'));
       if (item.helper === 'soft_f64_to_f32' && random.oneIn(8)) b = nearLeastSingle(random);
       starts.push({ mxcsr: mxcsr(random), xmm: [a, 0n, b, 0n], rax: width === 'integer' ? random.operand() : 0n });
     }
@@ -127,7 +178,12 @@ for (const [index, item] of cases.entries()) {
       const start = starts[i] as Start;
       machine.set32(L.MXCSR, start.mxcsr as number);
       machine.set64(L.CR4, CR4_OSXMMEXCPT);
-      const operands = item.from === 'integer' ? [start.rax as bigint] : item.operands === 1 ? [start.xmm[2]] : [start.xmm[0], start.xmm[2]];
+      const operands =
+        item.from === 'integer'
+          ? [start.rax as bigint]
+          : item.operands === 1
+            ? [start.xmm[2]]
+            : [start.xmm[0], start.xmm[2]];
       const args = operands.map((value) => argument(value, item.from));
       if (item.immediate !== undefined) args.push(item.immediate);
       machine.call('soft_begin');
@@ -135,7 +191,8 @@ for (const [index, item] of cases.entries()) {
       const status = machine.outcome('soft_end');
       const native = end.vector < 0 ? item.result(end) : undefined;
       const got = status === 'ok' ? value : undefined;
-      const show = (v: bigint | undefined, m: number, s: string): string => `${v === undefined ? s : hex(v)} mxcsr ${m.toString(16)}`;
+      const show = (v: bigint | undefined, m: number, s: string): string =>
+        `${v === undefined ? s : hex(v)} mxcsr ${m.toString(16)}`;
       assert.equal(
         show(got, machine.get32(L.MXCSR), status),
         show(native, end.mxcsr, `fault #${end.vector}`),
@@ -145,9 +202,13 @@ for (const [index, item] of cases.entries()) {
   });
 }
 
-test('flags of several elements, some unmasked, are the processor\'s', { skip }, () => {
+test("flags of several elements, some unmasked, are the processor's", { skip }, () => {
   const random = new Random(seed);
-  for (const [name, opcode] of [['add', 0x58], ['mul', 0x59], ['div', 0x5e]] as const) {
+  for (const [name, opcode] of [
+    ['add', 0x58],
+    ['mul', 0x59],
+    ['div', 0x5e],
+  ] as const) {
     const starts: Start[] = [];
     for (let i = 0; i < CASES; i++) {
       const [a0, a1] = [number(random, 64), number(random, 64)];
@@ -192,7 +253,10 @@ test(`RCPSS and RSQRTSS are near enough, and right at the edges (seed ${seed})`,
     ['soft_rcp_f32', 0x53, (x: number) => 1 / x],
     ['soft_rsqrt_f32', 0x52, (x: number) => 1 / Math.sqrt(x)],
   ] as const) {
-    const starts = Array.from({ length: CASES }, (): Start => ({ mxcsr: mxcsr(random) | MASKS, xmm: [0n, 0n, number(random, 32), 0n] }));
+    const starts = Array.from(
+      { length: CASES },
+      (): Start => ({ mxcsr: mxcsr(random) | MASKS, xmm: [0n, 0n, number(random, 32), 0n] }),
+    );
     runNative([0xf3, 0x0f, opcode, 0xc1], starts).forEach((end, i) => {
       const source = Number((starts[i] as Start).xmm[2]);
       const got = machine.call(helper, source) >>> 0;

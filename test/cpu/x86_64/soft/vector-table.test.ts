@@ -24,7 +24,10 @@ function comparable(line: Line): boolean {
   const { operands, vex, prefix } = line.encoding;
   if (vex || prefix === 'any' || APART.test(line.name)) return false;
   const places = operands.map(({ place }) => place);
-  return places.every((place) => 'VWUPQNGERIM'.includes(place)) && (line.name === 'crc32' || places.some((place) => 'VWUPQN'.includes(place)));
+  return (
+    places.every((place) => 'VWUPQNGERIM'.includes(place)) &&
+    (line.name === 'crc32' || places.some((place) => 'VWUPQN'.includes(place)))
+  );
 }
 
 /** Bytes of an instruction: ModRM.reg 0 (XMM0, RAX), ModRM.rm 1 (XMM1, RCX) or memory at RBX. */
@@ -103,7 +106,11 @@ function compare(line: Line, size: number, memory: boolean): void {
       const alike = APPROXIMATE.test(line.name) && near(end, expected) ? { ...end, xmm: expected.xmm } : end;
       const what = [...start.xmm, start.rax, start.rcx].map((value) => value.toString(16)).join(' ');
       const bytes = code.map((byte) => byte.toString(16)).join(' ');
-      assert.equal(show(alike), show(expected), `${bytes}: ${what} mxcsr ${start.mxcsr.toString(16)} memory ${start.memory}`);
+      assert.equal(
+        show(alike),
+        show(expected),
+        `${bytes}: ${what} mxcsr ${start.mxcsr.toString(16)} memory ${start.memory}`,
+      );
     });
   }
 }

@@ -1,7 +1,19 @@
 // PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM (SDM volume 2, 4.1).
 
 import {
-  CC_A, CC_KIND, CC_KIND_FLAGS, FLAG_CF, FLAG_OF, FLAG_SF, FLAG_ZF, R_PREFIX, RAX, RCX, RDX, RP_OP64, XMM,
+  CC_A,
+  CC_KIND,
+  CC_KIND_FLAGS,
+  FLAG_CF,
+  FLAG_OF,
+  FLAG_SF,
+  FLAG_ZF,
+  R_PREFIX,
+  RAX,
+  RCX,
+  RDX,
+  RP_OP64,
+  XMM,
 } from '../../layout';
 
 const WORDS: u32 = 1;

@@ -1,12 +1,40 @@
 // The arithmetic of x87 on the operands a and b (operand.ts); results and flags in round.ts.
 
 import {
-  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, FINITE, INFINITE,
-  negate_b, QUIET, SIGNALING, swap, UNSUPPORTED, ZERO,
+  a_denormal,
+  a_exponent,
+  a_kind,
+  a_sig,
+  a_sign,
+  b_denormal,
+  b_exponent,
+  b_kind,
+  b_sig,
+  b_sign,
+  FINITE,
+  INFINITE,
+  negate_b,
+  QUIET,
+  SIGNALING,
+  swap,
+  UNSUPPORTED,
+  ZERO,
 } from './operand';
 import {
-  BIAS, DE, DOWN, EXPONENT_MAX, flag, IE, precision_drop, result, result_default_nan, round_extended, rounding,
-  stopped, TOP_BIT, ZE,
+  BIAS,
+  DE,
+  DOWN,
+  EXPONENT_MAX,
+  flag,
+  IE,
+  precision_drop,
+  result,
+  result_default_nan,
+  round_extended,
+  rounding,
+  stopped,
+  TOP_BIT,
+  ZE,
 } from './round';
 import { add, divide, high, less, low, multiply, normalize, rest, shift_right_jam, subtract } from './wide';
 
@@ -226,11 +254,24 @@ export function square_root(): void {
 /** Operations by their number in ModRM.reg: 0 add, 1 multiply, 4 a - b, 5 b - a, 6 a / b, 7 b / a. */
 export function operate(operation: i32): void {
   switch (operation) {
-    case 0: sum(); break;
-    case 1: product(); break;
-    case 4: difference(); break;
-    case 5: swap(); difference(); break;
-    case 6: quotient(); break;
-    default: swap(); quotient();
+    case 0:
+      sum();
+      break;
+    case 1:
+      product();
+      break;
+    case 4:
+      difference();
+      break;
+    case 5:
+      swap();
+      difference();
+      break;
+    case 6:
+      quotient();
+      break;
+    default:
+      swap();
+      quotient();
   }
 }

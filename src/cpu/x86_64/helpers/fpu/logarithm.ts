@@ -2,12 +2,32 @@
 
 import { denormals, invalid, nans, result_infinity, result_zero, single_nan } from './arithmetic';
 import {
-  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_exponent, b_kind, b_sig, b_sign, INFINITE, unpack_a, unpack_b, ZERO,
+  a_denormal,
+  a_exponent,
+  a_kind,
+  a_sig,
+  a_sign,
+  b_exponent,
+  b_kind,
+  b_sig,
+  b_sign,
+  INFINITE,
+  unpack_a,
+  unpack_b,
+  ZERO,
 } from './operand';
 import { BIAS, DE, flag, result, stopped, TOP_BIT, ZE } from './round';
 import {
-  divide_float, exponential_minus_one, fixed, multiply_float, set_float, set_normalized, small_hyperbolic_arctangent,
-  x_high, x_low, x_power,
+  divide_float,
+  exponential_minus_one,
+  fixed,
+  multiply_float,
+  set_float,
+  set_normalized,
+  small_hyperbolic_arctangent,
+  x_high,
+  x_low,
+  x_power,
 } from './series';
 import { empty, finish, pop, put, result_st, st_se, st_sig, underflow } from './stack';
 import { result_inexact } from './trigonometry';
@@ -69,7 +89,7 @@ function times_logarithm(exponent: i32, significand: u64): void {
   if (significand == TOP_BIT) {
     // A power of two. The hardware does not notice that the logarithm is exact, and has it a little too large.
     const shift = <i32>clz(<u64>abs(power));
-    multiply(<u64>abs(power) << shift, b_sig);
+    multiply((<u64>abs(power)) << shift, b_sig);
     if (power < 0) subtract(high, low, 0, 1);
     set_normalized(b_exponent - BIAS + 64 - shift, high, low);
     result_inexact(b_sign ^ u32(power < 0));
@@ -89,7 +109,7 @@ function times_logarithm(exponent: i32, significand: u64): void {
   if (power != 0) {
     // At a scale where the top bit is worth 2^15.
     fixed(15);
-    const whole = <u64>abs(power) << 48;
+    const whole = (<u64>abs(power)) << 48;
     const down = power < 0;
     if (down == below) add(high, low, whole, 0);
     else subtract(whole, 0, high, low);

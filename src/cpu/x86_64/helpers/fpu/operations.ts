@@ -3,10 +3,26 @@
 import { CC_A, CC_KIND, CC_KIND_FLAGS, FLAG_CF, FLAG_PF, FLAG_ZF } from '../../layout';
 import { operate, square_root } from './arithmetic';
 import {
-  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, FINITE, INFINITE,
-  QUIET, unpack_a, unpack_b, unpack_memory, UNSUPPORTED, ZERO,
+  a_denormal,
+  a_exponent,
+  a_kind,
+  a_sig,
+  a_sign,
+  b_denormal,
+  b_exponent,
+  b_kind,
+  b_sig,
+  b_sign,
+  FINITE,
+  INFINITE,
+  QUIET,
+  UNSUPPORTED,
+  unpack_a,
+  unpack_b,
+  unpack_memory,
+  ZERO,
 } from './operand';
-import { DE, flag, flags, IE, set_c1, stopped } from './round';
+import { DE, flag, IE, set_c1, stopped } from './round';
 import { empty, finish, keep_c1, pop, put, set_conditions, st_se, st_sig, underflow } from './stack';
 
 const C0: u32 = 0x100;
@@ -72,7 +88,7 @@ function compare(quiet: bool): u32 {
   if (a_exponent != b_exponent) order = a_exponent < b_exponent ? -1 : 1;
   else order = a_sig == b_sig ? 0 : a_sig < b_sig ? -1 : 1;
   if (order == 0) return C3;
-  return (order < 0) != (a_sign != 0) ? C0 : 0;
+  return order < 0 != (a_sign != 0) ? C0 : 0;
 }
 
 /** The condition code is set even when an unmasked exception keeps the stack from being popped. */

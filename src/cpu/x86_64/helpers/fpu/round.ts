@@ -85,10 +85,14 @@ export function rounds_up(sign: u32, hi: u64, lo: u64, drop: u32): bool {
   inexact = tail != 0;
   if (!inexact) return false;
   switch (rounding()) {
-    case 0: return tail > TOP_BIT || (tail == TOP_BIT && ((hi >> drop) & 1) != 0);
-    case DOWN: return sign != 0;
-    case UP: return sign == 0;
-    default: return false;
+    case 0:
+      return tail > TOP_BIT || (tail == TOP_BIT && ((hi >> drop) & 1) != 0);
+    case DOWN:
+      return sign != 0;
+    case UP:
+      return sign == 0;
+    default:
+      return false;
   }
 }
 
@@ -103,7 +107,7 @@ function rounded(sign: u32, hi: u64, lo: u64, drop: u32): u64 {
 
 /** Would rounding with any exponent carry into the next binade? */
 function carries(sign: u32, hi: u64, lo: u64, drop: u32): bool {
-  return hi >> drop == (<u64>-1) >> drop && rounds_up(sign, hi, lo, drop);
+  return hi >> drop == <u64>-1 >> drop && rounds_up(sign, hi, lo, drop);
 }
 
 /** Result rounded to a register with `drop` bits fewer than 64. */
@@ -166,7 +170,7 @@ function overflow(sign: u32, drop: u32): void {
     result((sign << 15) | EXPONENT_MAX, TOP_BIT);
   } else {
     c1 = 0;
-    result((sign << 15) | (EXPONENT_MAX - 1), ((<u64>-1) >> drop) << drop);
+    result((sign << 15) | (EXPONENT_MAX - 1), (<u64>-1 >> drop) << drop);
   }
 }
 
@@ -177,7 +181,7 @@ function overflow(sign: u32, drop: u32): void {
 export function round_float(sign: u32, exponent: i32, significand: u64, exponent_bits: i32, drop: u32): void {
   const fraction_bits = 63 - drop;
   const most = (1 << exponent_bits) - 1;
-  const sign_bit = <u64>sign << (fraction_bits + exponent_bits);
+  const sign_bit = (<u64>sign) << (fraction_bits + exponent_bits);
   let biased = exponent - BIAS + (most >> 1);
   if (biased <= 0) {
     const tiny = biased < 0 || !carries(sign, significand, 0, drop);
@@ -206,10 +210,10 @@ export function round_float(sign: u32, exponent: i32, significand: u64, exponent
     }
     flags |= OE | PE;
     c1 = u32(to_infinity(sign));
-    sig = sign_bit | ((<u64>most << fraction_bits) - u64(!c1));
+    sig = sign_bit | (((<u64>most) << fraction_bits) - u64(!c1));
     return;
   }
-  sig = sign_bit | (<u64>biased << fraction_bits) | ((kept << 1) >> (drop + 1));
+  sig = sign_bit | ((<u64>biased) << fraction_bits) | ((kept << 1) >> (drop + 1));
 }
 
 /** Magnitude of a number rounded to an integer, with PE and C1; exponents up to BIAS + 63. */

@@ -3,12 +3,24 @@
 import { FSW } from '../../layout';
 import { denormals, invalid, nans, result_infinity, result_zero, single_nan } from './arithmetic';
 import {
-  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_exponent, b_kind, b_sig, b_sign, FINITE, INFINITE, unpack_a,
-  unpack_b, ZERO,
+  a_denormal,
+  a_exponent,
+  a_kind,
+  a_sig,
+  a_sign,
+  b_exponent,
+  b_kind,
+  b_sig,
+  b_sign,
+  FINITE,
+  INFINITE,
+  unpack_a,
+  unpack_b,
+  ZERO,
 } from './operand';
 import { BIAS, DE, flag, result, round_extended, round_integer, set_c1, stopped, ZE } from './round';
 import { empty, finish, push, put, result_st, set_conditions, st_se, st_sig, stack_overflow, underflow } from './stack';
-import { normalize, high, low } from './wide';
+import { high, low, normalize } from './wide';
 
 /** Result: an integer. */
 function result_integer(sign: u32, value: u64): void {
@@ -194,7 +206,7 @@ function remainder(nearest: bool): void {
         sign ^= 1;
         if (distance < 0) {
           // 2b - rest at the exponent of a.
-          rest = (b_sig - rest) + b_sig;
+          rest = b_sig - rest + b_sig;
         } else {
           rest = b_sig - rest;
         }

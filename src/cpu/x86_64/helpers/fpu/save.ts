@@ -1,8 +1,28 @@
 // FXSAVE, FXRSTOR, XSAVE, XRSTOR (SDM volume 1, sections 10.5 and 13.7 to 13.8).
 
 import {
-  CR0, CR4, FCS, FCW, FDP, FDS, FIP, FOP, FPR, FPU_AREA, FSW, FTW, MODE, MODE_CODE64, MODE_CODE_MASK, MXCSR, RAX, RDX,
-  STATUS_OK, XCR0, XMM, XMM_SIZE,
+  CR0,
+  CR4,
+  FCS,
+  FCW,
+  FDP,
+  FDS,
+  FIP,
+  FOP,
+  FPR,
+  FPU_AREA,
+  FSW,
+  FTW,
+  MODE,
+  MODE_CODE_MASK,
+  MODE_CODE64,
+  MXCSR,
+  RAX,
+  RDX,
+  STATUS_OK,
+  XCR0,
+  XMM,
+  XMM_SIZE,
 } from '../../layout';
 import { cpl_read_bytes, cpl_write_bytes, probe_write } from '../access';
 import { raise, raise_error } from '../raise';
@@ -186,7 +206,8 @@ export function xrstor(linear: u64, size: i32): i32 {
   if (status != STATUS_OK) return status;
   const present = load<u64>(FPU_AREA + HEADER);
   // XCOMP_BV and the reserved bytes after it must be zero.
-  if (present & ~load<u64>(XCR0) || load<u64>(FPU_AREA + HEADER, 8) || load<u64>(FPU_AREA + HEADER, 16)) return raise_error(GP, 0);
+  if (present & ~load<u64>(XCR0) || load<u64>(FPU_AREA + HEADER, 8) || load<u64>(FPU_AREA + HEADER, 16))
+    return raise_error(GP, 0);
   const components = requested();
   if (components & ~X87) {
     const mxcsr = load<u32>(FPU_AREA, 24);

@@ -1,10 +1,26 @@
 // The register stack, and what surrounds every x87 instruction.
 
 import {
-  FCS, FCW, FDP, FDS, FIP, FOP, FPR, FSW, FTW, MODE, MODE_CODE64, MODE_CODE_MASK, R_IMM, R_SEG, RIP, SEG_CS,
-  SEG_O_SELECTOR, STATUS_OK,
+  FCS,
+  FCW,
+  FDP,
+  FDS,
+  FIP,
+  FOP,
+  FPR,
+  FSW,
+  FTW,
+  MODE,
+  MODE_CODE_MASK,
+  MODE_CODE64,
+  R_IMM,
+  R_SEG,
+  RIP,
+  SEG_CS,
+  SEG_O_SELECTOR,
+  STATUS_OK,
 } from '../../layout';
-import { c1, clear_flags, flag, flags, IE, result, result_default_nan, se, set_c1, SF, sig, unmasked } from './round';
+import { c1, clear_flags, flag, flags, IE, result, result_default_nan, SF, se, set_c1, sig, unmasked } from './round';
 import { fpu_enter } from './state';
 
 const C1: u32 = 0x200;
@@ -49,7 +65,7 @@ export function free(i: u32): void {
 
 export function rotate(by: i32): void {
   const status = load<u32>(FSW);
-  store<u32>(FSW, (status & ~TOP_MASK) | ((status + (<u32>by << TOP_SHIFT)) & TOP_MASK));
+  store<u32>(FSW, (status & ~TOP_MASK) | ((status + ((<u32>by) << TOP_SHIFT)) & TOP_MASK));
 }
 
 export function pop(count: i32): void {

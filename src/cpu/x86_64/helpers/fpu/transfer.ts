@@ -2,15 +2,57 @@
 
 import { packed_decimal, unpack_decimal } from './decimal';
 import {
-  a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, DOUBLE, INFINITE, QUIET, SIGNALING,
-  unpack_a, unpack_memory, UNSUPPORTED, ZERO,
+  a_exponent,
+  a_kind,
+  a_sig,
+  a_sign,
+  b_denormal,
+  b_exponent,
+  b_kind,
+  b_sig,
+  b_sign,
+  DOUBLE,
+  INFINITE,
+  QUIET,
+  SIGNALING,
+  UNSUPPORTED,
+  unpack_a,
+  unpack_memory,
+  ZERO,
 } from './operand';
 import {
-  BIAS, CHOP, clear_flags, DE, DOWN, EXPONENT_MAX, flag, IE, OE, result, round_float, round_integer, rounding, sig, UE,
-  unmasked, UP,
+  BIAS,
+  CHOP,
+  clear_flags,
+  DE,
+  DOWN,
+  EXPONENT_MAX,
+  flag,
+  IE,
+  OE,
+  result,
+  round_float,
+  round_integer,
+  rounding,
+  sig,
+  UE,
+  UP,
+  unmasked,
 } from './round';
 import {
-  empty, finish, free, keep_c1, pop, push, put, result_st, rotate, st_se, st_sig, stack_overflow, underflow,
+  empty,
+  finish,
+  free,
+  keep_c1,
+  pop,
+  push,
+  put,
+  result_st,
+  rotate,
+  st_se,
+  st_sig,
+  stack_overflow,
+  underflow,
 } from './stack';
 
 // ---- Loads -----------------------------------------------------------------------------------------------------------------
@@ -77,13 +119,26 @@ export function fpu_load_constant(which: i32): void {
   const mode = rounding();
   const down = mode == DOWN || mode == CHOP;
   switch (which) {
-    case 0: result(BIAS, 0x8000000000000000); break;
-    case 1: result(BIAS + 1, mode == UP ? 0xd49a784bcd1b8aff : 0xd49a784bcd1b8afe); break;
-    case 2: result(BIAS, down ? 0xb8aa3b295c17f0bb : 0xb8aa3b295c17f0bc); break;
-    case 3: result(BIAS + 1, down ? 0xc90fdaa22168c234 : 0xc90fdaa22168c235); break;
-    case 4: result(BIAS - 2, down ? 0x9a209a84fbcff798 : 0x9a209a84fbcff799); break;
-    case 5: result(BIAS - 1, down ? 0xb17217f7d1cf79ab : 0xb17217f7d1cf79ac); break;
-    default: result(0, 0);
+    case 0:
+      result(BIAS, 0x8000000000000000);
+      break;
+    case 1:
+      result(BIAS + 1, mode == UP ? 0xd49a784bcd1b8aff : 0xd49a784bcd1b8afe);
+      break;
+    case 2:
+      result(BIAS, down ? 0xb8aa3b295c17f0bb : 0xb8aa3b295c17f0bc);
+      break;
+    case 3:
+      result(BIAS + 1, down ? 0xc90fdaa22168c234 : 0xc90fdaa22168c235);
+      break;
+    case 4:
+      result(BIAS - 2, down ? 0x9a209a84fbcff798 : 0x9a209a84fbcff799);
+      break;
+    case 5:
+      result(BIAS - 1, down ? 0xb17217f7d1cf79ab : 0xb17217f7d1cf79ac);
+      break;
+    default:
+      result(0, 0);
   }
   push_result();
 }
@@ -103,7 +158,7 @@ function to_integer(bytes: i32, chop: bool): bool {
   if (a_kind >= INFINITE || a_exponent >= BIAS + 64) return false;
   const magnitude = round_integer(a_sign, a_exponent, a_sig, chop);
   const limit: u64 = (<u64>1) << (bits - 1);
-  integer = a_sign ? -<i64>magnitude : <i64>magnitude;
+  integer = a_sign ? -(<i64>magnitude) : <i64>magnitude;
   return a_sign ? magnitude <= limit : magnitude < limit;
 }
 
@@ -144,7 +199,7 @@ function write_float(format: i32, host: usize): bool {
     return true;
   }
   let bits: u64;
-  const sign = <u64>a_sign << (fraction_bits + exponent_bits);
+  const sign = (<u64>a_sign) << (fraction_bits + exponent_bits);
   const most = (<u64>(1 << exponent_bits) - 1) << fraction_bits;
   if (a_kind == ZERO) bits = sign;
   else if (a_kind == INFINITE) bits = sign | most;

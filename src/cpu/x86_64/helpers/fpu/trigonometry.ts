@@ -2,12 +2,33 @@
 
 import { invalid, nans, result_zero, single_nan } from './arithmetic';
 import {
-  a_denormal, a_exponent, a_kind, a_sig, a_sign, b_denormal, b_exponent, b_kind, b_sig, b_sign, INFINITE, unpack_a,
-  unpack_b, ZERO,
+  a_denormal,
+  a_exponent,
+  a_kind,
+  a_sig,
+  a_sign,
+  b_denormal,
+  b_exponent,
+  b_kind,
+  b_sig,
+  b_sign,
+  INFINITE,
+  unpack_a,
+  unpack_b,
+  ZERO,
 } from './operand';
 import { BIAS, DE, flag, PE, result, round_extended, set_c1, stopped, TOP_BIT, UE } from './round';
 import {
-  cosine, divide_float, fixed, set_float, set_normalized, sine, small_arctangent, x_high, x_low, x_power,
+  cosine,
+  divide_float,
+  fixed,
+  set_float,
+  set_normalized,
+  sine,
+  small_arctangent,
+  x_high,
+  x_low,
+  x_power,
 } from './series';
 import { empty, finish, pop, push, put, set_c2, st_se, st_sig, stack_overflow, underflow } from './stack';
 import { add, high, less, low, multiply, subtract } from './wide';
@@ -207,12 +228,12 @@ function result_tangent(): void {
 // ---- Arctangent --------------------------------------------------------------------------------------------------------------
 /** atan(i / 16) as Q1.127. */
 const ARCTANGENTS = memory.data<u64>([
-  0, 0,
-  0x07fd56edcb3f7a71, 0xb6593c96e071706a, 0x0feadd4d5617b6e3, 0x2c897989f3e888ef, 0x17b97b4bce5b0226, 0x8f6169f103938e90,
-  0x1f5b75f92c80dd62, 0xadb8f3debef442fc, 0x26c4ee6e0fd7979a, 0x716aed26349ebcca, 0x2dec3283c9bde11c, 0xe2a8c848b73f9120,
-  0x34c9dd879847f96d, 0x909f257a40079c4d, 0x3b58ce0ac3769ed1, 0x5bf9117b2f0ea340, 0x4195fa536cc33f15, 0x25b504e5b0d28ae0,
-  0x47802eaf7bfacfcd, 0xae41af0b32e21ba3, 0x4d17c07338deed10, 0x21137c711027f9de, 0x525e3e8c9a7b8492, 0x0cd43f9522bed64f,
-  0x5756261c5a6c6040, 0x0a392f179f290385, 0x5c029f15e118cf39, 0xe596d2a90852221e, 0x606742dc56293320, 0x44eeb16237497d12,
+  0, 0, 0x07fd56edcb3f7a71, 0xb6593c96e071706a, 0x0feadd4d5617b6e3, 0x2c897989f3e888ef, 0x17b97b4bce5b0226,
+  0x8f6169f103938e90, 0x1f5b75f92c80dd62, 0xadb8f3debef442fc, 0x26c4ee6e0fd7979a, 0x716aed26349ebcca,
+  0x2dec3283c9bde11c, 0xe2a8c848b73f9120, 0x34c9dd879847f96d, 0x909f257a40079c4d, 0x3b58ce0ac3769ed1,
+  0x5bf9117b2f0ea340, 0x4195fa536cc33f15, 0x25b504e5b0d28ae0, 0x47802eaf7bfacfcd, 0xae41af0b32e21ba3,
+  0x4d17c07338deed10, 0x21137c711027f9de, 0x525e3e8c9a7b8492, 0x0cd43f9522bed64f, 0x5756261c5a6c6040,
+  0x0a392f179f290385, 0x5c029f15e118cf39, 0xe596d2a90852221e, 0x606742dc56293320, 0x44eeb16237497d12,
   0x6487ed5110b4611a, 0x62633145c06e0e68,
 ]);
 
@@ -227,7 +248,7 @@ function scaled(significand: u64, shift: i32, factor: u64): void {
 /** x = atan(n / d) for significands with n * 2^-distance <= d. */
 function arctangent(n: u64, d: u64, distance: i32): void {
   let index: u64 = 0;
-  if (distance <= 6) index = <u64>nearest(16 * <f64>n / <f64>d / <f64>(1 << distance));
+  if (distance <= 6) index = <u64>nearest((16 * <f64>n) / <f64>d / <f64>(1 << distance));
   if (index == 0) {
     set_float(-distance, n, 0);
     divide_float(0, d, 0);

@@ -52,7 +52,7 @@ export function shift_right_jam(a1: u64, a0: u64, count: u32): void {
     low = a0;
   } else if (count < 64) {
     high = a1 >> count;
-    low = (a1 << (64 - count)) | (a0 >> count) | u64((a0 << (64 - count)) != 0);
+    low = (a1 << (64 - count)) | (a0 >> count) | u64(a0 << (64 - count) != 0);
   } else if (count == 64) {
     high = 0;
     low = a1 | u64(a0 != 0);

@@ -1,14 +1,27 @@
 // RCPS*, RSQRTS*: approximations of twelve bits, without flags, whatever MXCSR says (SDM volume 2). Rounding to twelve
 // significant bits is at most 2^-12 off, and flushes to zero where the SDM wants it.
 
-import { indefinite, infinity, isDenormal, isInfinite, isNaNBits, isNegative, isZero, leastNormal, quietBit, signBit } from './format';
+import {
+  indefinite,
+  infinity,
+  isDenormal,
+  isInfinite,
+  isNaNBits,
+  isNegative,
+  isZero,
+  leastNormal,
+  quietBit,
+  signBit,
+} from './format';
 
 const KEPT_BITS = 12;
 
 /** Rounds a positive f64 to twelve bits, and to an f32; what is tiny becomes zero. */
 function twelveBits(value: f64): u64 {
   const dropped: u64 = 53 - KEPT_BITS;
-  const rounded = reinterpret<f64>((reinterpret<u64>(value) + ((<u64>1) << (dropped - 1))) & ~(((<u64>1) << dropped) - 1));
+  const rounded = reinterpret<f64>(
+    (reinterpret<u64>(value) + ((<u64>1) << (dropped - 1))) & ~(((<u64>1) << dropped) - 1),
+  );
   const bits = <u64>reinterpret<u32>(<f32>rounded);
   return bits < leastNormal<f32>() ? 0 : bits;
 }

@@ -1,8 +1,20 @@
 // ADDS*, SUBS*, MULS*, DIVS*, SQRTS* (SDM volume 2).
 
 import {
-  checkDenormal, exponent, infinity, invalid, isInfinite, isNaNBits, isNegative, isZero, operand, propagate, roundPack,
-  shiftRightJam, signBit, significand,
+  checkDenormal,
+  exponent,
+  infinity,
+  invalid,
+  isInfinite,
+  isNaNBits,
+  isNegative,
+  isZero,
+  operand,
+  propagate,
+  roundPack,
+  shiftRightJam,
+  signBit,
+  significand,
 } from './format';
 import { DOWN, rounding, signal, ZE } from './state';
 import { divideJam, multiplyJam } from './wide';

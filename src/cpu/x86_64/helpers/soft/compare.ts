@@ -1,8 +1,8 @@
 // MINS*, MAXS*, CMPS*, UCOMIS*, COMIS* (SDM volume 2).
 
+import { FLAG_CF, FLAG_PF, FLAG_ZF } from '../../layout';
 import { checkDenormal, isNaNBits, isNegative, isSignalling, isZero, magnitude, operand } from './format';
 import { IE, signal } from './state';
-import { FLAG_CF, FLAG_PF, FLAG_ZF } from '../../layout';
 
 /** Ordered operands only. */
 function isLess<T>(a: u64, b: u64): bool {

@@ -1,8 +1,24 @@
 // Conversions between the formats and integers, and rounding to integral values (SDM volume 2, CVT*, ROUND*).
 
 import {
-  bias, checkDenormal, exponent, fractionBits, infinity, invalid, isInfinite, isNaNBits, isNegative, isSignalling, isZero,
-  LEADING, leastNormal, operand, propagate, quietBit, roundAt, roundPack, shiftRightJam, signBit, significand,
+  bias,
+  checkDenormal,
+  exponent,
+  fractionBits,
+  infinity,
+  isInfinite,
+  isNaNBits,
+  isNegative,
+  isZero,
+  LEADING,
+  leastNormal,
+  operand,
+  propagate,
+  roundAt,
+  roundPack,
+  shiftRightJam,
+  signBit,
+  significand,
 } from './format';
 import { IE, PE, rounding, signal, TRUNCATE } from './state';
 

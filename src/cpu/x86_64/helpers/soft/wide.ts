@@ -38,5 +38,5 @@ export function divideJam(high: u64, low: u64, divisor: u64): u64 {
   const middle = (top << 32) + (bottom >> 32) - q1 * d;
   const q0 = digitOf(middle, bottom & 0xffffffff, d1, d0);
   const rest = (middle << 32) + (bottom & 0xffffffff) - q0 * d;
-  return (q1 << 32) + q0 | u64(rest != 0);
+  return ((q1 << 32) + q0) | u64(rest != 0);
 }

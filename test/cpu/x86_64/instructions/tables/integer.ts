@@ -21,26 +21,32 @@ const group1 = GROUP1.map((name, n) => {
     83/${n} ${name} Ev,Ib ${lock}`;
 }).join('\n');
 
-const shifts = SHIFTS.map((name, n) => `
+const shifts = SHIFTS.map(
+  (name, n) => `
     C0/${n} ${name} Eb,Ib =shift
     C1/${n} ${name} Ev,Ib =shift
     D0/${n} ${name} Eb,1 =shift
     D1/${n} ${name} Ev,1 =shift
     D2/${n} ${name} Eb,CL =shift
-    D3/${n} ${name} Ev,CL =shift`).join('\n');
+    D3/${n} ${name} Ev,CL =shift`,
+).join('\n');
 
-const conditions = CONDITIONS.map((name, n) => `
+const conditions = CONDITIONS.map(
+  (name, n) => `
     7${hex(n)[1]} j${name} =jcc8
     0F 8${hex(n)[1]} j${name} =jcc32
     0F 9${hex(n)[1]} set${name} Eb
-    0F 4${hex(n)[1]} cmov${name} Gv,Ev`).join('\n');
+    0F 4${hex(n)[1]} cmov${name} Gv,Ev`,
+).join('\n');
 
-const bits = ['bt', 'bts', 'btr', 'btc'].map((name, n) => {
-  const lock = name === 'bt' ? '' : 'lock';
-  return `
+const bits = ['bt', 'bts', 'btr', 'btc']
+  .map((name, n) => {
+    const lock = name === 'bt' ? '' : 'lock';
+    return `
     0F ${hex(0xa3 + n * 8)} ${name} Ev,Gv =bitoffset ${lock}
     0F BA/${4 + n} ${name} Ev,Ib ${lock}`;
-}).join('\n');
+  })
+  .join('\n');
 
 /** One- and two-byte integer instructions that CPL 3 may use in 64-bit mode. */
 export const integerForms = formsOf(`
