@@ -152,7 +152,7 @@ export class Bench {
   }
 
   #runOurs(index: number): Outcome {
-    const { view, bytes, run, helpers } = this.#cpu;
+    const { view, bytes, helpers } = this.#cpu;
     const start = index * N.CASE_SIZE;
     const input = this.#native.cases.slice(start, start + N.CASE_SIZE);
     const given = new DataView(input.buffer);
@@ -181,7 +181,7 @@ export class Bench {
     view.setUint32(L.ACTIVITY, 0, true);
     view.setBigUint64(L.RIP, BigInt(address), true);
     this.#cpu.forgetCode();
-    const reason = run(100);
+    const reason = this.#cpu.run(100);
     const output = new Case(index, input);
     input.set(
       bytes.subarray(

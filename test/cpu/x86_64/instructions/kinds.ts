@@ -123,7 +123,7 @@ function prepareDivide(c: CaseBuilder): void {
   const signed = form.mnemonic === 'idiv';
   const dividend = random.oneIn(2) ? random.operand() : random.u64();
   if (size === 1) {
-    const wide = signed ? BigInt.asIntN(8, dividend) * BigInt(random.between(1, 60)) : BigInt.asUintN(12, dividend);
+    const wide = signed ? BigInt.asIntN(8, dividend) * BigInt(random.between(1, 24)) : BigInt.asUintN(12, dividend);
     c.setLow(RAX, 16, BigInt.asUintN(16, wide));
   } else {
     c.setLow(RAX, bits, dividend);
@@ -177,6 +177,8 @@ export const KINDS: Record<string, Kind> = {
   stack,
   shift: { prepare: prepareShift },
   divide: { prepare: prepareDivide },
+  // The operand-size prefix stands beside the mandatory one.
+  crc16: { finish: (_, bytes) => [0x66, ...bytes] },
   bitoffset: { prepare: prepareBitOffset },
   string: { prepare: prepareString },
   cmpxchg: { prepare: prepareCmpxchg },
