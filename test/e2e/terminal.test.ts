@@ -1,6 +1,7 @@
 // At a terminal: `script` gives the run one of its own.
 import assert from 'node:assert/strict';
 import { before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { defaultGuest } from './kernels.ts';
 import { PROGRAM, RunningGuest } from './running-guest.ts';
 
@@ -28,13 +29,17 @@ test('keys go to the guest as they are; poweroff restores the terminal', async (
   await run.shell();
   run.send('sleep 1000\r');
   await run.expect('sleep 1000');
-  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await sleep(1000);
   run.send('\x03');
   await run.expect('# ');
   run.send('echo status=$?\r');
   await run.expect('status=130');
   // Ctrl-A twice sends one.
-  run.send('cat > /tmp/a\r\x01\x01\r\x04');
+  run.send('cat > /tmp/a\r');
+  await run.expect('/tmp/a\r');
+  // The shell's line editor drops what is typed before its next program has the terminal.
+  await sleep(1000);
+  run.send('\x01\x01\r\x04');
   await run.expect('# ');
   run.send('od -An -tx1 /tmp/a\r');
   await run.expect(' 01 0a');
