@@ -23,8 +23,7 @@ instruction('call', ['E8 Jz f64 mode end'], (e) => {
 });
 instruction('call', ['FF/2 Ev f64 mode end'], (e, d) => {
   const target = e.f.let(zeroExtend(e.size, e.read(d)));
-  e.checkTarget(target);
-  e.push(e.size, e.nextIp());
+  e.push(e.size, e.nextIp(), () => e.checkTarget(target));
   e.jump(target);
 });
 

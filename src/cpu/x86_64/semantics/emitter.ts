@@ -328,8 +328,8 @@ export abstract class Emitter {
   protected abstract fault(vector: number): void;
 
   // ---- Stack -------------------------------------------------------------------------------------------------------------
-  /** Pushes `size` bytes. */
-  push(size: number, value: Expr): void {
+  /** Pushes `size` bytes. `check` may fault after the write, before the stack pointer moves. */
+  push(size: number, value: Expr, check: () => void = () => {}): void {
     if (!this.long) {
       this.status('push_legacy', value, constI32(size));
       return;
@@ -338,6 +338,7 @@ export abstract class Emitter {
     const pushed = f.let(value);
     const top = f.let(i64.sub(this.gpr(4, 8), constI64(size)));
     this.store(size, top, pushed);
+    check();
     this.setGpr(4, 8, top);
   }
 

@@ -87,7 +87,7 @@ export function chooseAddress(c: CaseBuilder, target: bigint): EncodedAddress {
     if ((base & 7) === 4) sib = 0x20 | (base & 7);
   } else {
     let index = random.below(16);
-    while (index === RSP || index === base) index = random.below(16);
+    while (index === RSP || index === base || ((c.changing >> index) & 1) !== 0) index = random.below(16);
     const scale = random.below(4);
     indexPart = c.get(index) << BigInt(scale);
     c.pinned |= 1 << index;

@@ -17,6 +17,8 @@ export class CaseBuilder {
   readonly words: Uint32Array<ArrayBuffer>;
   /** Bit n: general register n keeps its value. */
   pinned = 0;
+  /** Bit n: general register n gets its value when the operands are known: no address may use it. */
+  changing = 0;
   /** Shift count, for the flags it leaves undefined. */
   count = 0;
   /** Fixed by the kind, otherwise random. */
