@@ -104,6 +104,8 @@ export const S_ALTSTACK = STATE + 0x70;
 export const S_ACTION = STATE + 0x90;
 export const S_DEFAULT_ACTION = STATE + 0xb0;
 export const S_OLD_ACTIONS = STATE + 0x100;
+/** u32: what the loops of cases count down. */
+export const S_LOOP = STATE + 0x800;
 
 const EDGE_BYTES = 64;
 /** Address of the EDGE page's last bytes. */

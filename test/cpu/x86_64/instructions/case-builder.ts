@@ -32,6 +32,10 @@ export class CaseBuilder {
   /** Alignment that the memory operand usually has. */
   alignment = 1;
   addr32 = false;
+  /** Addresses use no registers: others may have changed them when the instruction runs. */
+  absoluteOnly = false;
+  /** Address of the instruction. */
+  code: number;
   /** Called when the ModRM.rm register or the memory operand's address is known. */
   onOperand: ((operand: { register?: number; address?: bigint }) => void) | undefined;
 
@@ -39,6 +43,7 @@ export class CaseBuilder {
     this.random = random;
     this.form = form;
     this.index = index;
+    this.code = L.CODE + index * L.CODE_SLOT;
     const offset = cases.byteOffset + index * L.CASE_SIZE;
     this.view = new DataView(cases.buffer, offset, L.CASE_SIZE);
     this.bytes = new Uint8Array(cases.buffer, offset, L.CASE_SIZE);
@@ -48,11 +53,6 @@ export class CaseBuilder {
   /** Linear address of the case's memory. */
   get memory(): number {
     return L.CASES + this.index * L.CASE_SIZE + L.CASE_MEMORY;
-  }
-
-  /** Address of the case's code. */
-  get code(): number {
-    return L.CODE + this.index * L.CODE_SLOT;
   }
 
   get(register: number): bigint {
