@@ -417,3 +417,8 @@ export const FPU_AREA = 0x3000;
 export const FPU_AREA_SIZE = 1024;
 /** u32. Non-zero: decoded code was made stale; translated code that runs must be looked up again. */
 export const CODE_STALE = 0x2934;
+/** Data breakpoints of a debugger outside the guest: four u64 addresses, then u32 with R/W, LEN and enable bits as in DR7 (0: none). */
+export const OUTER_DR = 0x2940;
+export const OUTER_DR7 = 0x2960;
+/** u32. Bit n: the one at OUTER_DR + 8 n was hit. */
+export const OUTER_HIT = 0x2964;
