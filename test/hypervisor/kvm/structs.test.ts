@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import * as constants from '../../../src/hypervisor/kvm/constants.ts';
 import * as ioctls from '../../../src/hypervisor/kvm/ioctls.ts';
 import { allocate, type FieldType, get, type Struct, set, struct } from '../../../src/hypervisor/kvm/struct.ts';
 import * as structs from '../../../src/hypervisor/kvm/structs.ts';
@@ -43,6 +44,7 @@ function questions(): Question[] {
     }
   }
   for (const { name, number } of Object.values(ioctls)) list.push({ what: name, expression: name, ours: number });
+  for (const [name, number] of Object.entries(constants)) list.push({ what: name, expression: name, ours: number });
   return list;
 }
 
