@@ -5,8 +5,10 @@ import { addressOf, check, libc, uninterrupted } from './ffi.ts';
 
 const PAGE_SIZE = 4096;
 const WASM_PAGE_SIZE = 65536;
-/** A WebAssembly memory with 32-bit addresses, and so a window, holds no more. Bytes. */
-export const MAX_WINDOW_SIZE = 2 ** 32;
+/** A WebAssembly memory, and so a window, holds no more. Bytes. */
+export const MAX_WINDOW_SIZE = 2 ** 34;
+/** Beyond this it needs 64-bit addresses. Bytes. */
+const MAX_MEMORY32 = 2 ** 32;
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
@@ -131,8 +133,13 @@ export function punchHole(fd: number, offset: number, size: number): void {
 /** Address space of `size` bytes that JavaScript can reach: a WebAssembly memory that never grows. */
 function reserve(size: number, what: string): ArrayBuffer {
   const pages = Math.ceil(size / WASM_PAGE_SIZE);
+  const limits =
+    size > MAX_MEMORY32
+      ? { initial: BigInt(pages), maximum: BigInt(pages), address: 'i64' }
+      : { initial: pages, maximum: pages };
   try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages }).buffer as ArrayBuffer;
+    // The type knows 32-bit addresses only.
+    return new WebAssembly.Memory(limits as WebAssembly.MemoryDescriptor).buffer as ArrayBuffer;
   } catch (error) {
     if (error instanceof RangeError) throw new Error(`no address space for a window of ${size} bytes on ${what}`);
     throw error;

@@ -131,8 +131,8 @@ export function createVmDescriptor(kvm: number): number {
   }
 }
 
-/** Why KVM here cannot run an unmodified Linux, in a few words; undefined: it can. */
-export function whyNot(): string | undefined {
+/** Why KVM cannot run an unmodified Linux on this host, in one line; undefined: it can. */
+export function whyKvmCannotRunLinux(): string | undefined {
   try {
     withKvm((kvm) => closeSync(createVmDescriptor(kvm)));
   } catch (error) {
