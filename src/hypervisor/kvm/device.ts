@@ -1,5 +1,6 @@
 /** /dev/kvm: opening it, and what it must be able to do. */
 import { closeSync, constants, existsSync, openSync, readFileSync, statSync } from 'node:fs';
+import { closeDescriptor } from '../../host/descriptor.ts';
 import { EBUSY } from '../../host/errno.ts';
 import { call, KvmError } from './call.ts';
 import * as K from './constants.ts';
@@ -134,7 +135,7 @@ export function createVmDescriptor(kvm: number): number {
 /** Why KVM cannot run an unmodified Linux on this host, in one line; undefined: it can. */
 export function whyKvmCannotRunLinux(): string | undefined {
   try {
-    withKvm((kvm) => closeSync(createVmDescriptor(kvm)));
+    withKvm((kvm) => closeDescriptor(createVmDescriptor(kvm)));
   } catch (error) {
     return (error as Error).message;
   }

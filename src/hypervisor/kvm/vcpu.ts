@@ -1,4 +1,4 @@
-import { closeSync } from 'node:fs';
+import { closeDescriptor } from '../../host/descriptor.ts';
 import { EAGAIN, EFAULT, EINTR, ENOMEM, errnoName, errnoText } from '../../host/errno.ts';
 import { ioctl } from '../../host/ioctl.ts';
 import { blockKickSignal, takeKicks } from '../../host/kick-signal.ts';
@@ -67,7 +67,7 @@ export class KvmVcpu implements Vcpu {
       this.#setSignalMask();
     } catch (error) {
       if (window) unmapFrom(window.buffer, 0, around.runSize);
-      closeSync(this.#fd);
+      closeDescriptor(this.#fd);
       throw error;
     }
     around.table.opened(id, this.#fd, threadId());
@@ -343,6 +343,6 @@ export class KvmVcpu implements Vcpu {
     // The kernel keeps a vCPU, and with it the machine, as long as its memory is mapped.
     unmapFrom(this.#window.buffer, 0, this.#around.runSize);
     const fd = this.#around.table.takeDescriptor(this.id);
-    if (fd !== undefined) closeSync(fd);
+    if (fd !== undefined) closeDescriptor(fd);
   }
 }

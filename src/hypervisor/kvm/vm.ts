@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { closeDescriptor } from '../../host/descriptor.ts';
 import { kickSignal } from '../../host/kick-signal.ts';
 import type {
   HostEvent,
@@ -78,7 +79,7 @@ export class KvmVm implements Vm {
         machine.#setUp();
         return machine;
       } catch (error) {
-        closeSync(vm);
+        closeDescriptor(vm);
         throw error;
       }
     } finally {
@@ -206,9 +207,9 @@ export class KvmVm implements Vm {
     if (this.#owner) {
       for (let id = 0; id < this.#table.count; id++) {
         const fd = this.#table.takeDescriptor(id);
-        if (fd !== undefined) closeSync(fd);
+        if (fd !== undefined) closeDescriptor(fd);
       }
-      closeSync(this.#fd);
+      closeDescriptor(this.#fd);
     }
     this.#slots.close();
   }
