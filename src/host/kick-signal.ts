@@ -5,7 +5,7 @@
  * waits for the call that unblocks it: a kick is never lost between two calls. Where it is not blocked, because it
  * arrives at a thread number that was given away again, it is dropped. So no handler has to run, in no thread of Node's.
  */
-import { EAGAIN, ESRCH } from './errno.ts';
+import { ESRCH, OsError } from './errno.ts';
 import { check, libc, uninterrupted } from './ffi.ts';
 import { signalThread } from './threads.ts';
 
@@ -51,8 +51,9 @@ function signalSet(): BigUint64Array {
 export function blockKickSignal(): bigint {
   const set = signalSet();
   const old = new BigUint64Array(SIGSET_BYTES / 8);
-  // Returns an error number, and not -1.
-  check('pthread_sigmask', -pthread_sigmask(SIG_BLOCK, set, old));
+  // It returns an error number, and not -1.
+  const error = pthread_sigmask(SIG_BLOCK, set, old);
+  if (error !== 0) throw new OsError('pthread_sigmask', Math.abs(error));
   return (old[0] as bigint) & ~(set[0] as bigint);
 }
 
@@ -63,7 +64,7 @@ let waitSet: BigUint64Array | undefined;
 export function takeKicks(): void {
   waitSet ??= signalSet();
   const set = waitSet;
-  while (uninterrupted(() => sigtimedwait(set, null, NO_TIME)) !== -EAGAIN);
+  while (uninterrupted(() => sigtimedwait(set, null, NO_TIME)) > 0);
 }
 
 /** Kicks a thread of this process. One that has ended is left alone. Throws OsError. */

@@ -4,10 +4,14 @@ import type { Vm } from '../hypervisor/hypervisor.ts';
 import { VcpuControl } from './vcpu-control.ts';
 import type { VcpuEnd, VcpuStart, VcpuThreadData } from './vcpu-thread.ts';
 
+/** A thread that has not ended after this time hangs, milliseconds. */
+const HANG_TIMEOUT = 10_000;
+
 /** The threads of a machine's vCPUs, as the main thread sees them. */
 export class VcpuThreads {
   readonly #workers: readonly Worker[];
   readonly #ends: readonly Promise<VcpuEnd>[];
+  readonly #exits: Promise<unknown>;
   readonly #control: VcpuControl;
   readonly #vm: Vm;
 
@@ -36,6 +40,7 @@ export class VcpuThreads {
           worker.once('exit', () => resolve({ kind: 'failure', message: 'its thread ended' }));
         }),
     );
+    this.#exits = Promise.all(this.#workers.map((worker) => new Promise((resolve) => worker.once('exit', resolve))));
   }
 
   /** All vCPUs begin: the first with these registers, the others wait for it. */
@@ -67,12 +72,21 @@ export class VcpuThreads {
     return Promise.race(this.#ends.map(async (end, vcpu) => ({ vcpu, end: await end })));
   }
 
-  /** Makes all of them stop, also before start(). Resolves when no thread is left. */
+  /**
+   * Makes all of them stop, also before start(). Resolves when no thread is left. They end by themselves: terminate() would
+   * stop JavaScript at once, but no system call, and a native call that comes back into a thread that is being terminated ends
+   * the whole process. It is for a thread that hangs.
+   */
   async stop(): Promise<void> {
     this.#control.end();
     this.#kickAll();
-    // terminate() stops JavaScript at once, but not a system call.
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    // For those that have not been started: they look at the control first.
+    for (const worker of this.#workers) worker.postMessage({ entry: undefined } satisfies VcpuStart);
+    const hang = setTimeout(() => {
+      for (const worker of this.#workers) void worker.terminate();
+    }, HANG_TIMEOUT);
+    await this.#exits;
+    clearTimeout(hang);
   }
 }
 

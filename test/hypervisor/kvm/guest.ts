@@ -89,12 +89,22 @@ export function onGuest(body: (guest: Guest) => void): () => void {
   };
 }
 
-/** What the process has: open descriptors (what they are), threads, mappings of KVM and of memfds. */
-export function resources(): { readonly descriptors: string[]; readonly threads: number; readonly mappings: number } {
+/** What the process has: descriptors, threads, vCPUs that are mapped, and mappings of guest memory. */
+export interface Resources {
+  readonly descriptors: readonly string[];
+  readonly threads: number;
+  readonly vcpus: number;
+  /** Windows on guest memory go when the garbage is collected: this is for a test to look at by itself. */
+  readonly windows: number;
+}
+
+export function resources(): Resources {
   const maps = readFileSync('/proc/self/maps', 'utf8');
+  const count = (what: RegExp): number => [...maps.matchAll(what)].length;
   return {
     descriptors: readdirSync('/proc/self/fd').sort(),
     threads: readdirSync('/proc/self/task').length,
-    mappings: [...maps.matchAll(/anon_inode:kvm|memfd:vivarium/g)].length,
+    vcpus: count(/anon_inode:kvm-vcpu/g),
+    windows: count(/memfd:vivarium/g),
   };
 }
