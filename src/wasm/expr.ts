@@ -102,6 +102,14 @@ function fold64(code: number, compute: (a: bigint, b: bigint) => bigint, neutral
   };
 }
 
+/** i64 comparison whose operands may both be known. */
+function compare64(code: number, compute: (a: bigint, b: bigint) => boolean): Binary {
+  return (a, b) =>
+    a.isConst && b.isConst
+      ? constI32(compute(a.value as bigint, b.value as bigint) ? 1 : 0)
+      : new Expr(code, 'i32', [a, b], 0);
+}
+
 const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
 
 export const i32 = {
@@ -152,11 +160,11 @@ export const i32 = {
 
 export const i64 = {
   const: constI64,
-  eqz: unary(0x50, 'i32'),
-  eq: binary(0x51, 'i32'),
-  ne: binary(0x52, 'i32'),
-  lt_s: binary(0x53, 'i32'),
-  lt_u: binary(0x54, 'i32'),
+  eqz: (a: Expr): Expr => (a.isConst ? constI32(a.value === 0n ? 1 : 0) : new Expr(0x50, 'i32', [a], 0)),
+  eq: compare64(0x51, (a, b) => a === b),
+  ne: compare64(0x52, (a, b) => a !== b),
+  lt_s: compare64(0x53, (a, b) => a < b),
+  lt_u: compare64(0x54, (a, b) => unsigned(a) < unsigned(b)),
   gt_s: binary(0x55, 'i32'),
   gt_u: binary(0x56, 'i32'),
   le_s: binary(0x57, 'i32'),

@@ -109,7 +109,17 @@ export class FunctionBuilder {
     this.code.u32(0);
   }
 
+  /** How many structured blocks are open. */
+  get depth(): number {
+    return this.#depth;
+  }
+
+  /** A constant condition leaves only the way that is taken. */
   if(condition: Expr, then: () => void, otherwise?: () => void): void {
+    if (condition.code === OP_CONST) {
+      (condition.value ? then : otherwise)?.();
+      return;
+    }
     this.expr(condition);
     this.code.u8(0x04);
     this.code.u8(0x40);

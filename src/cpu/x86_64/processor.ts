@@ -42,7 +42,7 @@ export interface HelperExports {
 }
 
 /** Instructions between two looks at which code is hot. */
-const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 20000);
+const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 2000);
 
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 
@@ -109,7 +109,7 @@ export class Processor {
   /** Runs about `budget` instructions; returns EXIT_*. */
   run(budget: number): number {
     for (let left = budget; ; left -= SAMPLE_INTERVAL) {
-      const reason = this.#interpret(SAMPLE_INTERVAL);
+      const reason = this.#interpret(Math.min(left, SAMPLE_INTERVAL));
       if (reason !== L.EXIT_BUDGET) return reason;
       this.#translator.sample(this.view.getUint32(L.LAST_RECORD, true));
       if (left <= SAMPLE_INTERVAL) return reason;

@@ -61,7 +61,8 @@ export class Collector {
       const count = view.getUint32(first - L.NODE + L.NODE_COUNT, true);
       const records = this.#bytes.slice(first, first + count * L.RECORD);
       const original = this.#original(first);
-      if (original !== undefined) new DataView(records.buffer).setUint16(L.R_HANDLER, original, true);
+      const stale = view.getUint16(first + L.R_HANDLER, true) === L.HANDLER_STALE;
+      if (original !== undefined && !stale) new DataView(records.buffer).setUint16(L.R_HANDLER, original, true);
       const targets = new Map<number, number>();
       for (let record = first; record < first + count * L.RECORD; record += L.RECORD) {
         if (view.getUint8(record + L.R_SCALE) !== L.SCALE_BRANCH) continue;

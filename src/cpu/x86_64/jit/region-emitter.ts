@@ -73,6 +73,8 @@ export class RegionEmitter extends Emitter {
   #linear: Expr | undefined;
   #mayPost = false;
   #ended = false;
+  /** Of the instruction itself: what is deeper may not be run. */
+  readonly #depth: number;
 
   /** `taken` writes the way to the branch target. */
   constructor(context: RegionContext, decoded: Decoded, taken: () => void) {
@@ -80,6 +82,7 @@ export class RegionEmitter extends Emitter {
     this.#c = context;
     this.#d = decoded;
     this.#taken = taken;
+    this.#depth = context.f.depth;
   }
 
   /** Nothing follows the instruction. */
@@ -337,12 +340,15 @@ export class RegionEmitter extends Emitter {
     f.set(c.flags.a, known.a);
     if (known.b) f.set(c.flags.b, known.b);
     if (known.result) f.set(c.flags.result, known.result);
-    c.known = known;
+    c.known = f.depth === this.#depth ? known : undefined;
   }
 
   override carry(): Expr {
     const known = this.#c.known;
-    if (!known) return super.carry();
+    if (!known) {
+      this.#spillFlags();
+      return super.carry();
+    }
     const { f } = this;
     const { kind, a } = known;
     if (kind < L.CC_KIND_ADD)

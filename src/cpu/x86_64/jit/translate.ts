@@ -40,9 +40,18 @@ export interface PlacedRegion {
   readonly slot: number;
 }
 
-/** A module that puts the regions' functions into the handlers' table when it is instantiated. */
-export function translate(regions: readonly PlacedRegion[]): Uint8Array<ArrayBuffer> {
-  const drafts = regions.map(({ region, slot }) => ({ slot, ...draftRegion(region) }));
+export interface Translation {
+  /** A module that puts the regions' functions into the handlers' table when it is instantiated. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Those of the regions that could be translated. */
+  readonly slots: readonly number[];
+}
+
+export function translate(regions: readonly PlacedRegion[]): Translation {
+  const drafts = regions
+    .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
+    // A region that hands its first instruction to the interpreter would hand it to itself.
+    .filter(({ flow, skipped }) => !skipped.has(flow.entry.block.instructions[0] as Decoded));
   const module = new ModuleBuilder();
   module.importMemory('env', 'memory', 0, 65536);
   module.importTable('env', 'table', 0);
@@ -68,7 +77,7 @@ export function translate(regions: readonly PlacedRegion[]): Uint8Array<ArrayBuf
     module.define(index, (f) => new FunctionWriter(f, imports, skipped, draft).write(flow));
     module.elements(slot, [index]);
   }
-  return module.finish(true);
+  return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
 }
 
 interface Draft {
@@ -261,6 +270,7 @@ class FunctionWriter {
         if (!(error instanceof Untranslatable)) throw error;
         // What is written so far belongs to the draft.
         this.#skipped.add(decoded);
+        this.#exitsUsed.add('dispatch');
         return;
       }
       emitter.end();

@@ -55,8 +55,8 @@ function compile(requests: readonly Request[]): void {
   }
   const [first] = requests;
   if (!first || regions.length === 0) return;
-  const module = new WebAssembly.Module(translate(regions));
-  const answer: Answer = { module, slots: regions.map(({ slot }) => slot), generation: first.generation };
+  const { bytes, slots } = translate(regions);
+  const answer: Answer = { module: new WebAssembly.Module(bytes), slots, generation: first.generation };
   port.postMessage(answer);
   Atomics.add(count, 0, 1);
 }
