@@ -19,6 +19,7 @@ import type { VcpuTable } from './vcpu-table.ts';
 /** KVM's local APIC timer counts nanoseconds. */
 const APIC_HZ = 1_000_000_000;
 const RFLAGS_RF = 1n << 16n;
+const CR0_CD = 1n << 30n;
 /** Bits 0 to 3: a breakpoint or watchpoint was met. */
 const DR6_POINTS = 0xfn;
 /** Extended control register 0. */
@@ -51,6 +52,8 @@ export class KvmVcpu implements Vcpu {
   /** The guest stands at a breakpoint that the next run() goes past. */
   #atBreakpoint = false;
   #debug: GuestDebug = { singleStep: false, breakpoints: [], watchpoints: [] };
+  /** The processor is as after INIT, and KVM on AMD has forgotten its nested page tables. */
+  #wasShutDown = false;
   #closed = false;
 
   /** Makes the vCPU, which then belongs to the calling thread. Throws KvmError, OsError; nothing stays open. */
@@ -130,6 +133,7 @@ export class KvmVcpu implements Vcpu {
   #event(): Exit | undefined {
     const exit = this.#page.event();
     if (exit?.kind === 'unexplained') return this.#failure(explainExit(this.#page.view));
+    if (exit?.kind === 'shutdown') this.#wasShutDown = true;
     if (exit?.kind === 'debug')
       this.#atBreakpoint = this.#debug.breakpoints.length > 0 && (exit.dr6 & DR6_POINTS) !== 0n;
     return exit;
@@ -211,8 +215,15 @@ export class KvmVcpu implements Vcpu {
   setSregs(sregs: Sregs): void {
     this.#abandon();
     const view = allocate(S.kvm_sregs);
+    const what = 'its special registers cannot be set';
+    if (this.#wasShutDown) {
+      // A change of CR0 makes KVM set up its page tables again.
+      R.writeSpecial(view, { ...sregs, cr0: sregs.cr0 ^ CR0_CD });
+      this.#call(what, I.KVM_SET_SREGS, view);
+      this.#wasShutDown = false;
+    }
     R.writeSpecial(view, sregs);
-    this.#call('its special registers cannot be set', I.KVM_SET_SREGS, view);
+    this.#call(what, I.KVM_SET_SREGS, view);
   }
 
   #msr(index: number, value: bigint): DataView {
