@@ -321,9 +321,12 @@ export const R_RM = 4;
 export const R_INDEX = 6;
 /** u16 state address of the segment base that is added: ZERO, or a segment register's entry. In legacy modes and addr32 always a segment register's entry. */
 export const R_SEG = 8;
-/** u8 0..3; SCALE_BRANCH in a direct branch. */
+/** u8: bits 0 and 1 the index's scale; SCALE_* bits, which as a shift count of 64 bits mean nothing. */
 export const R_SCALE = 10;
+/** A direct branch. */
 export const SCALE_BRANCH = 0x80;
+/** The instruction also uses the stack, by the stack pointer. */
+export const SCALE_STACK = 0x40;
 /** u8 length of the instruction in bytes. */
 export const R_LEN = 11;
 /** u16 offset of the instruction's first byte in its code page. */

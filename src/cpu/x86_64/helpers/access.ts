@@ -31,8 +31,10 @@ import {
   MMU_KERNEL,
   MMU_MODE,
   R_PREFIX,
+  R_SCALE,
   RP_STACK,
   RSP,
+  SCALE_STACK,
   SCRATCH,
   STATUS_EXIT,
   STATUS_OK,
@@ -194,8 +196,8 @@ function write_bytes(linear: u64, size: u32, mode: u32, from: usize): bool {
 /** A #GP for a non-canonical address is #SS where the stack was meant: by the address form, or as PUSH and POP do. */
 function leave(linear: u64, record: i32): u32 {
   if (load<u32>(EXC_VECTOR) != GP || !is_64bit()) return 0;
-  const distance = linear - load<u64>(RSP) + 8;
-  if (load<u8>(record, R_PREFIX) & RP_STACK || distance <= 8) store<u32>(EXC_VECTOR, SS);
+  const implicit = (load<u8>(record, R_SCALE) & SCALE_STACK) != 0 && linear - load<u64>(RSP) + 8 <= 8;
+  if (implicit || load<u8>(record, R_PREFIX) & RP_STACK) store<u32>(EXC_VECTOR, SS);
   return 0;
 }
 

@@ -477,6 +477,11 @@ export class RegionEmitter extends Emitter {
     this.#ended = true;
   }
 
+  protected fault(vector: number): void {
+    this.f.drop(callExpr(this.#helper('raise_error'), 'i32', [constI32(vector), constI32(0)]));
+    this.#after(constI32(L.STATUS_FAULT));
+  }
+
   /** Looks whether an access that went the long way wants the region to be left. */
   end(): void {
     if (!this.#mayPost) return;
