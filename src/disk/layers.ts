@@ -87,6 +87,7 @@ function closing(image: Qcow2Image): Backing {
   return {
     size: image.size,
     read: (offset, ranges) => image.read(offset, ranges),
+    nextData: (offset) => image.nextData(offset),
     close: () => {
       image.close();
       closeSync(image.file.fd);

@@ -18,6 +18,10 @@ export class RawBacking implements Backing {
     this.#file.readRanges(ranges, offset);
   }
 
+  nextData(offset: number): number {
+    return Math.min(this.#file.nextData(offset), this.size);
+  }
+
   close(): void {
     closeSync(this.#file.fd);
   }

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageFile } from '../../src/disk/image-file.ts';
 import { rangeOf } from '../../src/disk/iovec.ts';
-import { backingOf, openLayers } from '../../src/disk/layers.ts';
+import { backingOf, closeLayers, openLayers } from '../../src/disk/layers.ts';
 import { type CreateOptions, createQcow2 } from '../../src/disk/qcow2/create.ts';
 import type { Qcow2Image } from '../../src/disk/qcow2/image.ts';
 import { openQcow2 } from '../../src/disk/qcow2/open.ts';
@@ -56,8 +56,14 @@ export class Images {
 
 /** Opens an image with what is under it. */
 export function openDisk(path: string, writable: boolean): Qcow2Image {
-  const [top, ...rest] = openLayers(path, { format: 'qcow2', writable });
-  return openQcow2(top!.fd, top!.path, writable, backingOf(rest));
+  const layers = openLayers(path, { format: 'qcow2', writable });
+  const [top, ...rest] = layers;
+  try {
+    return openQcow2(top!.fd, top!.path, writable, backingOf(rest));
+  } catch (error) {
+    closeLayers(layers);
+    throw error;
+  }
 }
 
 /** Closes an image and its file. */

@@ -3,6 +3,7 @@ import { constants, inflateRawSync, zstdDecompressSync } from 'node:zlib';
 import { CorruptImageError } from '../error.ts';
 import type { ImageFile } from '../image-file.ts';
 import type { Header } from './header.ts';
+import { zstdFrameLength } from './zstd-frame.ts';
 
 /** Bytes of unpacked clusters that are kept: the next request is often for the same one. */
 const CACHE_BYTES = 2 ** 20;
@@ -44,7 +45,7 @@ export class CompressedClusters {
     try {
       cluster =
         this.#header.compression === 'zstd'
-          ? zstdDecompressSync(packed, { maxOutputLength })
+          ? unpackZstd(packed, maxOutputLength)
           : inflateRawSync(packed, { maxOutputLength, finishFlush: constants.Z_SYNC_FLUSH });
     } catch {
       // Said below.
@@ -54,4 +55,19 @@ export class CompressedClusters {
       `${this.#file.path}: the compressed cluster at 0x${offset.toString(16)} is no ${this.#header.compression} data`,
     );
   }
+}
+
+/** Unpacks frames until there is a cluster. What follows may look like the start of one more: the next cluster's. */
+function unpackZstd(packed: Buffer, length: number): Buffer {
+  const parts: Buffer[] = [];
+  let total = 0;
+  for (let at = 0; total < length; ) {
+    const end = at + zstdFrameLength(packed.subarray(at));
+    const part = zstdDecompressSync(packed.subarray(at, end), { maxOutputLength: length - total });
+    if (part.length === 0) break;
+    parts.push(part);
+    total += part.length;
+    at = end;
+  }
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }

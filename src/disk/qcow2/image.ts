@@ -14,6 +14,8 @@ export interface Backing {
   readonly size: number;
   /** Reads into memory; the range lies inside the size. Throws. */
   read(offset: number, ranges: readonly HostRange[]): void;
+  /** The first offset from `offset` on that may not read as zeroes; the size if there is none. Throws. */
+  nextData(offset: number): number;
   close(): void;
 }
 
@@ -330,6 +332,25 @@ export class Qcow2Image implements Backing {
       call(cluster, this.mapping.lookup(cluster));
     }
     return [first * this.clusterSize, Math.min(end * this.clusterSize, offset + length)];
+  }
+
+  /** The first offset from `offset` on that may not read as zeroes; the size if there is none. Throws as read(). */
+  nextData(offset: number): number {
+    const { perTable } = this.mapping;
+    const end = Math.ceil(this.#size / this.clusterSize);
+    for (let cluster = Math.floor(offset / this.clusterSize); cluster < end; cluster++) {
+      const at = Math.max(offset, cluster * this.clusterSize);
+      const { kind } = this.mapping.lookup(cluster);
+      if (kind === ZEROES) continue;
+      if (kind !== UNALLOCATED) return at;
+      if (this.#overBacking(cluster)) {
+        const next = this.backing!.nextData(at);
+        if (next < (cluster + 1) * this.clusterSize && next < this.backing!.size) return next;
+      } else if (this.mapping.table(Math.floor(cluster / perTable)) === 0) {
+        cluster += perTable - (cluster % perTable) - 1;
+      }
+    }
+    return this.#size;
   }
 
   /** Takes a cluster out of the image, so that what is under it is read again. */

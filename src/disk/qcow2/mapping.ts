@@ -158,6 +158,26 @@ export class Mapping {
     this.#cache.touch(slice);
   }
 
+  /** Clears the copied flag of all tables, and of all clusters that have one. */
+  clearCopied(): void {
+    for (let index = 0; index < this.l1Size; index++) {
+      const table = this.table(index);
+      if (table === 0) continue;
+      this.#l1.setUint32(index * 8, (this.#l1.getUint32(index * 8) & ~COPIED) >>> 0);
+      this.#changedL1.add(index);
+      for (let at = table; at < table + this.#clusterSize; at += this.#cache.sliceSize) {
+        const slice = this.#cache.at(at);
+        let changed = false;
+        for (let byte = 0; byte < slice.bytes.length; byte += 8) {
+          if ((slice.bytes[byte]! & 0x80) === 0) continue;
+          slice.bytes[byte]! &= 0x7f;
+          changed = true;
+        }
+        if (changed) this.#cache.touch(slice);
+      }
+    }
+  }
+
   /** An L2 table as it is now. */
   readTable(offset: number): Buffer {
     const bytes = Buffer.alloc(this.#clusterSize);

@@ -13,7 +13,7 @@
  * At each moment a cluster is counted at least as often as it is used. The dirty bit says when it may be counted more often,
  * so that whoever opens the image next repairs that; version 2 has no such bit, and may keep leaked clusters.
  */
-import { CorruptImageError, DiskError } from '../error.ts';
+import { CorruptImageError } from '../error.ts';
 import type { ImageFile } from '../image-file.ts';
 import { ClusterSet } from './cluster-set.ts';
 import { COPIED, HEADER_AUTOCLEAR, HEADER_INCOMPATIBLE, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY } from './format.ts';
@@ -37,6 +37,8 @@ export class Metadata {
   #incompatible: bigint;
   #unsynced = false;
   #dataFirst = false;
+  /** The dirty bit stays although all is on the disk. */
+  #held = false;
   /** Called when clusters were freed and may hold other data from now on. */
   readonly #freed: () => void;
 
@@ -147,6 +149,7 @@ export class Metadata {
     const leaks = refcounts.dirty || mapping.l1Dirty || this.#pending.length > 0;
     if (!leaks && !mapping.dirty) {
       this.#sync();
+      this.#clearDirty();
       return;
     }
     if (leaks) this.setDirty();
@@ -163,7 +166,7 @@ export class Metadata {
     this.#unsynced = false;
     this.#dataFirst = false;
     if (this.#pending.length > 0) this.#free();
-    this.clearDirty();
+    this.#clearDirty();
   }
 
   #sync(): void {
@@ -189,13 +192,24 @@ export class Metadata {
     }
   }
 
+  /**
+   * Runs a change of several commits with the dirty bit set all the time. If it fails, the bit stays, and whoever opens the image
+   * next repairs it.
+   */
+  holdingDirty(change: () => void): void {
+    this.#held = true;
+    this.setDirty();
+    change();
+    this.#held = false;
+  }
+
   /** Sets the dirty bit in the file, where its version has one. */
   setDirty(): void {
     this.#setIncompatible(this.#incompatible | INCOMPATIBLE_DIRTY);
   }
 
-  clearDirty(): void {
-    this.#setIncompatible(this.#incompatible & ~INCOMPATIBLE_DIRTY);
+  #clearDirty(): void {
+    if (!this.#held) this.#setIncompatible(this.#incompatible & ~INCOMPATIBLE_DIRTY);
   }
 
   /** Sets the corrupt bit: nobody writes to the image before it is repaired. */
@@ -209,10 +223,5 @@ export class Metadata {
     field.writeBigUInt64BE(value);
     this.#file.write(field, HEADER_INCOMPATIBLE);
     this.#incompatible = value;
-  }
-
-  /** Throws if version 2 is asked for what only version 3 has. */
-  requireVersion3(what: string): void {
-    if (this.#header.version < 3) throw new DiskError(`${this.#file.path}: ${what} needs version 3 of qcow2`);
   }
 }
