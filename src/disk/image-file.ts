@@ -96,6 +96,7 @@ export class ImageFile {
         break;
       }
       done += moved;
+      // This use after the call also keeps the ranges' memory from being collected during it.
       if (done < total) rest = sliceRanges(ranges, done, total - done);
     }
     return total;

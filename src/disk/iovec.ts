@@ -7,14 +7,16 @@ export interface HostRange {
   readonly address: number;
   /** Bytes. */
   readonly length: number;
+  /** What the memory belongs to, if it goes when nothing refers to that any more: an address alone does not keep it. */
+  readonly owner?: Uint8Array | undefined;
 }
 
 const memset = libc('intptr_t memset(void *s, int c, size_t n)');
 const memcpy = libc('intptr_t memcpy(void *dest, const void *src, size_t n)');
 
-/** The memory of a buffer. The caller keeps the buffer alive while the range is in use. */
+/** The memory of a buffer. */
 export function rangeOf(buffer: Uint8Array): HostRange {
-  return { address: Number(addressOf(buffer.buffer)) + buffer.byteOffset, length: buffer.length };
+  return { address: Number(addressOf(buffer.buffer)) + buffer.byteOffset, length: buffer.length, owner: buffer };
 }
 
 /** Bytes of all ranges. */
@@ -31,7 +33,7 @@ export function sliceRanges(ranges: readonly HostRange[], offset: number, length
   if (offset + length <= first.length) {
     return offset === 0 && length === first.length && ranges.length === 1
       ? ranges
-      : [{ address: first.address + offset, length }];
+      : [{ address: first.address + offset, length, owner: first.owner }];
   }
   const slice: HostRange[] = [];
   let skip = offset;
@@ -43,7 +45,7 @@ export function sliceRanges(ranges: readonly HostRange[], offset: number, length
       skip -= range.length;
       continue;
     }
-    slice.push({ address: range.address + skip, length: take });
+    slice.push({ address: range.address + skip, length: take, owner: range.owner });
     left -= take;
     skip = 0;
   }
