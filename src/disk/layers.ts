@@ -6,7 +6,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { DiskError } from './error.ts';
 import { lockImage } from './lock.ts';
-import { HEADER_READ, isQcow2, parseHeader } from './qcow2/header.ts';
+import { HEADER_READ, type Header, isQcow2, parseHeader } from './qcow2/header.ts';
 import type { Backing, Qcow2Image } from './qcow2/image.ts';
 import { openQcow2 } from './qcow2/open.ts';
 import { RawBacking } from './raw-backing.ts';
@@ -41,7 +41,7 @@ export function openLayers(path: string, options: OpenLayersOptions): Layer[] {
   const layers: Layer[] = [];
   const seen = new Set<string>();
   try {
-    let next: { path: string; format: DiskFormat | undefined; guessed: boolean } | undefined = {
+    let next: (BackingLayer & { readonly guessed: boolean }) | undefined = {
       path,
       format: options.format,
       guessed: false,
@@ -100,20 +100,33 @@ function below(
   start: Buffer,
   path: string,
   guessed: boolean,
-): { path: string; format: DiskFormat | undefined; guessed: boolean } | undefined {
-  const { backingFile, backingFormat } = parseHeader(start, path);
-  if (backingFile === undefined) return undefined;
+): (BackingLayer & { readonly guessed: boolean }) | undefined {
+  const layer = backingLayer(path, parseHeader(start, path));
+  if (layer === undefined) return undefined;
   // A guest may have written the header of such a raw image, to read any file of the host.
   if (guessed) {
     throw new DiskError(
       `${path}: what lies on it does not say its format: use qemu-img rebase -u -F qcow2 -b ${path} there if it is qcow2`,
     );
   }
+  return { ...layer, guessed: layer.format === undefined };
+}
+
+/** The file under an image. */
+export interface BackingLayer {
+  readonly path: string;
+  /** Undefined: the image does not say. */
+  readonly format: DiskFormat | undefined;
+}
+
+/** What an image lies on. Throws DiskError if Vivarium has no means to open it. */
+export function backingLayer(path: string, { backingFile, backingFormat }: Header): BackingLayer | undefined {
+  if (backingFile === undefined) return undefined;
   const format = DISK_FORMATS.find((known) => known === backingFormat);
   if (backingFormat !== undefined && format === undefined) {
     throw new DiskError(`${path}: its backing file has the format ${backingFormat}, which is not supported`);
   }
-  return { path: resolveBacking(path, backingFile), format, guessed: format === undefined };
+  return { path: resolveBacking(path, backingFile), format };
 }
 
 /** The path that an image's name for its backing file means: relative to the image's folder. Throws DiskError. */

@@ -368,6 +368,11 @@ export class Qcow2Image implements Backing {
     this.#size = size;
   }
 
+  /** Closes what is under the image without writing what the tables in memory have changed. */
+  abandon(): void {
+    this.backing?.close();
+  }
+
   /** Flushes, and closes what is under the image; the file's descriptor stays open. Throws as flush(). */
   close(): void {
     try {
