@@ -140,13 +140,14 @@ function use(random: Random, path: string, writable: boolean): void {
   }
 }
 
-function inspect(path: string, repair: boolean): void {
+/** Checks or repairs; says whether the image is sound then. */
+function inspect(path: string, repair: boolean): boolean {
   const fd = openSync(path, repair ? 'r+' : 'r');
   try {
     const file = new ImageFile(fd, path);
     const header = readHeader(file);
-    if (repair) repairImage(file, header);
-    else checkImage(file, header);
+    const { corruptions, leaks } = repair ? repairImage(file, header).left : checkImage(file, header);
+    return corruptions + leaks === 0;
   } finally {
     closeSync(fd);
   }
@@ -160,7 +161,13 @@ function tryImage(t: TestContext, random: Random, bytes: Buffer): void {
   attempt(() => inspect(path, false));
   attempt(() => closeLayers(openLayers(path, { format: undefined, writable: false })));
   attempt(() => use(random, path, true));
-  attempt(() => inspect(path, true));
+  let sound = false;
+  attempt(() => (sound = inspect(path, true)));
+  if (sound && random(4) === 0) {
+    // It may refuse to open the image for reasons of its own, but finds nothing that Vivarium has not found.
+    const { status, text } = images.qemuCheck('damaged.qcow2');
+    assert.ok(status === 0 || status === 1, text);
+  }
   attempt(() => use(random, path, true));
   const duration = performance.now() - start;
   if (duration > 1000) t.diagnostic(`${Math.round(duration)} ms`);

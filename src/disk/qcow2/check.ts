@@ -3,7 +3,7 @@ import { CorruptImageError } from '../error.ts';
 import type { ImageFile } from '../image-file.ts';
 import { bitmapClusters } from './bitmaps.ts';
 import { ClusterCounts } from './cluster-counts.ts';
-import { COPIED, OFFSET_HIGH, OFFSET_LOW } from './format.ts';
+import { COMPRESSED, COPIED, OFFSET_HIGH, OFFSET_LOW } from './format.ts';
 import type { Header } from './header.ts';
 import { DATA, decodeEntry, type Entry, PACKED, UNALLOCATED, ZEROES } from './mapping.ts';
 import { readEntry } from './refcount-entry.ts';
@@ -11,6 +11,12 @@ import { readSnapshots } from './snapshot-table.ts';
 
 /** Findings that are put into words; further ones are only counted. */
 const MAX_MESSAGES = 20;
+
+/** Bits of L2 entries, by halves, that mean nothing; bit 0 of the low half does in version 3. */
+const RESERVED_HIGH = 0x3f00_0000;
+const RESERVED_LOW = 0x1fe;
+/** And of the high halves of L1 entries. */
+const RESERVED_L1_HIGH = 0x7f00_0000;
 
 /** An L2 table, and how many L1 entries name it. */
 interface TableUse {
@@ -74,10 +80,12 @@ class Checker {
     const { uses } = this.#result;
     uses.add(0, 1);
     const l1 = this.#countMetadata();
-    // What only one user may have.
-    const single = [...uses.above(1)];
-    for (const cluster of single) this.#corrupt(`two tables share cluster ${cluster}`, false);
+    // All these have one user.
+    const single = [...uses.entries()];
     this.#countTables((done) => progress(done * 0.8));
+    for (const [cluster] of single) {
+      if (uses.get(cluster) > 1) this.#corrupt(`cluster ${cluster} holds a table, and something else`, false);
+    }
     this.#compareCounts();
     progress(0.9);
     this.#compareFlags(l1);
@@ -99,6 +107,8 @@ class Checker {
   #use(offset: number, length: number, times = 1): void {
     const first = Math.floor(offset / this.#clusterSize);
     const last = Math.floor((offset + length - 1) / this.#clusterSize);
+    if (last * this.#clusterSize >= this.#file.size)
+      this.#corrupt(`what is at 0x${offset.toString(16)} is cut off`, false);
     for (let cluster = first; cluster <= last; cluster++) this.#result.uses.add(cluster, times);
   }
 
@@ -125,6 +135,9 @@ class Checker {
       const fromFile = this.#attempt(() => readSnapshots(this.#file, header));
       if (fromFile !== undefined) {
         this.#use(header.snapshotsOffset, fromFile.length);
+        if (header.version === 3 && fromFile.incomplete > 0) {
+          this.#corrupt(`${fromFile.incomplete} snapshots do not say all that they should`, false);
+        }
         for (const { l1Offset, l1Size } of fromFile.snapshots) this.#countL1(l1Offset, l1Size, false);
       }
     }
@@ -159,6 +172,9 @@ class Checker {
     const l1 = viewOf(this.#file.readBuffer(offset, size * 8));
     for (let index = 0; index < size; index++) {
       const table = offsetIn(l1, index);
+      if ((l1.getUint32(index * 8) & RESERVED_L1_HIGH) !== 0 || (l1.getUint32(index * 8 + 4) & ~OFFSET_LOW) !== 0) {
+        this.#corrupt(`L1 entry ${index} has reserved bits set`, false);
+      }
       if (table === 0) continue;
       if (table % this.#clusterSize !== 0 || table >= this.#file.size) {
         this.#corrupt(`L2 table ${index} is at 0x${table.toString(16)}`, false);
@@ -204,6 +220,9 @@ class Checker {
       const high = table.getUint32(at);
       const low = table.getUint32(at + 4);
       if (high === 0 && low === 0) continue;
+      if ((high & COMPRESSED) === 0 && ((high & RESERVED_HIGH) !== 0 || (low & RESERVED_LOW) !== 0)) {
+        this.#corrupt(`the L2 entry at 0x${(offset + at).toString(16)} has reserved bits set`, false);
+      }
       const decoded = this.#attemptEntry(() => decodeEntry(high, low, this.#header, this.#file, entry));
       if (decoded) call(offset + at);
     }

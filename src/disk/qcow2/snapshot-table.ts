@@ -33,6 +33,8 @@ export interface SnapshotTable {
   readonly snapshots: readonly Snapshot[];
   /** Bytes of the table in the file. */
   readonly length: number;
+  /** Entries without all that version 3 asks for. */
+  readonly incomplete: number;
 }
 
 /** Reads the table. Throws OsError, CorruptImageError. */
@@ -46,11 +48,13 @@ export function readSnapshots(
     throw new CorruptImageError(`${file.path}: snapshot ${snapshots.length + 1}: ${what}`);
   };
   let at = start;
+  let incomplete = 0;
   for (let i = 0; i < header.snapshotCount; i++) {
     const fixed = file.readBuffer(at, FIXED_BYTES);
     const extraLength = fixed.readUInt32BE(36);
     const idLength = fixed.readUInt16BE(12);
     const nameLength = fixed.readUInt16BE(14);
+    if (extraLength < EXTRA_BYTES) incomplete++;
     if (extraLength > MAX_EXTRA) fail(`its extra data has ${extraLength} bytes`);
     const length = FIXED_BYTES + extraLength + idLength + nameLength;
     if (at + length > file.size) fail('the snapshot table is cut off');
@@ -77,7 +81,7 @@ export function readSnapshots(
     at += roundUp(length, 8);
     if (at - start > MAX_TABLE) fail('the snapshot table is too large');
   }
-  return { snapshots, length: at - start };
+  return { snapshots, length: at - start, incomplete };
 }
 
 /** The table's bytes. */
