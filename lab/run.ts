@@ -15,10 +15,7 @@ export class LabError extends Error {
 }
 
 export interface LabOptions {
-  /**
-   * Processors of the emulated machine, one by default: with several, QEMU before 8.1 loses changes that a kernel makes to its own
-   * code now and then, and KVM makes some whenever vCPUs come and go.
-   */
+  /** Processors of the emulated machine. */
   readonly cpus?: number;
   /** Its memory, MiB. */
   readonly memory?: number;
@@ -70,7 +67,7 @@ function qemuArguments(lab: Lab, share: string, console: string, options: LabOpt
   ];
   return [
     ...['-accel', 'tcg', '-cpu', 'EPYC,+svm,+npt', '-M', 'q35'],
-    ...['-smp', String(options.cpus ?? 1), '-m', String(options.memory ?? 4096)],
+    ...['-smp', String(options.cpus ?? 2), '-m', String(options.memory ?? 4096)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', lab.kernel, '-initrd', lab.initrd],
     ...['-append', 'console=ttyS0 panic=-1 softlockup_panic=1 mitigations=off quiet'],

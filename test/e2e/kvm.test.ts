@@ -3,58 +3,67 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
-import { prepareLab } from '../../lab/build.ts';
-import { LabError, runInLab } from '../../lab/run.ts';
+import { type Lab, prepareLab } from '../../lab/build.ts';
+import { commandLine, LabError, runInLab } from '../../lab/run.ts';
 import { prepareGuest } from '../../src/guest/index.ts';
 import { withoutFullKvm } from '../hypervisor/kvm/guest.ts';
 
-/** Longest run of the lab, milliseconds. */
-const LIMIT = 280_000;
-/** What the machine's own thread tests and whole guests are in. */
-const FILES = ['test/e2e/kvm/guests.ts', 'test/hypervisor/kvm/vcpu.test.ts'];
+/** Longest run of the guests, milliseconds. */
+const LIMIT = 135_000;
+/** As many processors as the largest guest has: none of the guest's waits for another that is not running. */
+const LAB_CPUS = 4;
+const GUESTS = 'test/e2e/kvm/guests.ts';
+/** Tests in there. */
+const COUNT = 6;
 
-/** Makes the tests' output a part of ours; counts what passed. */
-function report(output: string): number {
-  process.stdout.write(output);
-  return Number(/^# pass (\d+)\r?$/m.exec(output)?.[1] ?? 0);
+interface Outcome {
+  readonly status: number | null;
+  /** In the Test Anything Protocol. */
+  readonly output: string;
 }
 
-test('whole guests on KVM', { timeout: LIMIT }, async (t) => {
+async function onHost(command: string): Promise<Outcome> {
+  const { status, stdout } = spawnSync('sh', ['-c', command], { encoding: 'utf8', timeout: LIMIT });
+  return { status, output: stdout };
+}
+
+/**
+ * The emulated machine itself fails at times (QEMU before 8.1 loses some changes of code, which kernels make to theirs when vCPUs
+ * come and go): it has a second try, which a guest that fails has not.
+ */
+async function inLab(lab: Lab, command: string, log: (line: string) => void): Promise<Outcome> {
+  for (let attempt = 1; ; attempt++) {
+    let output = '';
+    try {
+      const take = (bytes: Buffer): void => {
+        output += bytes;
+      };
+      return { status: await runInLab(lab, command, { cpus: LAB_CPUS, timeout: LIMIT, output: take }), output };
+    } catch (error) {
+      if (!(error instanceof LabError) || attempt === 2) throw error;
+      log(`${error.message}\n${output}`);
+    }
+  }
+}
+
+test('whole guests on KVM', { timeout: 2 * LIMIT + 60_000 }, async (t) => {
   const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
   if (withoutFullKvm !== false && !hasQemu) return t.skip(`${withoutFullKvm}; no qemu-system-x86_64 for the lab`);
   const log = (line: string): void => t.diagnostic(line);
   const guest = await prepareGuest({ progress: () => {} });
   const lab = await prepareLab(log);
-  const environment = {
-    VIVARIUM_TEST_CLOUD: guest.kernel,
-    VIVARIUM_TEST_INITRD: guest.initrd,
-    VIVARIUM_TEST_GENERIC: lab.kernel,
-  };
-  const args = ['--test', '--test-reporter=tap', '--test-concurrency=1', ...FILES];
-  if (withoutFullKvm === false) {
-    // Not this test's own process group of tests.
-    const { NODE_TEST_CONTEXT: _, ...rest } = process.env;
-    const env = { ...rest, ...environment };
-    const { status, stdout } = spawnSync(process.execPath, args, { env, encoding: 'utf8', timeout: LIMIT });
-    assert.ok(report(stdout) >= 20);
-    assert.equal(status, 0);
-    return;
-  }
-  log(`in the lab, for ${withoutFullKvm}`);
-  const variables = Object.entries(environment).map(([name, value]) => `${name}='${value}'`);
-  const command = [...variables, process.execPath, ...args].join(' ');
-  let output = '';
-  try {
-    const status = await runInLab(lab, command, {
-      timeout: LIMIT - 20_000,
-      output: (bytes) => {
-        output += bytes;
-      },
-    });
-    assert.ok(report(output) >= 20);
-    assert.equal(status, 0);
-  } catch (error) {
-    if (error instanceof LabError) report(output);
-    throw error;
-  }
+  const command = commandLine([
+    'env',
+    // Not a part of this run of tests, but one of its own.
+    ...['-u', 'NODE_TEST_CONTEXT'],
+    `VIVARIUM_TEST_CLOUD=${guest.kernel}`,
+    `VIVARIUM_TEST_INITRD=${guest.initrd}`,
+    `VIVARIUM_TEST_GENERIC=${lab.kernel}`,
+    ...[process.execPath, '--test', '--test-reporter=tap', GUESTS],
+  ]);
+  if (withoutFullKvm !== false) log(`in the lab, for ${withoutFullKvm}`);
+  const { status, output } = withoutFullKvm === false ? await onHost(command) : await inLab(lab, command, log);
+  for (const [line] of output.matchAll(/^(?:not )?ok \d+ - .*$/gm)) log(line);
+  assert.equal(status, 0, output);
+  assert.match(output, new RegExp(`^# pass ${COUNT}\\r?$`, 'm'));
 });

@@ -8,6 +8,8 @@ const PROGRAM = fileURLToPath(new URL('../../../bin/vivarium', import.meta.url))
 /** Time for a whole guest in an emulated machine, milliseconds. */
 const LIMIT = 90_000;
 
+const CRASHES = new Set<NodeJS.Signals>(['SIGSEGV', 'SIGTRAP', 'SIGILL', 'SIGBUS', 'SIGABRT']);
+
 /** The shell's prompt, behind which it asks the terminal for the cursor's place. */
 const PROMPT = /~# \x1b\[6n$/;
 /** The terminal's answer: line and column. */
@@ -18,9 +20,12 @@ export class GuestProcess {
   readonly #ended: Promise<number | null>;
   readonly #timer: NodeJS.Timeout;
   #waiting: (() => void) | undefined;
-  /** What the guest wrote, and behind it what Vivarium said. */
+  /** What the guest wrote. */
   output = '';
+  /** What Vivarium said. */
   errors = '';
+  /** The signal that ended the process, where it was one that processes raise when they break. */
+  crash: NodeJS.Signals | undefined;
 
   constructor(args: readonly string[]) {
     this.#child = spawn(process.execPath, [PROGRAM, 'run', ...args]);
@@ -35,7 +40,8 @@ export class GuestProcess {
     this.#child.stdin.on('error', () => {});
     this.#timer = setTimeout(() => this.#child.kill('SIGKILL'), LIMIT);
     this.#ended = new Promise((resolve) => {
-      this.#child.once('close', (status) => {
+      this.#child.once('close', (status, signal) => {
+        if (signal !== null && CRASHES.has(signal)) this.crash = signal;
         clearTimeout(this.#timer);
         resolve(status);
         this.#waiting?.();
@@ -73,6 +79,25 @@ export class GuestProcess {
   }
 
   describe(): string {
-    return `${this.errors}\n${this.output.slice(-2000)}`;
+    return `${this.crash ?? ''}\n${this.errors}\n${this.output.slice(-2000)}`;
+  }
+}
+
+/** More than this is no accident. */
+const TRIES = 3;
+
+/**
+ * Does something with a guest. In the lab a process that crashes has another try: QEMU before 8.1 loses some changes of code when it
+ * emulates several processors, and V8 changes code all the time.
+ */
+export async function withGuest(args: readonly string[], body: (guest: GuestProcess) => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const guest = new GuestProcess(args);
+    try {
+      return await body(guest);
+    } catch (error) {
+      const again = guest.crash !== undefined && process.env['VIVARIUM_IN_LAB'] !== undefined && attempt < TRIES;
+      if (!again) throw error;
+    }
   }
 }
