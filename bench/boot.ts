@@ -21,15 +21,15 @@ const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
 const QEMU = 'qemu-system-x86_64';
 /** Memory of the guests, in MiB. */
 const MEMORY = 512;
-const MARKER = 'vivarium-bench: user space';
-const PARAMS = 'rdinit=/vivarium-bench';
+export const MARKER = 'vivarium-bench: user space';
+export const PARAMS = 'rdinit=/vivarium-bench';
 /** A boot that takes longer has failed, in milliseconds. */
 const TIMEOUT = 180_000;
 /** What the kernel says when something is wrong with the machine. */
 const COMPLAINT = /^.*(?:Kernel panic|Oops|BUG:|WARNING:|soft lockup|Call Trace).*$/m;
 /** Value for the debug exit, and the status it makes: another than that of an error. */
-const EXIT_VALUE = 21;
-const EXIT_STATUS = (EXIT_VALUE << 1) | 1;
+export const EXIT_VALUE = 21;
+export const EXIT_STATUS = (EXIT_VALUE << 1) | 1;
 
 interface Options {
   readonly kernel: string;
@@ -37,7 +37,7 @@ interface Options {
   readonly runs: number;
 }
 
-interface Machine {
+export interface Machine {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
@@ -71,7 +71,7 @@ function qemuVersion(): string {
 }
 
 /** An initramfs that holds the first process of the bench beside all that is in `initrd`. */
-function benchInitrd(initrd: string): Buffer {
+export function benchInitrd(initrd: string): Buffer {
   const archive = writeCpio([
     { type: 'directory', name: 'dev', mode: 0o755 },
     { type: 'character', name: 'dev/console', mode: 0o600, major: 5, minor: 1 },
@@ -82,7 +82,7 @@ function benchInitrd(initrd: string): Buffer {
 }
 
 /** Fails if a run did not do what it was to do. */
-function check(name: string, run: TimedRun, status: number): void {
+export function check(name: string, run: TimedRun, status: number): void {
   const tail = (text: string): string => text.trimEnd().split('\n').slice(-12).join('\n');
   if (run.status !== status) {
     const how = run.status === null ? 'was killed or took too long' : `ended with status ${run.status}`;
@@ -92,7 +92,7 @@ function check(name: string, run: TimedRun, status: number): void {
   if (complaint !== null) throw new Error(`the kernel complains on ${name}: ${complaint[0]}`);
 }
 
-async function boot(machine: Machine): Promise<void> {
+export async function boot(machine: Machine): Promise<void> {
   const run = await timedRun(machine.command, machine.args, MARKER, TIMEOUT);
   check(machine.name, run, 0);
   if (run.marker === undefined) throw new Error(`${machine.name}: the first process has not started`);

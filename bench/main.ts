@@ -1,7 +1,8 @@
 // `npm run bench -- NAME [options]`
 import { bootBench } from './boot.ts';
+import { kvmBench } from './kvm.ts';
 
-const BENCHES: Record<string, (args: string[]) => Promise<void>> = { boot: bootBench };
+const BENCHES: Record<string, (args: string[]) => Promise<void>> = { boot: bootBench, kvm: kvmBench };
 
 const [name = '', ...args] = process.argv.slice(2);
 const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;

@@ -15,8 +15,10 @@ interface RunOptions {
   readonly params?: readonly string[];
   readonly initrd?: string;
   readonly hypervisor: HypervisorChoice;
+  readonly hugepages?: boolean;
   readonly gdb?: number;
   readonly debugExit?: boolean;
+  readonly verbose?: boolean;
 }
 
 const HELP = `
@@ -48,12 +50,14 @@ export function runCommand(done: (status: number) => void): Command {
         .default('auto')
         .argParser(once(oneOf(HYPERVISOR_CHOICES))),
     )
+    .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM)'))
     .addOption(
       new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
         once(integer(0, 65535, 'a port')),
       ),
     )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
+    .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
     .action(async (kernel: string | undefined, options: RunOptions) => done(await run(kernel, options)));
 }
@@ -68,12 +72,17 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       cpus: options.cpus ?? 1,
       memory: options.mem ?? 256,
       hypervisor: options.hypervisor,
+      hugepages: options.hugepages ?? false,
       gdb: options.gdb,
       debugExit: options.debugExit ?? false,
     },
-    (line) => process.stderr.write(`${line}\n`),
+    { notice: say, detail: options.verbose ? say : () => {} },
   );
   return statusOf(end);
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
 }
 
 function statusOf(end: MachineEnd): number {

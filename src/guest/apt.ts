@@ -22,7 +22,8 @@ export interface Package {
   readonly sha256: string;
 }
 
-const KERNEL_META_PACKAGE = 'linux-image-cloud-amd64';
+/** Debian's packages that depend on its newest kernel: for virtual machines, and for all. */
+export type KernelMetaPackage = 'linux-image-cloud-amd64' | 'linux-image-amd64';
 const BUSYBOX_PACKAGE = 'busybox-static';
 
 /** apt with a choice of lists: the host's, or some of its own below `folder`, which a host without lists needs. */
@@ -66,13 +67,15 @@ export class Apt {
   }
 
   /**
-   * The newest kernel and busybox.
+   * The newest kernel of a kind, and busybox.
    * @throws GuestError if the lists lack them
    */
-  async resolve(): Promise<{ kernel: Package; busybox: Package }> {
-    const [meta] = await this.#show([KERNEL_META_PACKAGE]);
-    const image = /\b(linux-image-[a-z0-9.+-]+-cloud-amd64)\b/.exec(meta?.get('Depends') ?? '')?.[1];
-    if (image === undefined) throw new GuestError(`apt: ${KERNEL_META_PACKAGE} depends on no kernel`);
+  async resolve(
+    metaPackage: KernelMetaPackage = 'linux-image-cloud-amd64',
+  ): Promise<{ kernel: Package; busybox: Package }> {
+    const [meta] = await this.#show([metaPackage]);
+    const image = /\b(linux-image-\d[a-z0-9.+-]+-amd64)\b/.exec(meta?.get('Depends') ?? '')?.[1];
+    if (image === undefined) throw new GuestError(`apt: ${metaPackage} depends on no kernel`);
     const [kernel, busybox] = await this.#describe([image, BUSYBOX_PACKAGE]);
     return { kernel: kernel as Package, busybox: busybox as Package };
   }

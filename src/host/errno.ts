@@ -5,15 +5,20 @@ export const ENOENT = 2;
 export const ESRCH = 3;
 export const EINTR = 4;
 export const EIO = 5;
+export const ENXIO = 6;
+export const E2BIG = 7;
 export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EACCES = 13;
+export const EFAULT = 14;
+export const EBUSY = 16;
 export const EEXIST = 17;
 export const ENODEV = 19;
 export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
+export const ENOTTY = 25;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
@@ -25,15 +30,20 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [ESRCH]: ['ESRCH', 'no such process'],
   [EINTR]: ['EINTR', 'interrupted system call'],
   [EIO]: ['EIO', 'input/output error'],
+  [ENXIO]: ['ENXIO', 'no such device or address'],
+  [E2BIG]: ['E2BIG', 'argument list too long'],
   [EBADF]: ['EBADF', 'bad file descriptor'],
   [EAGAIN]: ['EAGAIN', 'resource temporarily unavailable'],
   [ENOMEM]: ['ENOMEM', 'cannot allocate memory'],
   [EACCES]: ['EACCES', 'permission denied'],
+  [EFAULT]: ['EFAULT', 'bad address'],
+  [EBUSY]: ['EBUSY', 'device or resource busy'],
   [EEXIST]: ['EEXIST', 'file exists'],
   [ENODEV]: ['ENODEV', 'no such device'],
   [EINVAL]: ['EINVAL', 'invalid argument'],
   [ENFILE]: ['ENFILE', 'too many open files in system'],
   [EMFILE]: ['EMFILE', 'too many open files'],
+  [ENOTTY]: ['ENOTTY', 'inappropriate ioctl for device'],
   [ENOSPC]: ['ENOSPC', 'no space left on device'],
   [EPIPE]: ['EPIPE', 'broken pipe'],
   [ENOSYS]: ['ENOSYS', 'function not implemented'],

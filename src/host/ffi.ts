@@ -21,7 +21,10 @@ interface Koffi {
   as(value: unknown, type: string): unknown;
 }
 
-/** Decides, by the function's name and its arguments, that a call fails with this errno; undefined lets it through. */
+/**
+ * Decides, by the function's name and its arguments, that a call fails with this errno; a number that is 0 or negative is, without
+ * its sign, a result. Undefined lets the call through.
+ */
 export type FaultHook = (name: string, args: readonly FfiValue[]) => number | undefined;
 
 let koffi: Koffi | undefined;
@@ -33,7 +36,7 @@ function loadKoffi(): Koffi {
   return koffi;
 }
 
-/** For tests: makes calls of this thread fail on demand, without doing anything. Undefined removes the hook. */
+/** For tests: makes calls of this thread fail, or lie, without doing anything. Undefined removes the hook. */
 export function setFaultHook(hook: FaultHook | undefined): void {
   faultHook = hook;
 }

@@ -5,8 +5,10 @@ import { addressOf, check, libc, uninterrupted } from './ffi.ts';
 
 const PAGE_SIZE = 4096;
 const WASM_PAGE_SIZE = 65536;
-/** A WebAssembly memory with 32-bit addresses, and so a window, holds no more. Bytes. */
-export const MAX_WINDOW_SIZE = 2 ** 32;
+/** A WebAssembly memory, and so a window, holds no more. Bytes. */
+export const MAX_WINDOW_SIZE = 2 ** 34;
+/** Beyond this it needs 64-bit addresses. Bytes. */
+const MAX_MEMORY32 = 2 ** 32;
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
@@ -28,6 +30,7 @@ const memfd_create = libc('int memfd_create(const char *name, unsigned int flags
 const ftruncate = libc('int ftruncate(int fd, int64_t length)');
 const fcntl = libc('int fcntl(int fd, int cmd, ...)', ['int']);
 const mmap = libc('intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
+const munmap = libc('int munmap(void *addr, size_t length)');
 const madvise = libc('int madvise(void *addr, size_t length, int advice)');
 const fallocate = libc('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
 
@@ -127,6 +130,22 @@ export function punchHole(fd: number, offset: number, size: number): void {
   );
 }
 
+/** Address space of `size` bytes that JavaScript can reach: a WebAssembly memory that never grows. */
+function reserve(size: number, what: string): ArrayBuffer {
+  const pages = Math.ceil(size / WASM_PAGE_SIZE);
+  const limits =
+    size > MAX_MEMORY32
+      ? { initial: BigInt(pages), maximum: BigInt(pages), address: 'i64' }
+      : { initial: pages, maximum: pages };
+  try {
+    // The type knows 32-bit addresses only.
+    return new WebAssembly.Memory(limits as WebAssembly.MemoryDescriptor).buffer as ArrayBuffer;
+  } catch (error) {
+    if (error instanceof RangeError) throw new Error(`no address space for a window of ${size} bytes on ${what}`);
+    throw error;
+  }
+}
+
 /**
  * Bytes of a file, mapped shared into this thread: what others write there is seen here and the other way round.
  * `fdOffset` and `size` are multiples of 4096, size at most MAX_WINDOW_SIZE: map more in several windows. The mapping goes when
@@ -134,17 +153,51 @@ export function punchHole(fd: number, offset: number, size: number): void {
  */
 export function window(fd: number, fdOffset: number, size: number): Uint8Array<ArrayBuffer> {
   if (size > MAX_WINDOW_SIZE) throw new RangeError(`a window of ${size} bytes is too large`);
-  const pages = Math.ceil(size / WASM_PAGE_SIZE);
-  let memory: WebAssembly.Memory;
-  try {
-    memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  } catch (error) {
-    if (error instanceof RangeError) throw new Error(`no address space for a window of ${size} bytes on guest memory`);
-    throw error;
-  }
-  const buffer = memory.buffer as ArrayBuffer;
+  const buffer = reserve(size, 'guest memory');
   mapInto(buffer, 0, fd, fdOffset, size);
   return new Uint8Array(buffer, 0, size);
+}
+
+/**
+ * The first `size` bytes (a multiple of 4096) that a device's driver offers to map, which has no size as a file has.
+ * Throws OsError.
+ */
+export function deviceWindow(fd: number, size: number): Uint8Array<ArrayBuffer> {
+  const buffer = reserve(size, 'a device');
+  mapFixed(buffer, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  return new Uint8Array(buffer, 0, size);
+}
+
+/** A mapping that only the kernel uses, by its address. */
+export interface Mapping {
+  readonly address: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/**
+ * Maps a range of a file (multiples of 4096) anywhere in this process. It stays until unmap(). `hugePages` asks for large
+ * pages where the kernel has them for such memory. Throws OsError, RangeError beyond the file's end.
+ */
+export function map(
+  fd: number,
+  fdOffset: number,
+  size: number,
+  options: { readonly readOnly?: boolean; readonly hugePages?: boolean } = {},
+): Mapping {
+  if (size <= 0 || fdOffset < 0 || fdOffset + size > fstatSync(fd).size) {
+    throw new RangeError(`${size} bytes at ${fdOffset} are not inside the file`);
+  }
+  const protection = options.readOnly === true ? PROT_READ : PROT_READ | PROT_WRITE;
+  const address = check('mmap', mmap(null, size, protection, MAP_SHARED | MAP_NORESERVE, fd, fdOffset));
+  // A kernel without large pages answers EINVAL: it is a wish only.
+  if (options.hugePages === true) madvise(address, size, ADVICE.hugepage);
+  return { address, size };
+}
+
+/** Undoes map(). Throws OsError. */
+export function unmap({ address, size }: Mapping): void {
+  check('munmap', munmap(address, size));
 }
 
 /** Memory in a memfd. */

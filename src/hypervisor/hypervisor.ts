@@ -24,6 +24,8 @@ export interface MemorySlot {
   readonly fd: number;
   readonly fdOffset: number;
   readonly readOnly?: boolean;
+  /** Large pages are wished for, where the host has them for such memory. */
+  readonly hugePages?: boolean;
 }
 
 /** An event that threads and processes signal and wait for: an eventfd on Linux. */

@@ -12,6 +12,8 @@ export interface MachineConfig {
   /** RAM, MiB. */
   readonly memory: number;
   readonly hypervisor: HypervisorChoice;
+  /** Ask the host for large pages under the RAM. */
+  readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */
   readonly gdb?: number | undefined;
   /** Does a write to port 0xf4 end the machine? */

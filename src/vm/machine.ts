@@ -4,7 +4,7 @@ import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
 import { HostClock } from '../host/clock.ts';
-import type { Vm } from '../hypervisor/hypervisor.ts';
+import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
 import { createChannel } from './gdb/channel.ts';
@@ -69,6 +69,20 @@ function checkSizes(
   }
 }
 
+/** The machine below, with its RAM. When that fails, the RAM is given back. */
+function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory): Vm {
+  let vm: Vm | undefined;
+  try {
+    vm = hypervisor.createVm({ vcpuCount: config.cpus });
+    plugMemory(vm, memory, config.hugepages);
+    return vm;
+  } catch (error) {
+    vm?.close();
+    closeSync(memory.fd);
+    throw error;
+  }
+}
+
 /** A machine, built and not yet started: everything that its configuration names, put together. */
 export class Machine {
   readonly platform: Platform;
@@ -78,12 +92,14 @@ export class Machine {
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #boot: BootState;
+  readonly #reason: string;
   #gdb: GdbServer | undefined;
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
   /** Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
   constructor(config: MachineConfig, console: { readonly fd: number }) {
-    const hypervisor = selectHypervisor(config.hypervisor);
+    const { hypervisor, reason } = selectHypervisor(config.hypervisor);
+    this.#reason = reason;
     checkSizes(config, hypervisor);
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
@@ -92,8 +108,7 @@ export class Machine {
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
     this.#memory = createMemory(config.memory * MIB);
-    this.#vm = hypervisor.createVm({ vcpuCount: config.cpus });
-    plugMemory(this.#vm, this.#memory);
+    this.#vm = createVm(hypervisor, config, this.#memory);
     const clock = new HostClock();
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
     const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
@@ -114,7 +129,6 @@ export class Machine {
         memory: this.#memory,
         platform: { range: platformRange, config: platformConfig },
         clockOrigin: clock.origin,
-        control: new SharedArrayBuffer(4),
       },
       channels.map(({ agentEnd }) => agentEnd),
     );
@@ -156,7 +170,7 @@ export class Machine {
 
   /** What the machine was made of, line by line, for a log. */
   get info(): readonly string[] {
-    return this.#boot.info;
+    return [this.#reason, ...this.#boot.info];
   }
 
   /** Opens the debugger's port; returns its number. */

@@ -28,8 +28,8 @@ export function openMemory({ fd, ranges }: SharedMemory): GuestMemory {
 }
 
 /** Puts the RAM into a machine: slots 0, 1, ... */
-export function plugMemory(vm: Vm, { fd, ranges }: SharedMemory): void {
+export function plugMemory(vm: Vm, { fd, ranges }: SharedMemory, hugePages: boolean): void {
   for (const [slot, { start, size, fdOffset }] of ranges.entries()) {
-    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset });
+    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset, hugePages });
   }
 }

@@ -13,10 +13,11 @@ import { Platform, type PlatformConfig } from '../devices/platform.ts';
 import { type ClockOrigin, HostClock } from '../host/clock.ts';
 import type { SharedRange } from '../host/shared-state.ts';
 import type { Hypervisor, Vcpu, VmShare } from '../hypervisor/hypervisor.ts';
-import { selectHypervisor } from '../hypervisor/select.ts';
+import { hypervisorNamed } from '../hypervisor/select.ts';
 import { DebugAgent } from './gdb/agent.ts';
 import type { AgentEnd } from './gdb/channel.ts';
 import { openMemory, type SharedMemory } from './memory.ts';
+import { VcpuControl } from './vcpu-control.ts';
 
 /** What a vCPU's thread gets. */
 export interface VcpuThreadData {
@@ -26,7 +27,7 @@ export interface VcpuThreadData {
   readonly memory: SharedMemory;
   readonly platform: { readonly range: SharedRange; readonly config: PlatformConfig };
   readonly clockOrigin: ClockOrigin;
-  /** Int32 word 0: non-zero when the machine ends. */
+  /** A VcpuControl's. */
   readonly control: SharedArrayBuffer;
   readonly debugger: AgentEnd | undefined;
 }
@@ -63,10 +64,9 @@ function configure(hypervisor: Hypervisor, vcpu: Vcpu): void {
 }
 
 /** Runs until the machine ends. */
-function run(vcpu: Vcpu, platform: Platform, debug: DebugAgent | undefined): VcpuEnd {
-  const control = new Int32Array(data.control);
+function run(vcpu: Vcpu, platform: Platform, control: VcpuControl, debug: DebugAgent | undefined): VcpuEnd {
   debug?.start();
-  while (Atomics.load(control, 0) === 0) {
+  while (control.mayRun()) {
     const exit = vcpu.run();
     switch (exit.kind) {
       case 'io-in':
@@ -99,24 +99,55 @@ function run(vcpu: Vcpu, platform: Platform, debug: DebugAgent | undefined): Vcp
   return { kind: 'stopped' };
 }
 
-const hypervisor = selectHypervisor(data.vm.hypervisor);
-const vm = hypervisor.attach(data.vm);
-const platform = new Platform(data.platform.range, data.platform.config, {
-  clock: new HostClock(data.clockOrigin),
-  wallTime: Date.now,
-  setIrqLine: (gsi, level) => vm.setIrqLine(gsi, level),
-});
-const vcpu = vm.createVcpu(data.vcpuId);
-configure(hypervisor, vcpu);
-const debug = data.debugger && new DebugAgent(vcpu, openMemory(data.memory), data.debugger);
+/** A failure of the host or of the machine below is one line; a mistake of ours comes with its trace. */
+function failure(error: unknown): VcpuEnd {
+  if (!(error instanceof Error)) return { kind: 'failure', message: String(error) };
+  const ours = error instanceof TypeError || error instanceof ReferenceError;
+  return { kind: 'failure', message: ours ? (error.stack ?? error.message) : error.message };
+}
 
-port.once('message', ({ entry }: VcpuStart) => {
-  if (entry) {
-    vcpu.setSregs(entry.sregs);
-    vcpu.setRegs(entry.regs);
-  }
-  const end = run(vcpu, platform, debug);
-  vcpu.close();
-  port.postMessage(end);
+function end(how: VcpuEnd): void {
+  port.postMessage(how);
   port.close();
-});
+}
+
+/** Makes the vCPU ready, then waits for the start. */
+function main(): void {
+  const hypervisor = hypervisorNamed(data.vm.hypervisor);
+  const vm = hypervisor.attach(data.vm);
+  const platform = new Platform(data.platform.range, data.platform.config, {
+    clock: new HostClock(data.clockOrigin),
+    wallTime: Date.now,
+    setIrqLine: (gsi, level) => vm.setIrqLine(gsi, level),
+  });
+  const control = new VcpuControl(data.vcpuCount, data.control);
+  const vcpu = vm.createVcpu(data.vcpuId);
+  try {
+    configure(hypervisor, vcpu);
+  } catch (error) {
+    vcpu.close();
+    throw error;
+  }
+  const debug = data.debugger && new DebugAgent(vcpu, openMemory(data.memory), data.debugger);
+  control.ready();
+  port.once('message', ({ entry }: VcpuStart) => {
+    let how: VcpuEnd;
+    try {
+      if (entry) {
+        vcpu.setSregs(entry.sregs);
+        vcpu.setRegs(entry.regs);
+      }
+      how = control.waitForOthers() ? run(vcpu, platform, control, debug) : { kind: 'stopped' };
+    } catch (error) {
+      how = failure(error);
+    }
+    vcpu.close();
+    end(how);
+  });
+}
+
+try {
+  main();
+} catch (error) {
+  end(failure(error));
+}

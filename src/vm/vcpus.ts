@@ -1,26 +1,31 @@
 import { Worker } from 'node:worker_threads';
 import type { EntryState } from '../arch/x86_64/cpu-state.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
+import { VcpuControl } from './vcpu-control.ts';
 import type { VcpuEnd, VcpuStart, VcpuThreadData } from './vcpu-thread.ts';
+
+/** A thread that has not ended after this time hangs, milliseconds. */
+const HANG_TIMEOUT = 10_000;
 
 /** The threads of a machine's vCPUs, as the main thread sees them. */
 export class VcpuThreads {
   readonly #workers: readonly Worker[];
   readonly #ends: readonly Promise<VcpuEnd>[];
-  readonly #control: Int32Array;
+  readonly #exits: Promise<unknown>;
+  readonly #control: VcpuControl;
   readonly #vm: Vm;
 
   /** Makes the threads; each prepares its vCPU and waits for start(). `data` has what is the same for all of them. */
   constructor(
     vm: Vm,
-    data: Omit<VcpuThreadData, 'vcpuId' | 'debugger'>,
+    data: Omit<VcpuThreadData, 'vcpuId' | 'debugger' | 'control'>,
     debuggers: readonly VcpuThreadData['debugger'][],
   ) {
     this.#vm = vm;
-    this.#control = new Int32Array(data.control);
+    this.#control = new VcpuControl(data.vcpuCount);
     this.#workers = Array.from({ length: data.vcpuCount }, (_, vcpuId) => {
       const end = debuggers[vcpuId];
-      const workerData: VcpuThreadData = { ...data, vcpuId, debugger: end };
+      const workerData: VcpuThreadData = { ...data, vcpuId, debugger: end, control: this.#control.buffer };
       return new Worker(new URL('vcpu-thread.ts', import.meta.url), {
         name: `vivarium_vcpu${vcpuId}`,
         workerData,
@@ -35,6 +40,7 @@ export class VcpuThreads {
           worker.once('exit', () => resolve({ kind: 'failure', message: 'its thread ended' }));
         }),
     );
+    this.#exits = Promise.all(this.#workers.map((worker) => new Promise((resolve) => worker.once('exit', resolve))));
   }
 
   /** All vCPUs begin: the first with these registers, the others wait for it. */
@@ -45,17 +51,42 @@ export class VcpuThreads {
     }
   }
 
+  /** Makes all of them stand still between two instructions. Resolves when they do. */
+  async pause(): Promise<void> {
+    this.#control.pause();
+    this.#kickAll();
+    await this.#control.allParked();
+  }
+
+  /** They go on. */
+  resume(): void {
+    this.#control.resume();
+  }
+
+  #kickAll(): void {
+    for (const [vcpuId] of this.#workers.entries()) this.#vm.kick(vcpuId);
+  }
+
   /** Why the first thread to end did so. */
   async firstEnd(): Promise<{ readonly vcpu: number; readonly end: VcpuEnd }> {
     return Promise.race(this.#ends.map(async (end, vcpu) => ({ vcpu, end: await end })));
   }
 
-  /** Makes all of them stop, also before start(). Resolves when no thread is left. */
+  /**
+   * Makes all of them stop, also before start(). Resolves when no thread is left. They end by themselves: terminate() would
+   * stop JavaScript at once, but no system call, and a native call that comes back into a thread that is being terminated ends
+   * the whole process. It is for a thread that hangs.
+   */
   async stop(): Promise<void> {
-    Atomics.store(this.#control, 0, 1);
-    for (const [vcpuId] of this.#workers.entries()) this.#vm.kick(vcpuId);
-    // terminate() stops JavaScript at once, but not a system call.
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    this.#control.end();
+    this.#kickAll();
+    // For those that have not been started: they look at the control first.
+    for (const worker of this.#workers) worker.postMessage({ entry: undefined } satisfies VcpuStart);
+    const hang = setTimeout(() => {
+      for (const worker of this.#workers) void worker.terminate();
+    }, HANG_TIMEOUT);
+    await this.#exits;
+    clearTimeout(hang);
   }
 }
 

@@ -12,24 +12,26 @@ export interface Range {
   readonly execute: boolean;
 }
 
+/** Far from where a process has its program and its heap. */
+export const BASE = 0x60000000;
 /** Machine code of the runner and of what enters it. */
-export const RUNNER = 0x10000000;
+export const RUNNER = 0x60000000;
 /** Variables of the runner. */
-export const STATE = 0x10004000;
+export const STATE = 0x60004000;
 /** Stack of signal handlers; a frame with all vector state takes about 12 KiB. */
-export const SIGNAL_STACK = 0x10005000;
+export const SIGNAL_STACK = 0x60005000;
 export const SIGNAL_STACK_SIZE = 0x8000;
 /** Stack of the runner itself. */
-export const STACK = 0x1000d000;
-export const STACK_END = 0x1000e000;
+export const STACK = 0x6000d000;
+export const STACK_END = 0x6000e000;
 /** A page with nothing mapped before and behind it. */
-export const EDGE = 0x10010000;
+export const EDGE = 0x60010000;
 /** A page that can be read only, nothing mapped around it. */
-export const READ_ONLY = 0x10012000;
+export const READ_ONLY = 0x60012000;
 /** The cases' instructions: CODE_SLOT bytes each. */
-export const CODE = 0x10100000;
+export const CODE = 0x60100000;
 /** Cases; see CASE_*. */
-export const CASES = 0x10400000;
+export const CASES = 0x60400000;
 
 export const MAX_CASES = 4096;
 /** Not a divisor of 4096: some instructions cross pages. */
@@ -102,6 +104,8 @@ export const S_ALTSTACK = STATE + 0x70;
 export const S_ACTION = STATE + 0x90;
 export const S_DEFAULT_ACTION = STATE + 0xb0;
 export const S_OLD_ACTIONS = STATE + 0x100;
+/** u32: what the loops of cases count down. */
+export const S_LOOP = STATE + 0x800;
 
 const EDGE_BYTES = 64;
 /** Address of the EDGE page's last bytes. */

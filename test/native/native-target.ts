@@ -29,6 +29,7 @@ class NativeTarget implements InstructionTarget {
   readonly name = 'native';
   readonly cases: Uint8Array<ArrayBuffer>;
   readonly code: Uint8Array<ArrayBuffer>;
+  readonly #edge: Uint8Array<ArrayBuffer>;
   readonly #entry: (first: number, count: number) => void;
 
   constructor({ bytes, labels }: MachineCode) {
@@ -46,12 +47,14 @@ class NativeTarget implements InstructionTarget {
     protect(L.RUNNER, 0x4000, PROT_READ | PROT_EXEC);
     protect(L.READ_ONLY, 0x1000, PROT_READ);
     this.cases = at(L.CASES);
+    this.#edge = at(L.EDGE);
     this.code = at(L.CODE);
     this.#entry = koffi.decode(BigInt(labels.get('native_entry') as number), Entry);
   }
 
   run(count: number): void {
     if (!(count >= 0 && count <= L.MAX_CASES)) throw new RangeError(`${count} cases`);
+    this.#edge.fill(0);
     this.#entry(L.CASES, count);
   }
 

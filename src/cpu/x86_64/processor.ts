@@ -41,8 +41,11 @@ export interface HelperExports {
   wrmsr(): number;
 }
 
+/** How code becomes WebAssembly regions: by a thread beside this one; by this one, whatever is sampled; not at all. */
+export type Translation = 'thread' | 'at-once' | 'none';
+
 /** Instructions between two looks at which code is hot. */
-const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 2000);
+const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 10_000);
 
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 
@@ -64,10 +67,10 @@ export class Processor {
   readonly view: DataView<ArrayBuffer>;
   readonly helpers: HelperExports;
   readonly #interpret: (budget: number) => number;
-  readonly #translator: Translator;
+  readonly #translator: Translator | undefined;
   readonly blocks: BlockBuilder;
 
-  constructor(host: ProcessorHost) {
+  constructor(host: ProcessorHost, translation: Translation = 'thread') {
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
     this.bytes = new Uint8Array(buffer);
@@ -102,7 +105,8 @@ export class Processor {
       host: { decode: (address: number) => this.#decode(address >>> 0) },
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
-    this.#translator = new Translator({ memory: this.memory, engine: engine.exports, helpers: helperInstance.exports });
+    const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
+    if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread');
     this.forgetTranslations();
   }
 
@@ -111,7 +115,7 @@ export class Processor {
     for (let left = budget; ; left -= SAMPLE_INTERVAL) {
       const reason = this.#interpret(Math.min(left, SAMPLE_INTERVAL));
       if (reason !== L.EXIT_BUDGET) return reason;
-      this.#translator.sample(this.view.getUint32(L.LAST_RECORD, true));
+      this.#translator?.sample(this.view.getUint32(L.LAST_RECORD, true));
       if (left <= SAMPLE_INTERVAL) return reason;
     }
   }
@@ -119,7 +123,7 @@ export class Processor {
   /** Drops all decoded code. */
   forgetCode(): void {
     this.blocks.reset();
-    this.#translator.reset();
+    this.#translator?.reset();
     // Pages may be written the short way again.
     this.forgetTranslations();
   }

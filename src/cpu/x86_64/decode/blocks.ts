@@ -191,14 +191,16 @@ export class BlockBuilder {
     view.setUint16(record + L.R_RM, d.rm, true);
     view.setUint16(record + L.R_INDEX, d.index, true);
     view.setUint16(record + L.R_SEG, d.segment, true);
-    view.setUint8(record + L.R_SCALE, d.scale);
+    // What is 64 bits wide by default uses the stack, but for the jumps.
+    const stack = d.line?.encoding.default64 === 'no' || d.line?.name === 'jmp' ? 0 : L.SCALE_STACK;
+    view.setUint8(record + L.R_SCALE, d.scale | stack);
     view.setUint8(record + L.R_LEN, d.length);
     view.setUint16(record + L.R_OFFSET, offset, true);
     view.setUint8(record + L.R_PREFIX, d.prefixes);
     view.setUint8(record + L.R_COUNT, count);
     const end = offset + d.length;
     if (d.hasRelative) {
-      view.setUint8(record + L.R_SCALE, L.SCALE_BRANCH);
+      view.setUint8(record + L.R_SCALE, L.SCALE_BRANCH | stack);
       view.setBigUint64(record + L.R_DISP, 0n, true);
       view.setBigInt64(record + L.R_IMM, BigInt(end + d.relative), true);
       return;

@@ -40,6 +40,7 @@ import {
   DESC_RW,
   DESC_S,
   GP,
+  INDEX_CS,
   INDEX_LDTR,
   INDEX_SS,
   INDEX_TR,
@@ -111,6 +112,8 @@ export function load_stack_segment(selector: u32, level: u32, vector: u32): i32 
  */
 export function load_segment(index: i32, selector: i32): i32 {
   const value = <u32>selector & 0xffff;
+  // CS changes by far transfers alone.
+  if (index == INDEX_CS) return raise(UD);
   if (index == INDEX_SS) return load_ss(value);
   if (is_real_or_v86()) {
     set_paragraph(index, value);

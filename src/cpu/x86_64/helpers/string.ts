@@ -142,6 +142,14 @@ function set_accumulator(size: u32, value: u64): void {
 /** One iteration, registers but rCX advanced. */
 function one(kind: i32, size: u32): i32 {
   let a: u64 = 0;
+  let b: u64 = 0;
+  if (kind >= CMPS) {
+    // CMPS reads its second operand first.
+    const other = destination(size, false);
+    if (segment_failed) return STATUS_FAULT;
+    b = read(other, size);
+    if (access_status != STATUS_OK) return access_status;
+  }
   if (kind == MOVS || kind == LODS || kind == CMPS) {
     const from = source(size);
     if (segment_failed) return STATUS_FAULT;
@@ -155,14 +163,12 @@ function one(kind: i32, size: u32): i32 {
     advance(RSI, 1);
     return STATUS_OK;
   }
-  const to = destination(size, kind <= STOS);
-  if (segment_failed) return STATUS_FAULT;
   if (kind <= STOS) {
+    const to = destination(size, true);
+    if (segment_failed) return STATUS_FAULT;
     write(to, size, a);
     if (access_status != STATUS_OK) return access_status;
   } else {
-    const b = read(to, size);
-    if (access_status != STATUS_OK) return access_status;
     compare(a, b, size);
   }
   if (kind == MOVS || kind == CMPS) advance(RSI, 1);
@@ -265,6 +271,10 @@ export function string_op(kind: i32, size: i32, record: i32): i32 {
   if (left == 0) return STATUS_OK;
   // Single-step traps come after each iteration.
   const stepping = (load<u32>(MODE) & (MODE_STEP | MODE_DEBUG)) != 0;
+  const flags_kind = load<u32>(CC_KIND);
+  const flags_a = load<u64>(CC_A);
+  const flags_b = load<u64>(CC_B);
+  const flags_result = load<u64>(CC_RES);
   let budget: u32 = stepping ? 1 : MOST_BYTES / size;
   while (left > 0) {
     if (budget == 0) return again();
@@ -272,7 +282,14 @@ export function string_op(kind: i32, size: i32, record: i32): i32 {
     if (kind <= STOS && !stepping && <i64>step > 0) done = run(kind, size, <u32>min<u64>(left, budget));
     if (done == 0) {
       const status = one(kind, size);
-      if (status != STATUS_OK) return status;
+      if (status != STATUS_OK) {
+        // A fault puts the flags back (SDM volume 2, REP).
+        store<u32>(CC_KIND, flags_kind);
+        store<u64>(CC_A, flags_a);
+        store<u64>(CC_B, flags_b);
+        store<u64>(CC_RES, flags_result);
+        return status;
+      }
       done = 1;
     }
     count_down(done);

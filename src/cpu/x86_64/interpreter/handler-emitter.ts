@@ -334,6 +334,11 @@ export class HandlerEmitter extends Emitter {
     this.#ended = true;
   }
 
+  protected fault(vector: number): void {
+    this.f.drop(this.call('raise_error', constI32(vector), constI32(0)));
+    this.f.returnCall(this.#engine.after, [this.#ip, this.#budget, constI32(L.STATUS_FAULT)]);
+  }
+
   #dispatch(record: Expr, budget: Expr): void {
     const handler = load('i32.load16_u', record, L.R_HANDLER);
     this.f.returnCallIndirect(this.#engine.handlerType, [record, budget], handler);

@@ -65,7 +65,7 @@ export class Collector {
       if (original !== undefined && !stale) new DataView(records.buffer).setUint16(L.R_HANDLER, original, true);
       const targets = new Map<number, number>();
       for (let record = first; record < first + count * L.RECORD; record += L.RECORD) {
-        if (view.getUint8(record + L.R_SCALE) !== L.SCALE_BRANCH) continue;
+        if ((view.getUint8(record + L.R_SCALE) & L.SCALE_BRANCH) === 0) continue;
         const target = visit(view.getUint32(record + L.R_DISP, true) || undefined);
         if (target !== undefined) targets.set(record, target);
       }

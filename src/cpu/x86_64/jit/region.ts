@@ -88,7 +88,7 @@ function decodedAt(view: DataView, at: number, record: number, shape: Shape): De
     rm: view.getUint16(at + L.R_RM, true),
     index: view.getUint16(at + L.R_INDEX, true),
     segment: view.getUint16(at + L.R_SEG, true),
-    scale: view.getUint8(at + L.R_SCALE),
+    scale: view.getUint8(at + L.R_SCALE) & 3,
     length: view.getUint8(at + L.R_LEN),
     offset: view.getUint16(at + L.R_OFFSET, true),
     prefix: view.getUint8(at + L.R_PREFIX),

@@ -4,10 +4,11 @@ import { REGIONS_MAX } from '../interpreter/engine.ts';
 import * as L from '../layout.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { Collector } from './collect.ts';
-import type { Answer, Request, TranslatorData } from './translator-thread.ts';
+import { type Answer, compile, type Request } from './compile.ts';
+import type { TranslatorData } from './translator-thread.ts';
 
-/** Samples of a block that make it worth translating. */
-const HOT = Number(process.env['HOT'] ?? 2);
+/** Heat of one sample. */
+const SAMPLE_HEAT = L.HOT_LOOKUPS / 2;
 /** A record below this is none (layout.ts, LAST_RECORD). */
 const FIRST_RECORD = 16;
 
@@ -36,8 +37,10 @@ export class Translator {
   readonly #view: DataView;
   readonly #imports: Record<string, Exports>;
   readonly #collector: Collector;
-  readonly #worker: Worker;
-  readonly #port: MessagePort;
+  readonly #sampleHeat: number;
+  readonly #worker: Worker | undefined;
+  /** To the translator's thread; undefined: this one translates, at once. */
+  readonly #port: MessagePort | undefined;
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   #answered = 0;
   /** By first record: the handler that the region took the place of. */
@@ -47,10 +50,13 @@ export class Translator {
   readonly #firstSlot = handlerCount();
   #nextSlot = this.#firstSlot;
 
-  constructor({ memory, engine, helpers }: Surroundings) {
+  /** `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. */
+  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean) {
     this.#view = new DataView(memory.buffer);
     this.#imports = { env: { memory, table: engine['table'] }, engine, helpers };
     this.#collector = new Collector(memory.buffer as ArrayBuffer, (record) => this.#original.get(record));
+    this.#sampleHeat = inThread ? SAMPLE_HEAT : L.HOT_LOOKUPS;
+    if (!inThread) return;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     const workerData: TranslatorData = { port: port2, answers: this.#answers.buffer };
@@ -63,33 +69,40 @@ export class Translator {
     this.#port.unref();
   }
 
-  /** The interpreter is about to go on with this record. */
+  /** Takes what is hot: by look-ups, and by being what the interpreter is about to go on with, this record. */
   sample(record: number): void {
+    const view = this.#view;
     const answered = Atomics.load(this.#answers, 0);
-    if (answered !== this.#answered) {
+    if (this.#port && answered !== this.#answered) {
       this.#answered = answered;
-      this.#takeAnswers();
+      this.#takeAnswers(this.#port);
     }
-    if (record < FIRST_RECORD || this.#original.has(record)) return;
-    const heat = record - L.NODE + L.NODE_HEAT;
-    const samples = this.#view.getUint32(heat, true) + 1;
-    this.#view.setUint32(heat, samples, true);
-    if (samples === HOT) this.#request(record);
+    const count = view.getUint32(L.HOT_COUNT, true);
+    for (let i = 0; i < count; i++) this.#request(view.getUint32(L.HOT_BLOCKS + i * 4, true));
+    if (count > 0) view.setUint32(L.HOT_COUNT, 0, true);
+    if (record < FIRST_RECORD) return;
+    // Loops link their blocks and are not looked up: a sample stands for many rounds.
+    const at = record - L.NODE + L.NODE_HEAT;
+    const heat = view.getUint32(at, true);
+    const hotter = heat + this.#sampleHeat;
+    view.setUint32(at, hotter, true);
+    if (heat < L.HOT_LOOKUPS && hotter >= L.HOT_LOOKUPS) this.#request(record);
   }
 
   /** All decoded code is forgotten. */
   reset(): void {
+    this.#view.setUint32(L.HOT_COUNT, 0, true);
     this.#original.clear();
     this.#entries.clear();
     this.#nextSlot = this.#firstSlot;
   }
 
   close(): void {
-    void this.#worker.terminate();
+    void this.#worker?.terminate();
   }
 
   #request(record: number): void {
-    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX) return;
+    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX || this.#original.has(record)) return;
     const collected = this.#collector.collect(record);
     if (!collected) return;
     const slot = this.#nextSlot++;
@@ -109,18 +122,27 @@ export class Translator {
     view.setUint32(page, node, true);
     this.#entries.set(slot, { record, node });
     const request: Request = { collected, slot, generation: view.getUint32(L.ARENA_GENERATION, true) };
-    this.#port.postMessage(request);
+    if (this.#port) {
+      this.#port.postMessage(request);
+    } else {
+      const answer = compile([request]);
+      if (answer) this.#take(answer);
+    }
   }
 
-  #takeAnswers(): void {
+  #takeAnswers(port: MessagePort): void {
     for (;;) {
-      const answer = receiveMessageOnPort(this.#port)?.message as Answer | undefined;
+      const answer = receiveMessageOnPort(port)?.message as Answer | undefined;
       if (!answer) return;
-      // Its slots may be somebody else's by now.
-      if (answer.generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) continue;
-      new WebAssembly.Instance(answer.module, this.#imports as never);
-      for (const slot of answer.slots) this.#install(slot);
+      this.#take(answer);
     }
+  }
+
+  #take({ generation, module, slots }: Answer): void {
+    // Its slots may be somebody else's by now.
+    if (generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) return;
+    new WebAssembly.Instance(module, this.#imports as never);
+    for (const slot of slots) this.#install(slot);
   }
 
   #install(slot: number): void {

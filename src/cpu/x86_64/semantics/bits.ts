@@ -90,7 +90,7 @@ instruction('lzcnt', ['F3 0F BD Gv,Ev'], (e, d, s) => {
 instruction('popcnt', ['F3 0F B8 Gv,Ev'], (e, d, s) => {
   const r = e.f.let(i64.popcnt(e.read(s)));
   e.write(d, r);
-  e.flagsResult(r);
+  e.flagsAll(i64.shl(asI64(i64.eqz(r)), constI64(6)));
 });
 
 /** Bytes reversed within `size`. */

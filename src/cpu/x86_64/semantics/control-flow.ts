@@ -11,7 +11,11 @@ CONDITIONS.forEach((name, cc) => {
 });
 
 instruction('jmp', ['EB Jb f64 mode end', 'E9 Jz f64 mode end'], (e) => e.branch());
-instruction('jmp', ['FF/4 Ev f64 mode end'], (e, d) => e.jump(zeroExtend(e.size, e.read(d))));
+instruction('jmp', ['FF/4 Ev f64 mode end'], (e, d) => {
+  const target = e.f.let(zeroExtend(e.size, e.read(d)));
+  e.checkTarget(target);
+  e.jump(target);
+});
 
 instruction('call', ['E8 Jz f64 mode end'], (e) => {
   e.push(e.size, e.nextIp());
@@ -19,12 +23,13 @@ instruction('call', ['E8 Jz f64 mode end'], (e) => {
 });
 instruction('call', ['FF/2 Ev f64 mode end'], (e, d) => {
   const target = e.f.let(zeroExtend(e.size, e.read(d)));
-  e.push(e.size, e.nextIp());
+  e.push(e.size, e.nextIp(), () => e.checkTarget(target));
   e.jump(target);
 });
 
 instruction('ret', ['C3 f64 mode end', 'C2 Iw f64 mode end'], (e, count) => {
   const target = e.top(e.size);
+  e.checkTarget(target);
   const extra = count ? i64.and(e.immediate(), constI64(0xffff)) : constI64(0);
   e.popCommit(i64.add(extra, constI64(e.size)));
   e.jump(target);

@@ -314,12 +314,22 @@ export abstract class Emitter {
   /** Jump to the direct target if the condition (i32) holds, else go on. */
   abstract branchIf(condition: Expr): void;
 
-  /** Jump to an instruction pointer (i64). Ends the instruction. */
+  /** Jump to an instruction pointer (i64) that checkTarget() has seen. Ends the instruction. */
   abstract jump(ip: Expr): void;
 
+  /** Raises #GP(0) where a branch target (i64) is not canonical. The instruction has changed nothing yet. */
+  checkTarget(ip: Expr): void {
+    if (!this.long) return;
+    const canonical = i64.shr_s(i64.shl(ip, constI64(16)), constI64(16));
+    this.f.if(i64.ne(canonical, ip), () => this.fault(13));
+  }
+
+  /** Raises an exception with error code 0. */
+  protected abstract fault(vector: number): void;
+
   // ---- Stack -------------------------------------------------------------------------------------------------------------
-  /** Pushes `size` bytes. */
-  push(size: number, value: Expr): void {
+  /** Pushes `size` bytes. `check` may fault after the write, before the stack pointer moves. */
+  push(size: number, value: Expr, check: () => void = () => {}): void {
     if (!this.long) {
       this.status('push_legacy', value, constI32(size));
       return;
@@ -328,6 +338,7 @@ export abstract class Emitter {
     const pushed = f.let(value);
     const top = f.let(i64.sub(this.gpr(4, 8), constI64(size)));
     this.store(size, top, pushed);
+    check();
     this.setGpr(4, 8, top);
   }
 

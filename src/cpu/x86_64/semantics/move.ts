@@ -4,6 +4,7 @@ import { constI32, constI64, type Expr, i32, i64, load, select } from '../../../
 import * as L from '../layout.ts';
 import { asI64, CONDITIONS, type Emitter, signExtend, zeroExtend } from './emitter.ts';
 import { instruction } from './instruction.ts';
+import { checkAligned } from './vector.ts';
 
 instruction(
   'mov',
@@ -27,7 +28,8 @@ instruction(
 
 instruction('movzx', ['0F B6 Gv,Eb', '0F B7 Gv,Ew'], (e, d, s) => e.write(d, e.read(s)));
 instruction('movsx', ['0F BE Gv,Eb', '0F BF Gv,Ew'], (e, d, s) => e.write(d, e.readSigned(s)));
-instruction('movsxd', ['63 Gv,Ed o64'], (e, d, s) => e.write(d, e.readSigned(s)));
+// With 16-bit operands the source has 16 bits too.
+instruction('movsxd', ['63 Gv,Ed o64'], (e, d, s) => e.write(d, e.readSigned({ ...s, size: Math.min(e.size, 4) })));
 
 instruction('lea', ['8D Gv,M'], (e, d) => e.write(d, e.effectiveAddress()));
 
@@ -65,7 +67,9 @@ instruction('cmpxchg', ['0F B0 Eb,Gb lock', '0F B1 Ev,Gv lock'], (e, d, s) => {
   const replacement = e.read(s);
   const old = e.modify(d, true);
   const equal = f.let(i64.eq(accumulator, old));
-  e.write(d, select(replacement, old, equal));
+  // Memory is written either way; a register only if equal: its upper half stays otherwise.
+  if (d.place === 'memory') e.write(d, select(replacement, old, equal));
+  else f.if(equal, () => e.write(d, replacement));
   f.if(i32.eqz(equal), () => e.setGpr(0, size, old));
   e.flagsSub(accumulator, old, f.let(signExtend(size, i64.sub(accumulator, old))));
 });
@@ -79,6 +83,7 @@ function setZero(e: Emitter, zero: Expr): void {
 instruction('cmpxchg8b', ['0F C7/1 Mv lock'], (e, d) => {
   const { f } = e;
   const half = d.size === 8 ? 8 : 4;
+  if (half === 8) checkAligned(e, { ...d, size: 16 });
   const host = e.hostForWrite(half * 2, true);
   const at = (offset: number): Expr => load(half === 8 ? 'i64.load' : 'i64.load32_u', host, offset);
   const low = f.let(at(0));

@@ -110,6 +110,45 @@ bothWith('psadbw', '0F F6', (e, a, b) => {
   return i64x2.add(v128.and(dwords, lowDwords()), i64x2.shr_u(dwords, constI32(32)));
 });
 
+// MPSADBW: sums of four absolute byte differences, of eight neighbouring windows of a and one dword of b.
+instruction('mpsadbw', ['66 0F3A 42 Vx,Wx,Ib'], (e, d, s) => {
+  checkSse(e);
+  checkAligned(e, s);
+  const { f } = e;
+  const b = readVector(e, s);
+  const imm = f.let(i32.wrap_i64(e.immediate()));
+  const moved = i8x16.splat(i32.and(imm, constI32(4)));
+  const windows = f.let(i8x16.swizzle(e.read(d), i8x16.add(IDENTITY, moved)));
+  const chosen = i8x16.splat(i32.shl(i32.and(imm, constI32(3)), constI32(2)));
+  let sum: Expr | undefined;
+  for (let k = 0; k < 4; k++) {
+    const x = i16x8.extend_low_i8x16_u(
+      i8x16.shuffle(
+        Array.from({ length: 16 }, (_, i) => Math.min(i + k, 15)),
+        windows,
+        windows,
+      ),
+    );
+    const y = i16x8.extend_low_i8x16_u(i8x16.swizzle(b, i8x16.add(chosen, i8x16.splat(constI32(k)))));
+    const difference = i16x8.abs(i16x8.sub(x, y));
+    sum = f.let(sum ? i16x8.add(sum, difference) : difference);
+  }
+  e.write(d, sum as Expr);
+});
+
+// PHMINPOSUW: the least word and its place; of equal ones the first.
+sseWith('phminposuw', ['66 0F38 41 Vx,Wx'], (e, _a, b) => {
+  const { f } = e;
+  const words = f.let(b);
+  let least = f.let(i32.shl(i16x8.extract_lane_u(0, words), constI32(3)));
+  for (let i = 1; i < 8; i++) {
+    const other = f.let(i32.or(i32.shl(i16x8.extract_lane_u(i, words), constI32(3)), constI32(i)));
+    least = f.let(select(least, other, i32.lt_u(least, other)));
+  }
+  const result = i32.or(i32.shr_u(least, constI32(3)), i32.shl(i32.and(least, constI32(7)), constI32(16)));
+  return i32x4.replace_lane(0, zero(), result);
+});
+
 // ---- Horizontal: even and odd lanes of both operands -----------------------------------------------------------------------
 const EVEN16 = [0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29];
 const ODD16 = EVEN16.map((n) => n + 2);

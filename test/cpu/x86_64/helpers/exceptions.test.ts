@@ -181,7 +181,8 @@ describe('protected mode', () => {
     m.gate(IDT + 8, CODE0, 0x6000n, 0x8e);
     m.set64(L.DR7, 0x2400n);
     m.set64(L.DR6, 0xffff0ff3n);
-    m.call('raise_debug', 0x4004);
+    m.call('raise', 1);
+    m.set64(L.EXC_ADDRESS, 0x4004n);
     assert.equal(m.outcome('deliver_exception'), 'jump');
     assert.equal(m.get64(L.DR6), 0xffff4ff4n);
     assert.equal(m.get64(L.DR7), 0x400n);

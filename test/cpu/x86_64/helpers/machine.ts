@@ -264,6 +264,7 @@ export class Machine {
     this.write(PML4 + 0x1000, 8, PML4 + 0x2000 + 7);
     for (let i = 0; i < 512; i++) this.write(PML4 + 0x2000 + i * 8, 8, i * 0x200000 + 0x87);
     this.write(TSS + 4, 8, 0x8000);
+    this.set32(L.IDTR_LIMIT, 0xfff);
     this.set64(L.CR3, BigInt(PML4));
     this.set64(L.CR4, 0x620n);
     this.set64(L.EFER, 0xd01n);

@@ -24,7 +24,7 @@ export function chooseTarget(c: CaseBuilder, size: number): bigint {
   const { random } = c;
   if (c.target !== undefined) return BigInt(c.target);
   if (!c.mayFault || !random.oneIn(20)) return BigInt(c.place(size));
-  switch (random.below(5)) {
+  switch (random.below(c.absoluteOnly ? 4 : 5)) {
     case 0:
     case 1: {
       // Up to, across, and behind the end of a page.
@@ -40,7 +40,8 @@ export function chooseTarget(c: CaseBuilder, size: number): bigint {
       return BigInt(L.READ_ONLY + offset - (offset % c.alignment));
     }
     default:
-      return random.pick(NON_CANONICAL);
+      // PUSH, POP and CALL of an operand at a bad stack pointer: which of the two accesses is told is not tested.
+      return random.pick(NON_CANONICAL.filter((address) => BigInt.asIntN(64, address - c.get(RSP) + 32n) >> 6n !== 0n));
   }
 }
 
@@ -52,7 +53,7 @@ export function chooseAddress(c: CaseBuilder, target: bigint): EncodedAddress {
   const low = target < 0x7fff0000n;
   const addr32 = low && random.oneIn(8);
   const segment = random.oneIn(10) ? random.pick(SEGMENTS) : undefined;
-  const kind = low ? random.below(8) : random.below(4);
+  const kind = c.absoluteOnly ? random.between(4, 5) : low ? random.below(8) : random.below(4);
   const number = Number(target);
   if (low && kind === 4)
     return { modrm: 0x05, sib: undefined, dispSize: 4, ripRelative: true, disp: number, rex: 0, addr32, segment };
@@ -87,7 +88,7 @@ export function chooseAddress(c: CaseBuilder, target: bigint): EncodedAddress {
     if ((base & 7) === 4) sib = 0x20 | (base & 7);
   } else {
     let index = random.below(16);
-    while (index === RSP || index === base) index = random.below(16);
+    while (index === RSP || index === base || ((c.changing >> index) & 1) !== 0) index = random.below(16);
     const scale = random.below(4);
     indexPart = c.get(index) << BigInt(scale);
     c.pinned |= 1 << index;

@@ -17,6 +17,8 @@ export class CaseBuilder {
   readonly words: Uint32Array<ArrayBuffer>;
   /** Bit n: general register n keeps its value. */
   pinned = 0;
+  /** Bit n: general register n gets its value when the operands are known: no address may use it. */
+  changing = 0;
   /** Shift count, for the flags it leaves undefined. */
   count = 0;
   /** Fixed by the kind, otherwise random. */
@@ -30,6 +32,10 @@ export class CaseBuilder {
   /** Alignment that the memory operand usually has. */
   alignment = 1;
   addr32 = false;
+  /** Addresses use no registers: others may have changed them when the instruction runs. */
+  absoluteOnly = false;
+  /** Address of the instruction. */
+  code: number;
   /** Called when the ModRM.rm register or the memory operand's address is known. */
   onOperand: ((operand: { register?: number; address?: bigint }) => void) | undefined;
 
@@ -37,6 +43,7 @@ export class CaseBuilder {
     this.random = random;
     this.form = form;
     this.index = index;
+    this.code = L.CODE + index * L.CODE_SLOT;
     const offset = cases.byteOffset + index * L.CASE_SIZE;
     this.view = new DataView(cases.buffer, offset, L.CASE_SIZE);
     this.bytes = new Uint8Array(cases.buffer, offset, L.CASE_SIZE);
@@ -46,11 +53,6 @@ export class CaseBuilder {
   /** Linear address of the case's memory. */
   get memory(): number {
     return L.CASES + this.index * L.CASE_SIZE + L.CASE_MEMORY;
-  }
-
-  /** Address of the case's code. */
-  get code(): number {
-    return L.CODE + this.index * L.CODE_SLOT;
   }
 
   get(register: number): bigint {

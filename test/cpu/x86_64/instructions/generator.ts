@@ -34,7 +34,7 @@ export function newBatch(): Batch {
 }
 
 /** Registers, flags and memory at random. */
-function fillState(c: CaseBuilder): void {
+export function fillState(c: CaseBuilder): void {
   const { random, view, words, form } = c;
   c.bytes.fill(0);
   view.setBigUint64(L.CASE_CODE, BigInt(c.code), true);
@@ -107,7 +107,7 @@ function immediateBytes(c: CaseBuilder): number[] {
 }
 
 /** The instruction's bytes; sets registers for its address. */
-function encodeInstruction(c: CaseBuilder): number[] {
+export function encodeInstruction(c: CaseBuilder): number[] {
   const { form, random } = c;
   const { reg, rm, rexNeeded, rexBarred } = chooseRegisters(c);
   let address: EncodedAddress | undefined;

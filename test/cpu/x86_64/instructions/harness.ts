@@ -65,15 +65,15 @@ function byLine(forms: readonly Form[]): Map<string, Form[]> {
   return lines;
 }
 
-/** Defines a test for each line of the table: this machine's processor against the target. */
-export function testForms(forms: readonly Form[], makeTarget: () => InstructionTarget): void {
+/** Defines a test for each line of the table: this machine's processor against the target. `share`: of the usual number of cases. */
+export function testForms(forms: readonly Form[], makeTarget: () => InstructionTarget, share = 1): void {
   const unavailable = nativeUnavailable();
   if (unavailable !== undefined) {
     test('instructions against this processor', { skip: unavailable }, () => {});
     return;
   }
   const seed = seedOfRun();
-  const count = casesOfRun();
+  const count = Math.ceil(casesOfRun() * share);
   console.log(`# instructions: VIVARIUM_SEED=${seed}, ${count} cases for each of ${forms.length} forms`);
   const features = nativeFeatures();
   let target: InstructionTarget | undefined;

@@ -33,16 +33,19 @@ export class BuiltIn {
   #next = CODE;
 
   constructor() {
-    this.#processor = new Processor({
-      mmio: () => refuse('a device'),
-      pio: () => refuse('a port'),
-      readMsr: () => refuse('an MSR'),
-      writeMsr: () => refuse('an MSR'),
-      tsc: () => refuse('the TSC'),
-      cr8: () => refuse('CR8'),
-      log: (code, value) => refuse(`the log: ${code}, ${value}`),
-      isBreakpoint: () => false,
-    });
+    this.#processor = new Processor(
+      {
+        mmio: () => refuse('a device'),
+        pio: () => refuse('a port'),
+        readMsr: () => refuse('an MSR'),
+        writeMsr: () => refuse('an MSR'),
+        tsc: () => refuse('the TSC'),
+        cr8: () => refuse('CR8'),
+        log: (code, value) => refuse(`the log: ${code}, ${value}`),
+        isBreakpoint: () => false,
+      },
+      'none',
+    );
     this.#view = this.#processor.view;
     this.#prepare();
   }

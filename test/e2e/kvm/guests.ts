@@ -1,0 +1,69 @@
+// Whole guests on a KVM that runs any: this file's tests run on the host if it has one, else in the lab (see kvm.test.ts).
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { elfImage } from '../../arch/x86_64/kernel/images.ts';
+import { withGuest } from './guest.ts';
+
+/** Kernel and initramfs of the default guest, and Debian's kernel for all machines. */
+const { VIVARIUM_TEST_CLOUD = '', VIVARIUM_TEST_INITRD = '', VIVARIUM_TEST_GENERIC = '' } = process.env;
+
+const folder = mkdtempSync(join(tmpdir(), 'vivarium-guests-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const usual = ['--initrd', VIVARIUM_TEST_INITRD, VIVARIUM_TEST_CLOUD];
+
+test('the cloud kernel comes to a shell on four processors, and powers off', () =>
+  withGuest(['-v', '-c', '4', ...usual], async (guest) => {
+    await guest.command('echo "processors: $(nproc)"; poweroff');
+    assert.equal(await guest.end(), 0, guest.describe());
+    assert.match(guest.errors, /^hypervisor: kvm, which works here$/m);
+    assert.match(guest.output, /Hypervisor detected: KVM/);
+    assert.match(guest.output, /^processors: 4\r?$/m);
+    assert.match(guest.output, /reboot: Power down/);
+  }));
+
+test('the kernel for all machines comes to a shell, and reboots', () =>
+  withGuest(['--hypervisor', 'kvm', '--initrd', VIVARIUM_TEST_INITRD, VIVARIUM_TEST_GENERIC], async (guest) => {
+    await guest.command('dmesg | grep -c "clocksource: kvm-clock"; reboot -f');
+    assert.equal(await guest.end(), 0, guest.describe());
+    assert.match(guest.output, /^[1-9]\r?$/m);
+    assert.match(guest.output, /reboot: Restarting system/);
+  }));
+
+test('a guest that panics ends after its restart', () =>
+  withGuest(['--hypervisor', 'kvm', '-p', 'rdinit=/absent quiet', VIVARIUM_TEST_CLOUD], async (guest) => {
+    assert.equal(await guest.end(), 0, guest.describe());
+    assert.match(guest.output, /Kernel panic - not syncing: VFS: Unable to mount root fs/);
+  }));
+
+/** Arguments that run machine code as a kernel. */
+function bare(name: string, code: readonly number[]): string[] {
+  const kernel = join(folder, name);
+  writeFileSync(kernel, elfImage(Uint8Array.from(code)));
+  return ['--hypervisor', 'kvm', kernel];
+}
+
+/** OUT of '.' to COM1. */
+const dot = [0x66, 0xba, 0xf8, 0x03, 0xb0, 0x2e, 0xee];
+
+test('a triple fault is told', () =>
+  withGuest(bare('triple-fault', [0x0f, 0x0b]), async (guest) => {
+    assert.equal(await guest.end(), 3, guest.describe());
+    assert.match(guest.errors, /processor 0 of the guest shut down \(triple fault\)/);
+  }));
+
+for (const [name, code] of [
+  ['halted with interrupts off', [...dot, 0xfa, 0xf4, 0xeb, 0xfc]],
+  ['in a busy loop', [...dot, 0xeb, 0xfe]],
+] as const) {
+  test(`a guest ${name} ends by a signal`, () =>
+    withGuest(bare(name.replaceAll(' ', '-'), code), async (guest) => {
+      await guest.expect(/\./);
+      guest.signal('SIGTERM');
+      assert.equal(await guest.end(), 128 + 15, guest.describe());
+    }));
+}
