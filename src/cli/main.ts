@@ -1,5 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { EndedBySignal, signalStatus } from '../host/signals.ts';
+import { createQcow2Command } from './create-qcow2.ts';
+import { diskCommand } from './disk.ts';
 import { guestCommand } from './guest.ts';
 import { runCommand } from './run.ts';
 
@@ -15,7 +17,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     .exitOverride()
     .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(`vivarium: ${describeUsageError(text)}\n`) });
-  for (const command of [runCommand(done), guestCommand()]) addCommand(program, command);
+  for (const command of [runCommand(done), guestCommand(), diskCommand(done), createQcow2Command()])
+    addCommand(program, command);
 
   const [name] = argv;
   if (name === undefined) {
@@ -44,9 +47,11 @@ function addCommand(parent: Command, command: Command): void {
   for (const child of command.commands) child.copyInheritedSettings(command);
 }
 
-/** The parser's message in Vivarium's form: the option, its value, what is wrong. */
+/** The parser's message in Vivarium's form: the option or argument, its value, what is wrong. */
 function describeUsageError(text: string): string {
   const line = text.replace(/^error: /, '').replace(/\.?\n$/, '');
+  const argument = /^command-argument value '(.*)' is invalid for argument '(.*)'\. (.*)$/s.exec(line);
+  if (argument !== null) return printable(`${argument[2]} ${argument[1] === '' ? "''" : argument[1]}: ${argument[3]}`);
   const value = /^option '(?:-\w, )?(--\S+)[^']*' argument '(.*)' is invalid\. (.*)$/s.exec(line);
   return printable(value === null ? line : `${value[1]} ${value[2] === '' ? "''" : value[2]}: ${value[3]}`);
 }

@@ -3,5 +3,5 @@ export { defaultGuestFolder } from './disk.ts';
 export { GuestError } from './error.ts';
 export type { Guest, GuestOptions } from './prepare.ts';
 export { prepareGuest } from './prepare.ts';
-export type { GuestProgress, ProgressDisplay, ProgressOutput } from './progress.ts';
+export type { GuestProgress } from './progress.ts';
 export { createProgressDisplay } from './progress.ts';

@@ -46,9 +46,9 @@ export class RunningGuest {
     });
   }
 
-  /** `vivarium run ...args`. */
+  /** `vivarium run ...args`, on the built-in processor. */
   static run(...args: readonly string[]): RunningGuest {
-    return new RunningGuest(process.execPath, [PROGRAM, 'run', ...args]);
+    return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', 'soft', ...args]);
   }
 
   /** Waits for a text after what was waited for before. Returns what came before it. */

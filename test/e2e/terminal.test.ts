@@ -11,7 +11,7 @@ before(async () => {
 
 /** Runs the default guest at a terminal, between two looks at the terminal's settings. */
 function atTerminal(): RunningGuest {
-  const line = `stty -a; echo BE"FORE"; '${process.execPath}' '${PROGRAM}' run -p quiet; echo STATUS $?; stty -a; echo AF"TER"`;
+  const line = `stty -a; echo BE"FORE"; '${process.execPath}' '${PROGRAM}' run --hypervisor soft -p quiet; echo STATUS $?; stty -a; echo AF"TER"`;
   return new RunningGuest('script', ['-qfec', line, '/dev/null'], { TERM: 'vt100', SHELL: '/bin/sh' });
 }
 

@@ -369,7 +369,7 @@ export const NODE_RECORDS = 12;
 export const NODE_COUNT = 16;
 /** u32 address of the block's hash entry (0: none). */
 export const NODE_HASH = 20;
-/** u32 times entered, for the translator. */
+/** u32 how often the block was looked up or met by a sample, for the translator. */
 export const NODE_HEAT = 24;
 /** u32 MODE of the block. */
 export const NODE_MODE = 28;
@@ -417,3 +417,14 @@ export const FPU_AREA = 0x3000;
 export const FPU_AREA_SIZE = 1024;
 /** u32. Non-zero: decoded code was made stale; translated code that runs must be looked up again. */
 export const CODE_STALE = 0x2934;
+/** Data breakpoints of a debugger outside the guest: four u64 addresses, then u32 with R/W, LEN and enable bits as in DR7 (0: none). */
+export const OUTER_DR = 0x2940;
+export const OUTER_DR7 = 0x2960;
+/** u32. Bit n: the one at OUTER_DR + 8 n was hit. */
+export const OUTER_HIT = 0x2964;
+/** u32 how many; first records of blocks that have been looked up HOT_LOOKUPS times. */
+export const HOT_COUNT = 0x2968;
+export const HOT_BLOCKS = 0x3400;
+export const HOT_BLOCKS_MOST = 128;
+/** NODE_HEAT at which a block is hot. */
+export const HOT_LOOKUPS = 64;

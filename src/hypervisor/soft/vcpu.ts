@@ -150,7 +150,7 @@ export class SoftVcpu implements Vcpu {
       case L.EXIT_SHUTDOWN:
         return { kind: 'shutdown' };
       case L.EXIT_DEBUG:
-        return { kind: 'debug', address: view.getBigUint64(L.RIP, true), dr6: 0n };
+        return { kind: 'debug', address: view.getBigUint64(L.RIP, true), dr6: this.#takeHits() };
       default: {
         const rip = view.getBigUint64(L.RIP, true).toString(16);
         return { kind: 'internal-error', message: `the guest runs code outside of its memory, at 0x${rip}` };
@@ -306,7 +306,15 @@ export class SoftVcpu implements Vcpu {
     if (unfinished || (reason === L.EXIT_IO_IN && this.#view.getUint32(L.IO_RESUME, true) === RESUME_INS))
       return reason;
     if (helpers.debug_trap() === L.STATUS_FAULT && this.#trap() === L.EXIT_SHUTDOWN) return L.EXIT_SHUTDOWN;
-    return reason === L.EXIT_BUDGET && this.#debug?.singleStep ? L.EXIT_DEBUG : reason;
+    const hit = this.#view.getUint32(L.OUTER_HIT, true) !== 0;
+    return reason === L.EXIT_BUDGET && (hit || this.#debug?.singleStep) ? L.EXIT_DEBUG : reason;
+  }
+
+  /** Bits of DR6 for what the debugger's breakpoints saw since the last time. */
+  #takeHits(): bigint {
+    const hits = this.#view.getUint32(L.OUTER_HIT, true);
+    this.#view.setUint32(L.OUTER_HIT, 0, true);
+    return BigInt(hits);
   }
 
   #trap(): number {
@@ -326,6 +334,18 @@ export class SoftVcpu implements Vcpu {
     this.#debug = debug;
     this.#breakpoints.clear();
     for (const address of debug.breakpoints) this.#breakpoints.add(address);
+    const view = this.#view;
+    let dr7 = 0;
+    // RangeError for more than four: the slots that a processor has.
+    if (debug.watchpoints.length > 4) throw new RangeError('four data breakpoints at most');
+    debug.watchpoints.forEach(({ address, length, kind }, i) => {
+      const code = length === 8 ? 2 : length - 1;
+      view.setBigUint64(L.OUTER_DR + i * 8, address, true);
+      dr7 |= (1 << (2 * i)) | ((kind === 'write' ? 1 : 3) << (16 + 4 * i)) | (code << (18 + 4 * i));
+    });
+    view.setUint32(L.OUTER_DR7, dr7, true);
+    view.setUint32(L.OUTER_HIT, 0, true);
+    this.#cpu.helpers.update_mode();
     this.#cpu.forgetCode();
   }
 

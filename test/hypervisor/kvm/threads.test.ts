@@ -61,8 +61,8 @@ test('a guest in a busy loop, or halted for good, ends when it is told to', onKv
       assert.equal(kind, 'asked');
       times.push(milliseconds);
     }
-    // The best of five: the host may be busy with something else.
-    assert.ok(Math.min(...times) < 100, `${name}: ${times.map(Math.round).join(', ')} ms`);
+    // A kick that is lost would last until somebody else interrupts. The figure itself is the bench's.
+    assert.ok(Math.min(...times) < 5000, `${name}: ${times.map(Math.round).join(', ')} ms`);
   }
 });
 

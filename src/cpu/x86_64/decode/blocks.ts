@@ -191,7 +191,8 @@ export class BlockBuilder {
     view.setUint16(record + L.R_RM, d.rm, true);
     view.setUint16(record + L.R_INDEX, d.index, true);
     view.setUint16(record + L.R_SEG, d.segment, true);
-    const stack = d.line?.encoding.default64 === 'no' ? 0 : L.SCALE_STACK;
+    // What is 64 bits wide by default uses the stack, but for the jumps.
+    const stack = d.line?.encoding.default64 === 'no' || d.line?.name === 'jmp' ? 0 : L.SCALE_STACK;
     view.setUint8(record + L.R_SCALE, d.scale | stack);
     view.setUint8(record + L.R_LEN, d.length);
     view.setUint16(record + L.R_OFFSET, offset, true);

@@ -30,6 +30,9 @@ import {
   MMIO_WRITES,
   MMU_KERNEL,
   MMU_MODE,
+  OUTER_DR,
+  OUTER_DR7,
+  OUTER_HIT,
   R_PREFIX,
   R_SCALE,
   RP_STACK,
@@ -123,7 +126,11 @@ function device_write(physical: u64, size: u32, from: usize): void {
 // ---- One page ------------------------------------------------------------------------------------------------------------
 /** Notes data breakpoints that an access hits. */
 function watch(linear: u64, size: u32, write: bool): void {
-  const dr7 = load<u32>(DR7);
+  watch_by(DR, load<u32>(DR7), DEBUG_HIT, linear, size, write);
+  watch_by(OUTER_DR, load<u32>(OUTER_DR7), OUTER_HIT, linear, size, write);
+}
+
+function watch_by(addresses: usize, dr7: u32, hits: usize, linear: u64, size: u32, write: bool): void {
   if (!(dr7 & DR7_ENABLES)) return;
   for (let i: u32 = 0; i < 4; i++) {
     if (!((dr7 >> (2 * i)) & 3)) continue;
@@ -131,8 +138,8 @@ function watch(linear: u64, size: u32, write: bool): void {
     if (kind != 3 && !(kind == 1 && write)) continue;
     const code = (dr7 >> (18 + 4 * i)) & 3;
     const length: u64 = code == 2 ? 8 : code + 1;
-    const start = load<u64>(DR + i * 8) & ~(length - 1);
-    if (linear < start + length && start < linear + size) store<u32>(DEBUG_HIT, load<u32>(DEBUG_HIT) | (1 << i));
+    const start = load<u64>(addresses + i * 8) & ~(length - 1);
+    if (linear < start + length && start < linear + size) store<u32>(hits, load<u32>(hits) | (1 << i));
   }
 }
 

@@ -12,6 +12,8 @@ import {
   EFER,
   MMU_KERNEL_AC,
   MMU_USER,
+  OUTER_DR,
+  OUTER_DR7,
   PDPTE,
   TLB,
   TLB_ENTRIES,
@@ -235,11 +237,14 @@ export function debug_translate(linear: u64): u64 {
 
 /** A data breakpoint is on this page: accesses must go the long way. */
 function watched(linear: u64): bool {
-  const dr7 = load<u32>(DR7);
+  return watched_by(DR, load<u32>(DR7), linear) || watched_by(OUTER_DR, load<u32>(OUTER_DR7), linear);
+}
+
+function watched_by(addresses: usize, dr7: u32, linear: u64): bool {
   if (!(dr7 & DR7_ENABLES)) return false;
   for (let i = 0; i < 4; i++) {
     if (!(dr7 & (3 << (2 * i))) || !((dr7 >> (16 + 4 * i)) & 3)) continue;
-    if ((load<u64>(DR + i * 8) ^ linear) >> 12 == 0) return true;
+    if ((load<u64>(addresses + i * 8) ^ linear) >> 12 == 0) return true;
   }
   return false;
 }

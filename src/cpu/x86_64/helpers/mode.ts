@@ -25,6 +25,7 @@ import {
   MODE_DEBUG,
   MODE_REAL,
   MODE_STACK32,
+  OUTER_DR7,
   SEG,
   SEG_CS,
   SEG_O_ATTR,
@@ -135,7 +136,7 @@ export function update_mode(): void {
     mode |= cs & ATTR_DB ? MODE_CODE32 : MODE_CODE16;
     if (ss & ATTR_DB) mode |= MODE_STACK32;
   }
-  const breakpoints = load<u32>(DR7) & DR7_ENABLES;
+  const breakpoints = (load<u32>(DR7) | load<u32>(OUTER_DR7)) & DR7_ENABLES;
   if (breakpoints || flags & FLAG_TF) mode |= MODE_DEBUG;
   // RF bars execution breakpoints for one instruction; with none set it has no effect, and none need clear it.
   if (!breakpoints && flags & FLAG_RF) store<u32>(FLAGS, flags & ~FLAG_RF);

@@ -130,7 +130,17 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     const known = i32.and(i32.eq(load('i32.load', slot), host), i32.eq(load('i32.load', slot, 4), mode));
     f.if(known, () => {
       const record = f.let(load('i32.load', slot, 8));
-      f.if(record, () => f.return(record));
+      const node = f.let(i32.sub(record, constI32(L.NODE)));
+      const heat = f.let(i32.add(load('i32.load', node, L.NODE_HEAT), constI32(1)));
+      f.store('i32.store', node, heat, L.NODE_HEAT);
+      f.if(i32.eq(heat, constI32(L.HOT_LOOKUPS)), () => {
+        const count = f.let(load('i32.load', at(L.HOT_COUNT)));
+        f.if(i32.lt_u(count, constI32(L.HOT_BLOCKS_MOST)), () => {
+          f.store('i32.store', i32.add(at(L.HOT_BLOCKS), i32.shl(count, constI32(2))), record);
+          f.store('i32.store', at(L.HOT_COUNT), i32.add(count, constI32(1)));
+        });
+      });
+      f.return(record);
     });
     f.return(callDecode(host));
   });

@@ -57,7 +57,12 @@ export interface RegionContext {
   readonly budget: Expr;
   /** Local: an access of this instruction went the long way. */
   readonly slow: Expr;
+  /** The flags, where they are known; undefined: they are in the locals. */
   known: KnownFlags | undefined;
+  /** The locals hold what is known, too. */
+  settled: boolean;
+  /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
+  readonly settleFirst: Set<Decoded>;
   /** Instructions run and not paid yet, the current one included. */
   unpaid: number;
   /** Leaves for the record, whose budget is corrected by `budget`. */
@@ -75,6 +80,8 @@ export class RegionEmitter extends Emitter {
   #ended = false;
   /** Of the instruction itself: what is deeper may not be run. */
   readonly #depth: number;
+  /** What is known of the flags before it. */
+  readonly #knownBefore: KnownFlags | undefined;
 
   /** `taken` writes the way to the branch target. */
   constructor(context: RegionContext, decoded: Decoded, taken: () => void) {
@@ -83,6 +90,7 @@ export class RegionEmitter extends Emitter {
     this.#d = decoded;
     this.#taken = taken;
     this.#depth = context.f.depth;
+    this.#knownBefore = context.known;
   }
 
   /** Nothing follows the instruction. */
@@ -335,12 +343,23 @@ export class RegionEmitter extends Emitter {
     const c = this.#c;
     c.flagsUsed = true;
     c.flagsWritten = true;
-    const known = { kind, result: result && f.let(result), a: f.let(a), b: b && f.let(b) };
-    f.set(c.flags.kind, constI32(kind));
-    f.set(c.flags.a, known.a);
-    if (known.b) f.set(c.flags.b, known.b);
-    if (known.result) f.set(c.flags.result, known.result);
-    c.known = f.depth === this.#depth ? known : undefined;
+    const conditional = this.#isConditional();
+    c.known = { kind, result: result && f.let(result), a: f.let(a), b: b && f.let(b) };
+    c.settled = false;
+    if (!conditional) return;
+    settleFlags(c);
+    c.known = undefined;
+  }
+
+  /** Whether what is written now may not be run. Then the locals must hold the flags, for the way around it. */
+  #isConditional(): boolean {
+    const c = this.#c;
+    if (c.f.depth === this.#depth) return false;
+    if (c.known && !c.settled) {
+      if (c.known !== this.#knownBefore) throw new Untranslatable();
+      c.settleFirst.add(this.#d);
+    }
+    return true;
   }
 
   override carry(): Expr {
@@ -375,7 +394,7 @@ export class RegionEmitter extends Emitter {
   #spillFlags(): void {
     const c = this.#c;
     c.flagsUsed = true;
-    storeFlags(c);
+    spillFlags(c);
   }
 
   // ---- Helpers -----------------------------------------------------------------------------------------------------------
@@ -416,6 +435,7 @@ export class RegionEmitter extends Emitter {
   }
 
   #around<T>(call: () => T): T {
+    this.#isConditional();
     this.#spill();
     const value = call();
     this.#reload();
@@ -462,11 +482,11 @@ export class RegionEmitter extends Emitter {
   }
 
   branchIf(condition: Expr): void {
-    const { known } = this.#c;
-    const { unpaid } = this.#c;
+    const { known, settled, unpaid } = this.#c;
     this.f.if(condition, () => this.#taken());
     // The other way knows nothing of what the first one did.
     this.#c.known = known;
+    this.#c.settled = settled;
     this.#c.unpaid = unpaid;
   }
 
@@ -565,6 +585,28 @@ export function loadRegisters(c: RegionContext): void {
   });
 }
 
+/** Known flags into the locals. */
+export function settleFlags(c: RegionContext): void {
+  const { f, flags, known } = c;
+  if (!known || c.settled) return;
+  f.set(flags.kind, constI32(known.kind));
+  f.set(flags.a, known.a);
+  if (known.b) f.set(flags.b, known.b);
+  if (known.result) f.set(flags.result, known.result);
+  c.settled = true;
+}
+
+/** Flags into the state, from wherever they are. */
+function spillFlags(c: RegionContext): void {
+  const { f, known } = c;
+  if (!known || c.settled) return storeFlags(c);
+  f.store('i32.store', at(L.CC_KIND), constI32(known.kind));
+  f.store('i64.store', at(L.CC_A), known.a);
+  if (known.b) f.store('i64.store', at(L.CC_B), known.b);
+  if (known.result) f.store('i64.store', at(L.CC_RES), known.result);
+}
+
+/** The locals' flags into the state. */
 export function storeFlags({ f, flags }: RegionContext): void {
   f.store('i32.store', at(L.CC_KIND), flags.kind);
   f.store('i64.store', at(L.CC_A), flags.a);

@@ -16,6 +16,7 @@ import {
   loadRegisters,
   type RegionContext,
   RegionEmitter,
+  settleFlags,
   storeFlags,
   storeRegisters,
   Untranslatable,
@@ -135,6 +136,8 @@ class FunctionWriter {
       budget: f.param(1),
       slow: f.local('i32'),
       known: undefined,
+      settled: false,
+      settleFirst: used?.settleFirst ?? new Set(),
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
@@ -163,6 +166,10 @@ class FunctionWriter {
     f.set(this.#exitRecord, record);
     f.set(this.#exitBudget, budget);
     if (status) f.set(this.#exitStatus, status);
+    // What follows here is another way, on which nothing has been settled.
+    const { settled } = this.#context;
+    settleFlags(this.#context);
+    this.#context.settled = settled;
     const label = this.#exitLabels.get(kind);
     if (label) f.br(label);
     else f.unreachable();
@@ -263,6 +270,7 @@ class FunctionWriter {
         return;
       }
       c.unpaid++;
+      if (c.settleFirst.has(decoded)) settleFlags(c);
       const emitter = new RegionEmitter(c, decoded, () => this.#taken(node, decoded));
       try {
         decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
@@ -306,6 +314,7 @@ class FunctionWriter {
     const kind = edge(from, node);
     if (kind === 'irreducible') return false;
     const labels = this.#labelsOf(node);
+    if (kind === 'back' || node.isMerge || node.isLoop) settleFlags(c);
     if (kind === 'back') {
       f.set(c.budget, this.#paid());
       c.unpaid = 0;

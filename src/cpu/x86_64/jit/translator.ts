@@ -7,8 +7,8 @@ import { Collector } from './collect.ts';
 import { type Answer, compile, type Request } from './compile.ts';
 import type { TranslatorData } from './translator-thread.ts';
 
-/** Samples of a block that make it worth translating. */
-const HOT = 2;
+/** Heat of one sample. */
+const SAMPLE_HEAT = L.HOT_LOOKUPS / 2;
 /** A record below this is none (layout.ts, LAST_RECORD). */
 const FIRST_RECORD = 16;
 
@@ -37,7 +37,7 @@ export class Translator {
   readonly #view: DataView;
   readonly #imports: Record<string, Exports>;
   readonly #collector: Collector;
-  readonly #samplesWanted: number;
+  readonly #sampleHeat: number;
   readonly #worker: Worker | undefined;
   /** To the translator's thread; undefined: this one translates, at once. */
   readonly #port: MessagePort | undefined;
@@ -55,7 +55,7 @@ export class Translator {
     this.#view = new DataView(memory.buffer);
     this.#imports = { env: { memory, table: engine['table'] }, engine, helpers };
     this.#collector = new Collector(memory.buffer as ArrayBuffer, (record) => this.#original.get(record));
-    this.#samplesWanted = inThread ? HOT : 1;
+    this.#sampleHeat = inThread ? SAMPLE_HEAT : L.HOT_LOOKUPS;
     if (!inThread) return;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
@@ -69,22 +69,29 @@ export class Translator {
     this.#port.unref();
   }
 
-  /** The interpreter is about to go on with this record. */
+  /** Takes what is hot: by look-ups, and by being what the interpreter is about to go on with, this record. */
   sample(record: number): void {
+    const view = this.#view;
     const answered = Atomics.load(this.#answers, 0);
     if (this.#port && answered !== this.#answered) {
       this.#answered = answered;
       this.#takeAnswers(this.#port);
     }
-    if (record < FIRST_RECORD || this.#original.has(record)) return;
-    const heat = record - L.NODE + L.NODE_HEAT;
-    const samples = this.#view.getUint32(heat, true) + 1;
-    this.#view.setUint32(heat, samples, true);
-    if (samples === this.#samplesWanted) this.#request(record);
+    const count = view.getUint32(L.HOT_COUNT, true);
+    for (let i = 0; i < count; i++) this.#request(view.getUint32(L.HOT_BLOCKS + i * 4, true));
+    if (count > 0) view.setUint32(L.HOT_COUNT, 0, true);
+    if (record < FIRST_RECORD) return;
+    // Loops link their blocks and are not looked up: a sample stands for many rounds.
+    const at = record - L.NODE + L.NODE_HEAT;
+    const heat = view.getUint32(at, true);
+    const hotter = heat + this.#sampleHeat;
+    view.setUint32(at, hotter, true);
+    if (heat < L.HOT_LOOKUPS && hotter >= L.HOT_LOOKUPS) this.#request(record);
   }
 
   /** All decoded code is forgotten. */
   reset(): void {
+    this.#view.setUint32(L.HOT_COUNT, 0, true);
     this.#original.clear();
     this.#entries.clear();
     this.#nextSlot = this.#firstSlot;
@@ -95,7 +102,7 @@ export class Translator {
   }
 
   #request(record: number): void {
-    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX) return;
+    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX || this.#original.has(record)) return;
     const collected = this.#collector.collect(record);
     if (!collected) return;
     const slot = this.#nextSlot++;
