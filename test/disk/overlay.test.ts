@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { closeSync, fstatSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { rangeOf } from '../../src/disk/iovec.ts';
-import { backingOf, closeLayers, openLayers } from '../../src/disk/layers.ts';
+import { closeLayers, imageOf, openLayers } from '../../src/disk/layers.ts';
 import { openOverlay } from '../../src/disk/overlay.ts';
-import { openQcow2 } from '../../src/disk/qcow2/open.ts';
 import { Images, readAll } from './images.ts';
 
 const images = new Images();
@@ -19,9 +18,8 @@ for (const format of ['raw', 'qcow2'] as const) {
   test(`an overlay on ${format}: written and read, and the image is as before`, () => {
     const path = images.path(`disk.${format}`);
     const before = readFileSync(path);
-    const [top, ...below] = openOverlay(path, format);
-    const image = openQcow2(top!.fd, top!.path, top!.writable, backingOf(below));
-    assert.equal(fstatSync(top!.fd).nlink, 0, 'it has no name that could be left behind');
+    const image = imageOf(openOverlay(path, format));
+    assert.equal(fstatSync(image.file.fd).nlink, 0, 'it has no name that could be left behind');
     assert.ok(readAll(image).equals(content));
     image.write(1000, [rangeOf(Buffer.alloc(100_000, 1))]);
     image.writeZeroes(2 ** 19, 65536, true);
@@ -37,7 +35,7 @@ for (const format of ['raw', 'qcow2'] as const) {
     closeLayers(openOverlay(path, format));
     assert.throws(() => openLayers(path, { format, writable: true }), { message: /in use by this process already/ });
     image.close();
-    closeSync(top!.fd);
+    closeSync(image.file.fd);
     assert.ok(readFileSync(path).equals(before));
   });
 }
