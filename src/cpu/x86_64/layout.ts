@@ -427,4 +427,4 @@ export const HOT_COUNT = 0x2968;
 export const HOT_BLOCKS = 0x3400;
 export const HOT_BLOCKS_MOST = 128;
 /** NODE_HEAT at which a block is hot. */
-export const HOT_LOOKUPS = 64;
+export const HOT_LOOKUPS = 256;
