@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { nativeFeatures, nativeUnavailable } from '../../../native/native-target.ts';
 import { Machine } from '../helpers/machine.ts';
-import { Random } from '../instructions/random.ts';
+import { casesOfRun, Random } from '../instructions/random.ts';
 import { runNative, type Start } from '../soft/native.ts';
 
 const seed = Number(process.env['SEED'] ?? Date.now() % 0x7fffffff);
-const CASES = 500;
+const CASES = casesOfRun();
 const FLAGS = 0x8d5;
 const machine = new Machine().protected();
 const hex = (value: bigint): string => `0x${value.toString(16)}`;

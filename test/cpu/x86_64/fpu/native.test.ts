@@ -5,11 +5,12 @@ import { test } from 'node:test';
 import * as N from '../../../native/layout.ts';
 import { nativeUnavailable } from '../../../native/native-target.ts';
 import { double, extended, single } from '../instructions/floating.ts';
-import { Random } from '../instructions/random.ts';
+import { casesOfRun, Random } from '../instructions/random.ts';
 import { Bench, type Case, type Outcome } from './bench.ts';
 
 const seed = Number(process.env['SEED'] ?? (Math.random() * 0x7fffffff) | 0);
-const COUNT = 1500;
+/** What one batch holds, at most. */
+const COUNT = Math.min(casesOfRun(), N.MAX_CASES);
 
 /** Opcode bytes: a memory form has its digit, a register form the whole ModRM byte. */
 const memory = (opcode: number, digit: number): number[] => [opcode, (digit << 3) | 3];

@@ -5,11 +5,12 @@ import { test } from 'node:test';
 import * as N from '../../../native/layout.ts';
 import { nativeUnavailable } from '../../../native/native-target.ts';
 import { extended } from '../instructions/floating.ts';
-import { Random } from '../instructions/random.ts';
+import { casesOfRun, Random } from '../instructions/random.ts';
 import { Bench, type Case, type Outcome } from './bench.ts';
 
 const seed = Number(process.env['SEED'] ?? (Math.random() * 0x7fffffff) | 0);
-const COUNT = 1500;
+/** What one batch holds, at most. */
+const COUNT = Math.min(casesOfRun(), N.MAX_CASES);
 /** C1 tells how the last bit was rounded, which may differ. */
 const C1 = 0x200;
 

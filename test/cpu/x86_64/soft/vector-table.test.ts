@@ -5,13 +5,13 @@ import { test } from 'node:test';
 import { allLines, type Line } from '../../../../src/cpu/x86_64/semantics/index.ts';
 import { nativeTarget, nativeUnavailable } from '../../../native/native-target.ts';
 import { double, single } from '../instructions/floating.ts';
-import { Random } from '../instructions/random.ts';
+import { casesOfRun, Random } from '../instructions/random.ts';
 import { BuiltIn } from './built-in.ts';
 import { type End, runNative, type Start } from './native.ts';
 
 const skip = nativeUnavailable() ?? false;
 const seed = Number(process.env['SEED'] ?? Date.now() % 0x7fffffff);
-const CASES = 400;
+const CASES = casesOfRun();
 const FLAGS = 0x8d5;
 const MASKS = 0x1f80;
 const MAPS = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]] as const;
