@@ -14,6 +14,8 @@ export const HELPER_DATA = 0x10000;
 export const HELPER_DATA_END = 0x100000;
 /** Three TLBs, one for each MMU mode, TLB_SIZE bytes each. */
 export const TLB = 0x100000;
+/** A TLB of TLB_SIZE bytes that is always empty: alignment checks are in force, and every access goes the long way. */
+export const TLB_EMPTY = 0x130000;
 /** Hash table of decoded blocks: BLOCK_HASH_ENTRIES entries of BLOCK_HASH_ENTRY bytes. */
 export const BLOCK_HASH = 0x200000;
 export const BLOCK_HASH_END = 0x600000;
