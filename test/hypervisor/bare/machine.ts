@@ -316,7 +316,7 @@ export class BareMachine {
       if (size === 8) return Number(this.memory.readU64(at));
       return size === 4 ? this.memory.readU32(at) : this.memory.readU16(at);
     };
-    const vector = word(0) & 0xff;
+    const vector = this.memory.readU8(stack);
     const hasError = WITH_ERROR.has(vector) && sregs.cr0 % 2n === 1n;
     const cs = word(3) & 0xffff;
     const outer = size === 8 || (word(4) & 0x20000) !== 0 || (cs & 3) > (sregs.cs.selector & 3);
