@@ -171,6 +171,8 @@ export const MODE_REAL = 8;
 export const MODE_STEP = 16;
 /** Debug registers or RFLAGS.TF want a look at each instruction. */
 export const MODE_DEBUG = 32;
+/** CS.limit is not the usual one, 4 GiB or in 16-bit code 64 KiB: blocks decoded elsewhere may reach beyond it. */
+export const MODE_LIMITED = 64;
 /** CPL < 3 without SMAP's bar (SMAP off, or AC set is MMU_KERNEL_AC). */
 export const MMU_KERNEL = 0;
 export const MMU_USER = 1;

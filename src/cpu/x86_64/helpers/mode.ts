@@ -23,6 +23,7 @@ import {
   MODE_CODE32,
   MODE_CODE64,
   MODE_DEBUG,
+  MODE_LIMITED,
   MODE_REAL,
   MODE_STACK32,
   OUTER_DR7,
@@ -136,6 +137,7 @@ export function update_mode(): void {
   } else {
     mode |= cs & ATTR_DB ? MODE_CODE32 : MODE_CODE16;
     if (ss & ATTR_DB) mode |= MODE_STACK32;
+    if (load<u32>(SEG_CS, SEG_O_LIMIT) != (cs & ATTR_DB ? 0xffffffff : 0xffff)) mode |= MODE_LIMITED;
   }
   const breakpoints = (load<u32>(DR7) | load<u32>(OUTER_DR7)) & DR7_ENABLES;
   if (breakpoints || flags & FLAG_TF) mode |= MODE_DEBUG;
