@@ -195,10 +195,10 @@ export class BareMachine {
     this.#gateBits = mode === 'real' || mode === 'protected16' ? 16 : mode === 'protected32' ? 32 : 64;
     this.#handlers(mode);
     this.#taskState();
-    // Everything is open to the user, so that a test closes what it tries. Read for DEVICE: 2 MiB there, too.
+    // Everything is open to the user, so that a test closes what it tries; 1 GiB around DEVICE, too.
     memory.writeU64(M.PML4, BigInt(M.PDPT | M.P | M.W | M.U));
     memory.writeU64(M.PDPT, BigInt(M.PD | M.P | M.W | M.U));
-    memory.writeU64(M.PDPT + 24, BigInt(0xc000_0000 | M.P | M.W | M.U | M.PS));
+    memory.writeU64(M.PDPT + 24, 0xc000_0000n | BigInt(M.P | M.W | M.U | M.PS));
     memory.writeU64(M.PD, BigInt(M.PT | M.P | M.W | M.U));
     for (let i = 1; i < 8; i++) memory.writeU64(M.PD + i * 8, BigInt((i << 21) | M.P | M.W | M.U | M.PS));
     for (let i = 0; i < 512; i++) this.page(i << 12, M.P | M.W | M.U);
