@@ -92,7 +92,7 @@ export function check(name: string, run: TimedRun, status: number): void {
   if (complaint !== null) throw new Error(`the kernel complains on ${name}: ${complaint[0]}`);
 }
 
-export async function boot(machine: Machine): Promise<void> {
+async function boot(machine: Machine): Promise<void> {
   const run = await timedRun(machine.command, machine.args, MARKER, TIMEOUT);
   check(machine.name, run, 0);
   if (run.marker === undefined) throw new Error(`${machine.name}: the first process has not started`);

@@ -16,7 +16,7 @@ import { EventFd } from '../src/host/eventfd.ts';
 import { SharedRegion } from '../src/host/memory.ts';
 import type { Vcpu, Vm } from '../src/hypervisor/hypervisor.ts';
 import { hypervisorNamed, selectHypervisor } from '../src/hypervisor/select.ts';
-import { benchInitrd, boot, check, EXIT_STATUS, EXIT_VALUE, MARKER, type Machine, PARAMS } from './boot.ts';
+import { benchInitrd, check, EXIT_STATUS, EXIT_VALUE, MARKER, type Machine, PARAMS } from './boot.ts';
 import { debugExitKernel } from './lib/elf.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
 import { type Summary, summarize } from './lib/statistics.ts';
@@ -163,8 +163,18 @@ async function boots(folder: string, runs: number): Promise<readonly Machine[]> 
       end: [],
     },
   ];
-  for (let i = 0; i < runs; i++) for (const machine of machines) await boot(machine);
+  for (let i = 0; i < runs; i++) for (const machine of machines) await bootOnce(machine);
   return machines;
+}
+
+/** The kernel may complain here: the lab's processor has flaws that are not the machines'. */
+async function bootOnce({ name, command, args, userSpace, end }: Machine): Promise<void> {
+  const run = await timedRun(command, args, MARKER, TIMEOUT);
+  if (run.status !== 0 || run.marker === undefined)
+    throw new Error(`${name} has not come to user space: ${run.errors}`);
+  userSpace.push(run.marker);
+  end.push(run.end);
+  process.stdout.write(`${name}: ${Math.round(run.marker)} ms to user space\n`);
 }
 
 export async function kvmBench(args: string[]): Promise<void> {

@@ -1,5 +1,5 @@
-// Builds what is made from sources before the first run: build/helpers.wasm and build/interpreter.wasm. Files newer than all
-// of their sources are left as they are.
+// Builds what is made from sources before the first run: the WebAssembly modules in build/. Files newer than all of their
+// sources are left as they are.
 import { spawnSync } from 'node:child_process';
 import { readdirSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -14,14 +14,16 @@ const newest = (path: string): number => {
   return Math.max(0, ...readdirSync(`${root}${path}`).map((name) => newest(`${path}/${name}`)));
 };
 
+const CPU = ['src/cpu', 'src/wasm'];
 const targets = [
-  { output: 'build/helpers.wasm', script: 'scripts/build-helpers.ts' },
-  { output: 'build/interpreter.wasm', script: 'scripts/build-cpu.ts' },
+  { output: 'build/helpers.wasm', script: 'scripts/build-helpers.ts', sources: CPU },
+  { output: 'build/interpreter.wasm', script: 'scripts/build-cpu.ts', sources: CPU },
+  { output: 'build/lz4.wasm', script: 'scripts/build-lz4.ts', sources: ['src/arch/x86_64/kernel/assembly'] },
 ];
-const sources = ['src/cpu', 'src/wasm', 'package-lock.json'];
+const always = ['package-lock.json', 'scripts/assemblyscript.ts'];
 
-for (const { output, script } of targets) {
-  if (newest(output) > Math.max(...[...sources, script].map(newest))) continue;
+for (const { output, script, sources } of targets) {
+  if (newest(output) > Math.max(...[...sources, ...always, script].map(newest))) continue;
   process.stdout.write(`Building ${output}\n`);
   const { status, error } = spawnSync(process.execPath, [script], { cwd: root, stdio: 'inherit' });
   if (status !== 0) {

@@ -3,10 +3,9 @@ import { closeSync, constants, fsyncSync, openSync, unlinkSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import { DiskError } from '../disk/error.ts';
 import { ImageFile } from '../disk/image-file.ts';
-import { backingOf, closeLayers, openLayers } from '../disk/layers.ts';
+import { imageOf, openLayers } from '../disk/layers.ts';
 import { lockImage } from '../disk/lock.ts';
 import type { Qcow2Image } from '../disk/qcow2/image.ts';
-import { openQcow2 } from '../disk/qcow2/open.ts';
 import { OsError } from '../host/errno.ts';
 import { createStepDisplay } from '../host/progress.ts';
 import { EndedBySignal, onEndingSignal } from '../host/signals.ts';
@@ -61,15 +60,7 @@ export function withImage<T>(
   run: (image: Qcow2Image) => T | Promise<T>,
 ): Promise<T> {
   return withPath(path, async () => {
-    const layers = openLayers(path, { format: 'qcow2', ...options });
-    const [top, ...rest] = layers;
-    let image: Qcow2Image;
-    try {
-      image = openQcow2(top!.fd, path, options.writable, backingOf(rest));
-    } catch (error) {
-      closeLayers(layers);
-      throw error;
-    }
+    const image = imageOf(openLayers(path, { format: 'qcow2', ...options }));
     try {
       const result = await run(image);
       image.close();

@@ -73,6 +73,17 @@ export function closeLayers(layers: readonly Layer[]): void {
   for (const { fd } of layers) closeSync(fd);
 }
 
+/** The qcow2 image on the first of open files, with the others under it. If that fails, all are closed. Throws DiskError, OsError. */
+export function imageOf(layers: readonly Layer[]): Qcow2Image {
+  const [top, ...below] = layers;
+  try {
+    return openQcow2(top!.fd, top!.path, top!.writable, backingOf(below));
+  } catch (error) {
+    closeLayers(layers);
+    throw error;
+  }
+}
+
 /** The images on open files that lie one under another; closing the first closes these, too. Throws DiskError, OsError. */
 export function backingOf(layers: readonly Layer[]): Backing | undefined {
   let backing: Backing | undefined;

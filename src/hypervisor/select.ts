@@ -1,7 +1,7 @@
+import { createRequire } from 'node:module';
 import type { Hypervisor } from './hypervisor.ts';
 import { whyKvmCannotRunLinux } from './kvm/device.ts';
 import { kvm } from './kvm/index.ts';
-import { soft } from './soft/index.ts';
 
 /** What the user may ask for. */
 export const HYPERVISOR_CHOICES = ['auto', 'kvm', 'soft'] as const;
@@ -13,9 +13,16 @@ export interface Selection {
   readonly reason: string;
 }
 
+const require = createRequire(import.meta.url);
+
+/** The built-in machine, loaded when it is needed: that takes longer than all else at the start of a machine on KVM. */
+function loadSoft(): Hypervisor {
+  return (require('./soft/index.ts') as typeof import('./soft/index.ts')).soft;
+}
+
 /** The hypervisor of a name. One that does not work here says so when it is used, in one line for the user. */
 export function hypervisorNamed(name: Hypervisor['name']): Hypervisor {
-  return name === 'kvm' ? kvm : soft;
+  return name === 'kvm' ? kvm : loadSoft();
 }
 
 /** What runs a machine: KVM by itself only where it can run any guest. */
@@ -24,5 +31,5 @@ export function selectHypervisor(choice: HypervisorChoice): Selection {
   const obstacle = whyKvmCannotRunLinux();
   return obstacle === undefined
     ? { hypervisor: kvm, reason: 'hypervisor: kvm, which works here' }
-    : { hypervisor: soft, reason: `hypervisor: soft, the built-in processor, as KVM does not do: ${obstacle}` };
+    : { hypervisor: loadSoft(), reason: `hypervisor: soft, the built-in processor, as KVM does not do: ${obstacle}` };
 }

@@ -13,6 +13,9 @@ import {
 
 export const VALTYPE: Record<ValType, number> = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b };
 
+const scratch = new DataView(new ArrayBuffer(8));
+const scratchBytes = new Uint8Array(scratch.buffer);
+
 /** A structured block that is open: what `br` names. */
 export interface Label {
   readonly depth: number;
@@ -214,7 +217,6 @@ export class FunctionBuilder {
 
   #constant(node: Expr): void {
     const { code } = this;
-    const scratch = new DataView(new ArrayBuffer(8));
     switch (node.type) {
       case 'i32':
         code.u8(0x41);
@@ -227,12 +229,12 @@ export class FunctionBuilder {
       case 'f32':
         code.u8(0x43);
         scratch.setFloat32(0, node.value as number, true);
-        code.bytes(new Uint8Array(scratch.buffer, 0, 4));
+        code.bytes(scratchBytes.subarray(0, 4));
         break;
       case 'f64':
         code.u8(0x44);
         scratch.setFloat64(0, node.value as number, true);
-        code.bytes(new Uint8Array(scratch.buffer));
+        code.bytes(scratchBytes);
         break;
       case 'v128':
         code.bytes([0xfd, 0x0c]);

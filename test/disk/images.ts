@@ -5,10 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageFile } from '../../src/disk/image-file.ts';
 import { rangeOf } from '../../src/disk/iovec.ts';
-import { backingOf, closeLayers, openLayers } from '../../src/disk/layers.ts';
+import { imageOf, openLayers } from '../../src/disk/layers.ts';
 import { type CreateOptions, createQcow2 } from '../../src/disk/qcow2/create.ts';
 import type { Qcow2Image } from '../../src/disk/qcow2/image.ts';
-import { openQcow2 } from '../../src/disk/qcow2/open.ts';
 
 export class Images {
   readonly folder = mkdtempSync(join(tmpdir(), 'vivarium-disk-'));
@@ -56,14 +55,7 @@ export class Images {
 
 /** Opens an image with what is under it. */
 export function openDisk(path: string, writable: boolean): Qcow2Image {
-  const layers = openLayers(path, { format: 'qcow2', writable });
-  const [top, ...rest] = layers;
-  try {
-    return openQcow2(top!.fd, top!.path, writable, backingOf(rest));
-  } catch (error) {
-    closeLayers(layers);
-    throw error;
-  }
+  return imageOf(openLayers(path, { format: 'qcow2', writable }));
 }
 
 /** Closes an image and its file. */

@@ -16,6 +16,8 @@ export const HELPER_DATA_END = 0x100000;
 export const TLB = 0x100000;
 /** A TLB of TLB_SIZE bytes that is always empty: alignment checks are in force, and every access goes the long way. */
 export const TLB_EMPTY = 0x130000;
+/** Where jumps went lately: JUMP_CACHE_ENTRIES entries of JUMP_CACHE_ENTRY bytes, 64-bit mode alone. */
+export const JUMP_CACHE = 0x140000;
 /** Hash table of decoded blocks: BLOCK_HASH_ENTRIES entries of BLOCK_HASH_ENTRY bytes. */
 export const BLOCK_HASH = 0x200000;
 export const BLOCK_HASH_END = 0x600000;
@@ -431,4 +433,12 @@ export const HOT_COUNT = 0x2968;
 export const HOT_BLOCKS = 0x3400;
 export const HOT_BLOCKS_MOST = 128;
 /** NODE_HEAT at which a block is hot. */
-export const HOT_LOOKUPS = 64;
+export const HOT_LOOKUPS = 256;
+export const JUMP_CACHE_ENTRIES = 4096;
+export const JUMP_CACHE_ENTRY = 32;
+/** u64 RIP, u32 first record there, u32 JUMP_EPOCH and MODE when it was found, u32 heat (as NODE_HEAT). */
+export const JUMP_O_RECORD = 8;
+export const JUMP_O_KEY = 12;
+export const JUMP_O_HEAT = 16;
+/** u32. Bits 6 and 7 the MMU mode; above them a number that changes whenever an entry may be wrong: a TLB flush, code made stale. */
+export const JUMP_EPOCH = 0x296c;

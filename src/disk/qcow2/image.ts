@@ -1,4 +1,5 @@
 /** A qcow2 image: what the guest reads and writes, on top of the tables. One thread uses it, one call at a time. */
+import { OsError } from '../../host/errno.ts';
 import { CorruptImageError, DiskError } from '../error.ts';
 import type { ImageFile } from '../image-file.ts';
 import { copyInto, fillZeroes, type HostRange, lengthOf, rangeOf, sliceRanges } from '../iovec.ts';
@@ -121,6 +122,7 @@ export class Qcow2Image implements Backing {
         this.#broken = error;
         this.metadata.setCorrupt();
       }
+      if (error instanceof OsError) this.metadata.noteFailure();
       throw error;
     }
   }

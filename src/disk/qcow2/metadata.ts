@@ -147,6 +147,7 @@ export class Metadata {
   commit(): void {
     const { mapping, refcounts } = this;
     const leaks = refcounts.dirty || mapping.l1Dirty || this.#pending.length > 0;
+    if (this.#held) this.setDirty();
     if (!leaks && !mapping.dirty) {
       this.#sync();
       this.#clearDirty();
@@ -197,10 +198,16 @@ export class Metadata {
    * next repairs it.
    */
   holdingDirty(change: () => void): void {
+    const before = this.#held;
     this.#held = true;
     this.setDirty();
     change();
-    this.#held = false;
+    this.#held = before;
+  }
+
+  /** A call of the operating system failed in the middle of something: clusters may leak, and the dirty bit is to say so. */
+  noteFailure(): void {
+    this.#held = true;
   }
 
   /** Sets the dirty bit in the file, where its version has one. */

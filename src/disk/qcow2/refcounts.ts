@@ -257,15 +257,20 @@ export class Refcounts {
       }
       this.#file.write(bytes, offset + i * this.#clusterSize);
     }
-    this.#metadata.addRun(first, blocks);
-    this.#end = Math.max(this.#end, first + blocks);
   }
 
+  /** Names new blocks in the table: from now on they are metadata. */
   #setEntries(block: number, offsets: readonly number[]): void {
     const bytes = Buffer.alloc(offsets.length * 8);
     for (const [i, offset] of offsets.entries()) bytes.writeBigUInt64BE(BigInt(offset), i * 8);
     this.#file.write(bytes, this.#tableOffset + block * 8);
     for (const [i, offset] of offsets.entries()) this.#table.setBigUint64((block + i) * 8, BigInt(offset));
+    this.#claim(offsets[0]! / this.#clusterSize, offsets.length);
+  }
+
+  #claim(first: number, count: number): void {
+    this.#metadata.addRun(first, count);
+    this.#end = Math.max(this.#end, first + count);
   }
 
   /** Puts a larger table, with new blocks from `firstBlock` on, in the place of the present one. */
@@ -282,13 +287,12 @@ export class Refcounts {
     this.#file.sync();
     this.#willLeak();
     this.#file.write(field, HEADER_REFCOUNT_TABLE);
-    this.#file.sync();
-    this.#metadata.addRun(first, clusters);
+    this.#claim(offsets[0]! / this.#clusterSize, offsets.length + clusters);
     this.#metadata.deleteRun(oldFirst, oldClusters);
     this.#tableOffset = offset;
     this.#table = viewOf(bytes);
-    this.#end = Math.max(this.#end, first + clusters);
     for (let cluster = oldFirst; cluster < oldFirst + oldClusters; cluster++) this.change(cluster, -1);
+    this.#file.sync();
   }
 
   /** Writes changed counts; they are on the disk after the next sync, when `clean` may be told so. */

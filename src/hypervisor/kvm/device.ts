@@ -135,11 +135,15 @@ export function createVmDescriptor(kvm: number): number {
 /** Why KVM cannot run an unmodified Linux on this host, in one line; undefined: it can. */
 export function whyKvmCannotRunLinux(): string | undefined {
   try {
-    withKvm((kvm) => closeDescriptor(createVmDescriptor(kvm)));
+    const isParavirtual = withKvm((kvm) => {
+      if (existsSync(PVM_MODULE)) return true;
+      // It may be taken, which only this shows.
+      closeDescriptor(createVmDescriptor(kvm));
+      return false;
+    });
+    if (isParavirtual) return `${DEVICE} is a paravirtual KVM (module kvm_pvm), which cannot run an unmodified kernel`;
+    return undefined;
   } catch (error) {
     return (error as Error).message;
   }
-  if (existsSync(PVM_MODULE))
-    return `${DEVICE} is a paravirtual KVM (module kvm_pvm), which cannot run an unmodified kernel`;
-  return undefined;
 }

@@ -1,13 +1,14 @@
 // Where a code segment ends.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import type { Assembler } from '../../asm/assembler.ts';
-import { hypervisors } from './hypervisors.ts';
+import { hypervisors, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectFault, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
 
 for (const hypervisor of hypervisors) {
+  const test = testOn(hypervisor);
   const machine = new BareMachine(hypervisor);
   after(() => machine.close());
 

@@ -1,9 +1,9 @@
 // Every exception: its vector, its error code, whether it is a fault or a trap.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { type Assembler, absolute, at } from '../../asm/assembler.ts';
-import { hypervisors } from './hypervisors.ts';
+import { hypervisors, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectDone, expectExit, expectFault, type Mode, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
 
@@ -565,6 +565,7 @@ const CASES: readonly Case[] = [
 ];
 
 for (const hypervisor of hypervisors) {
+  const test = testOn(hypervisor);
   const machine = new BareMachine(hypervisor);
   after(() => machine.close());
 

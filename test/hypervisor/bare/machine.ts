@@ -47,6 +47,8 @@ export interface RunOptions {
   readonly rflags?: bigint;
   /** Changes tables in memory and special registers before the start. */
   readonly before?: (sregs: Sregs, machine: BareMachine) => void;
+  /** Changes the vCPU when all is set, before its first instruction. */
+  readonly start?: () => void;
   /** Answers exits that are neither the end nor a fault; true: go on. */
   readonly on?: (exit: Exit) => boolean;
   /** Handles an exception: true: go on (the handler returns to what the frame says now). */
@@ -123,6 +125,7 @@ export class BareMachine {
     vcpu.setGuestDebug({ singleStep: false, breakpoints: [], watchpoints: [] });
     const rsp = low ? 0x7000n : BigInt(options.cpl === 3 ? M.STACK3 : M.STACK);
     vcpu.setRegs({ ...this.#initial.regs, rip: BigInt(origin), rsp, rflags: options.rflags ?? 2n, ...options.regs });
+    options.start?.();
     return this.resume(options);
   }
 

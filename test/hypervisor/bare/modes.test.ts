@@ -1,9 +1,9 @@
 // Every switch between modes, by the guest itself, and virtual-8086 mode.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { type Assembler, absolute, at } from '../../asm/assembler.ts';
-import { hypervisors } from './hypervisors.ts';
+import { hypervisors, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectDone, expectExit, expectFault, LOW_CODE, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
 
@@ -37,6 +37,7 @@ const leave = (a: Assembler, value: number): void => {
 };
 
 for (const hypervisor of hypervisors) {
+  const test = testOn(hypervisor);
   const machine = new BareMachine(hypervisor);
   after(() => machine.close());
   const { memory } = machine;

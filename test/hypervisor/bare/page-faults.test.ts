@@ -1,9 +1,9 @@
 // Every cause of a page fault and its error code, with CR2; pages that must not fault.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { type Assembler, absolute, at } from '../../asm/assembler.ts';
-import { hypervisors } from './hypervisors.ts';
+import { hypervisors, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectDone, expectFault, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
 
@@ -250,6 +250,7 @@ const CASES: readonly Case[] = [
 ];
 
 for (const hypervisor of hypervisors) {
+  const test = testOn(hypervisor);
   const machine = new BareMachine(hypervisor);
   after(() => machine.close());
 

@@ -1,9 +1,9 @@
 // Page sizes, paging modes, accessed and dirty bits, and what the TLB may and must not keep.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { type Assembler, absolute, at } from '../../asm/assembler.ts';
-import { hypervisors } from './hypervisors.ts';
+import { hypervisors, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectDone, expectFault, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
 
@@ -34,6 +34,7 @@ function remaps(a: Assembler, flush: () => void, flags = M.P | M.W): void {
 }
 
 for (const hypervisor of hypervisors) {
+  const test = testOn(hypervisor);
   const machine = new BareMachine(hypervisor);
   after(() => machine.close());
   const { memory } = machine;

@@ -1,9 +1,9 @@
 // SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS, FSGSBASE; the I/O permission bitmap; CR4.UMIP.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { type Assembler, absolute } from '../../asm/assembler.ts';
-import { hypervisors } from './hypervisors.ts';
+import { hypervisors, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectDone, expectExit, expectFault, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
 
@@ -21,6 +21,7 @@ const IOPL3 = 0x3002n;
 const LONG_CR4 = M.CR4_PAE | M.CR4_OSFXSR;
 
 for (const hypervisor of hypervisors) {
+  const test = testOn(hypervisor);
   const machine = new BareMachine(hypervisor);
   after(() => machine.close());
   const { memory, vcpu } = machine;

@@ -1,9 +1,9 @@
 // Far transfers between privilege levels: gates and returns.
 
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { type Assembler, absolute } from '../../asm/assembler.ts';
-import { hypervisors } from './hypervisors.ts';
+import { hypervisors, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectDone, expectFault, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
 
@@ -17,6 +17,7 @@ const levels: NonNullable<RunOptions['before']> = (_, m) => {
 };
 
 for (const hypervisor of hypervisors) {
+  const test = testOn(hypervisor);
   const machine = new BareMachine(hypervisor);
   after(() => machine.close());
   const { memory } = machine;

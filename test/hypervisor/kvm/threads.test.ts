@@ -71,6 +71,26 @@ test('a machine that was never started, or just now, ends as well', onKvm, async
   assert.equal((await endOf(new Machine(config('loop', loop, 2), console), 0)).kind, 'asked');
 });
 
+test('huge pages are a wish: a machine with them runs wherever one without does', onKvm, async () => {
+  const machine = new Machine({ ...config('reset', reset), hugepages: true }, console);
+  assert.equal((await machine.run()).kind, 'reset');
+});
+
+test('more processors than KVM has, and more memory than can be seen, are refused in words', onKvm, () => {
+  const before = resources();
+  const building = (change: Partial<MachineConfig>) => () =>
+    new Machine({ ...config('loop', loop), ...change }, console);
+  assert.throws(
+    building({ cpus: kvm.maxVcpus + 1 }),
+    /the kvm hypervisor has \d+ processors at most: choose fewer with --cpus/,
+  );
+  assert.throws(
+    building({ memory: 2 ** 20 }),
+    /the kvm hypervisor has room for \d+ MiB at most: choose less with --mem/,
+  );
+  assert.deepEqual(resources().descriptors, before.descriptors);
+});
+
 test('fifty rounds leave no descriptor, thread or mapping', { ...onKvm, timeout: 120_000 }, async () => {
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc') as () => void;

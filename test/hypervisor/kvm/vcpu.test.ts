@@ -406,3 +406,57 @@ test(
     assert.equal(guest.vcpu.getRegs().rip, BigInt(labels.get('second') as number));
   }),
 );
+
+test(
+  'a level-triggered irqfd tells when the guest has served it',
+  onKvm,
+  onGuest((guest) => {
+    const [event, resample] = [new EventFd(), new EventFd()];
+    interruptGuest(guest);
+    guest.vm.setGsiRouting([{ gsi: 10, kind: 'irqchip', chip: 'ioapic', pin: 10 }]);
+    guest.vm.registerIrqfd(event, 10, resample);
+    const labels = guest.load((a) => {
+      const store = (at: number, value: number, prefix: readonly number[] = []): void => {
+        a.mov('eax', value);
+        a.db(...prefix, 0x67, 0x66, 0xa3); // MOV [disp32], EAX
+        a.dd(at);
+      };
+      // I/O APIC, by DS, entry 10: level-triggered, vector 0x41, to APIC 0.
+      for (const [register, value] of [
+        [0x10 + 2 * 10 + 1, 0],
+        [0x10 + 2 * 10, 0x8041],
+      ] as const) {
+        store(0, register);
+        store(0x10, value);
+      }
+      a.out(0x81, 'al');
+      a.sti();
+      a.label('wait');
+      a.hlt();
+      a.jmp('wait');
+      a.label('handler');
+      a.out(0x80, 'al');
+      store(0xb0, 0, [0x26]); // EOI of the local APIC, by ES
+      a.out(0x82, 'al');
+      a.iret();
+    });
+    new DataView(guest.ram.buffer).setUint32(0x41 * 4, labels.get('handler') as number, true);
+    const sregs = guest.vcpu.getSregs();
+    sregs.ds.base = 0xfec00000n;
+    sregs.es.base = 0xfee00000n;
+    guest.vcpu.setSregs(sregs);
+    const port = (): unknown => (guest.run() as { port?: number }).port;
+    assert.equal(port(), 0x81);
+    assert.equal(resample.take(), 0);
+    event.signal();
+    assert.equal(port(), 0x80);
+    assert.equal(port(), 0x82);
+    assert.equal(resample.take(), 1);
+    // The line is low again until the next signal.
+    event.signal();
+    assert.equal(port(), 0x80);
+    guest.vm.unregisterIrqfd(event, 10);
+    event.close();
+    resample.close();
+  }),
+);

@@ -2,11 +2,14 @@
  * LZ4 as Linux packs its kernel with it: the legacy frame (magic 0x184c2102), blocks of up to 8 MiB uncompressed,
  * each preceded by its compressed size in 32 bits. LZ4 frame format 1.6, "Legacy frame", and LZ4 block format.
  */
+import { readFileSync } from 'node:fs';
 import { KernelError } from './error.ts';
 
 /** Most bytes a block of the legacy frame unpacks to. */
 const MAX_BLOCK = 8 << 20;
-const MIN_MATCH = 4;
+/** Where the output begins in the decoder's memory, and room behind input and output for its wide copies. */
+const OUTPUT = 65536;
+const SLACK = 64;
 
 function corrupt(what: string): KernelError {
   return new KernelError(
@@ -15,70 +18,31 @@ function corrupt(what: string): KernelError {
   );
 }
 
-/** Unpacks one block into `out` from `start` on; returns the index after the last byte written. */
-function decodeBlock(input: Uint8Array, from: number, end: number, out: Uint8Array, start: number): number {
-  const limit = Math.min(out.length, start + MAX_BLOCK);
-  let ip = from;
-  let op = start;
-  while (ip < end) {
-    const token = input[ip++] as number;
-    let literals = token >> 4;
-    if (literals === 15) {
-      let byte: number;
-      do {
-        if (ip >= end) {
-          throw corrupt('a length runs over the end of its block');
-        }
-        byte = input[ip++] as number;
-        literals += byte;
-      } while (byte === 255);
-    }
-    if (literals > end - ip || literals > limit - op) {
-      throw corrupt('literals run over the end of their block');
-    }
-    if (literals <= 24) {
-      for (let i = 0; i < literals; i++) {
-        out[op + i] = input[ip + i] as number;
-      }
-    } else {
-      out.set(input.subarray(ip, ip + literals), op);
-    }
-    ip += literals;
-    op += literals;
-    if (ip === end) {
-      return op; // the last sequence of a block has no match
-    }
-    if (end - ip < 2) {
-      throw corrupt('a match runs over the end of its block');
-    }
-    const offset = (input[ip] as number) | ((input[ip + 1] as number) << 8);
-    ip += 2;
-    let length = token & 15;
-    if (length === 15) {
-      let byte: number;
-      do {
-        if (ip >= end) {
-          throw corrupt('a length runs over the end of its block');
-        }
-        byte = input[ip++] as number;
-        length += byte;
-      } while (byte === 255);
-    }
-    length += MIN_MATCH;
-    if (offset === 0 || offset > op - start || length > limit - op) {
-      throw corrupt('a match points outside its block');
-    }
-    if (length > 64 && offset >= length) {
-      out.copyWithin(op, op - offset, op - offset + length);
-    } else {
-      // An overlapping match repeats bytes that it has just written.
-      for (let i = op, stop = op + length; i < stop; i++) {
-        out[i] = out[i - offset] as number;
-      }
-    }
-    op += length;
-  }
-  return op;
+/** What decode_some() returns instead of an address. */
+const ERRORS: Record<number, string> = {
+  [-1]: 'a length runs over the end of its block',
+  [-2]: 'literals run over the end of their block',
+  [-3]: 'a match runs over the end of its block',
+  [-4]: 'a match points outside its block',
+};
+
+/** assembly/lz4-block.ts. */
+interface Decoder {
+  decode_some(from: number, end: number, start: number, to: number, limit: number): number;
+  /** A WebAssembly global: where the input goes on. */
+  readonly at: { readonly value: number };
+}
+
+/** Memory with room for `bytes`, and the decoder of blocks in it. */
+function makeDecoder(bytes: number): { memory: Uint8Array<ArrayBuffer>; decoder: Decoder } {
+  const pages = Math.ceil(bytes / 65536);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  const module = new WebAssembly.Module(readFileSync(new URL('../../../../build/lz4.wasm', import.meta.url)));
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  return {
+    memory: new Uint8Array(memory.buffer as ArrayBuffer),
+    decoder: exports as unknown as Decoder,
+  };
 }
 
 /**
@@ -87,7 +51,9 @@ function decodeBlock(input: Uint8Array, from: number, end: number, out: Uint8Arr
  */
 export function decompressLz4Legacy(input: Uint8Array, size: number): Uint8Array {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
-  const out = new Uint8Array(size);
+  const start = OUTPUT + size + SLACK;
+  const { memory, decoder } = makeDecoder(start + input.length + SLACK);
+  memory.set(input, start);
   let ip = 4;
   let op = 0;
   while (op < size) {
@@ -99,12 +65,20 @@ export function decompressLz4Legacy(input: Uint8Array, size: number): Uint8Array
     if (length > input.length - ip) {
       throw corrupt('a block is longer than the payload');
     }
-    const end = decodeBlock(input, ip, ip + length, out, op);
-    if (end === op) {
+    const limit = Math.min(size, op + MAX_BLOCK);
+    const end = start + ip + length;
+    let to = OUTPUT + op;
+    for (let from = start + ip; from < end; from = decoder.at.value) {
+      to = decoder.decode_some(from, end, OUTPUT + op, to, OUTPUT + limit);
+      if (to < 0) {
+        throw corrupt(ERRORS[to] as string);
+      }
+    }
+    if (to === OUTPUT + op) {
       throw corrupt('an empty block');
     }
-    op = end;
+    op = to - OUTPUT;
     ip += length;
   }
-  return out;
+  return memory.subarray(OUTPUT, OUTPUT + size);
 }

@@ -28,7 +28,7 @@ import {
   TLB_SIZE,
 } from '../layout';
 import { physical_bits } from './cpuid';
-import { is_canonical, is_long } from './mode';
+import { forget_jumps, is_canonical, is_long } from './mode';
 import { raise_error, raise_page_fault } from './raise';
 import { ram_flags, ram_host, ram_read32, ram_read64 } from './ram';
 import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, DR7_ENABLES, EFER_NXE, GP } from './registers';
@@ -272,6 +272,7 @@ memory.fill(TLB_EMPTY, 0xff, TLB_SIZE);
 
 /** Drops all translations; `all` = 0 keeps those of global pages. */
 export function tlb_flush(all: i32): void {
+  forget_jumps();
   store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
   if (log_count > LOG_MOST) {
     // More were filled than the log holds: the whole table, which is then all of the log's business again.
@@ -297,6 +298,7 @@ function log_entry(entry: usize): void {
 
 /** Drops the translation of one page, whatever its size. */
 export function tlb_invlpg(linear: u64): void {
+  forget_jumps();
   const index = <usize>((linear >> 12) & (TLB_ENTRIES - 1));
   for (let mode: usize = 0; mode < 3; mode++) clear_entry(TLB + mode * TLB_SIZE + index * TLB_ENTRY);
   if (!large_filled) return;

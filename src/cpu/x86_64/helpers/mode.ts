@@ -13,6 +13,10 @@ import {
   FLAG_TF,
   FLAG_VM,
   FLAGS,
+  JUMP_CACHE,
+  JUMP_CACHE_ENTRIES,
+  JUMP_CACHE_ENTRY,
+  JUMP_EPOCH,
   MMU_KERNEL,
   MMU_KERNEL_AC,
   MMU_MODE,
@@ -114,6 +118,18 @@ export function set_paragraph(index: i32, selector: u32): void {
   store<u32>(at, selector, SEG_O_SELECTOR);
 }
 
+/** What the jump cache knows may be wrong from now on. */
+export function forget_jumps(): void {
+  const mode = load<u32>(JUMP_EPOCH) & 0xff;
+  let epoch = (load<u32>(JUMP_EPOCH) >> 8) + 1;
+  if (epoch > 0xffffff) {
+    // The numbers begin again.
+    memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY);
+    epoch = 1;
+  }
+  store<u32>(JUMP_EPOCH, (epoch << 8) | mode);
+}
+
 /**
  * Derives CPL, MODE, MMU_MODE and TLB_BASE. To be called after any change of CR0, CR4, EFER, DR7, RFLAGS.VM/AC/TF, CS
  * or SS. CPL is the DPL of the cached SS, which every way of changing the privilege level keeps equal to it.
@@ -151,4 +167,5 @@ export function update_mode(): void {
   store<u32>(MODE, mode);
   store<u32>(MMU_MODE, mmu);
   store<u32>(TLB_BASE, checked ? TLB_EMPTY : TLB + mmu * TLB_SIZE);
+  store<u32>(JUMP_EPOCH, (load<u32>(JUMP_EPOCH) & ~0xff) | (mmu << 6));
 }

@@ -88,6 +88,16 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.store('i64.store', at(L.NEXT_RIP), select(next, zeroExtend(4, next), isLong()));
   });
 
+  /** Puts a block on the list of hot ones when its heat is just that. */
+  const hot = (f: FunctionBuilder, record: Expr, heat: Expr): void =>
+    f.if(i32.eq(heat, constI32(L.HOT_LOOKUPS)), () => {
+      const count = f.let(load('i32.load', at(L.HOT_COUNT)));
+      f.if(i32.lt_u(count, constI32(L.HOT_BLOCKS_MOST)), () => {
+        f.store('i32.store', i32.add(at(L.HOT_BLOCKS), i32.shl(count, constI32(2))), record);
+        f.store('i32.store', at(L.HOT_COUNT), i32.add(count, constI32(1)));
+      });
+    });
+
   // Finds (or makes) the block at RIP and sets IP_PAGE.
   module.define(find, (f) => {
     const mode = f.let(load('i32.load', at(L.MODE)));
@@ -100,6 +110,25 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
         f.drop(callHelper('raise_error', constI32(13), constI32(0)));
         f.return(constI32(FIND_FAULT));
       });
+    });
+    const key = f.let(i32.or(load('i32.load', at(L.JUMP_EPOCH)), mode));
+    const low = f.let(i32.wrap_i64(ip));
+    const jump = f.let(
+      i32.add(
+        at(L.JUMP_CACHE),
+        i32.and(
+          i32.shl(i32.xor(low, i32.shr_u(low, constI32(12))), constI32(5)),
+          constI32((L.JUMP_CACHE_ENTRIES - 1) * L.JUMP_CACHE_ENTRY),
+        ),
+      ),
+    );
+    f.if(i32.and(i64.eq(load('i64.load', jump), ip), i32.eq(load('i32.load', jump, L.JUMP_O_KEY), key)), () => {
+      const record = f.let(load('i32.load', jump, L.JUMP_O_RECORD));
+      const heat = f.let(i32.add(load('i32.load', jump, L.JUMP_O_HEAT), constI32(1)));
+      f.store('i32.store', jump, heat, L.JUMP_O_HEAT);
+      f.store('i64.store', at(L.IP_PAGE), i64.and(ip, constI64(-4096)));
+      hot(f, record, heat);
+      f.return(record);
     });
     // Debugging looks at each instruction: the Vcpu steps.
     f.if(i32.eq(i32.and(mode, constI32(L.MODE_DEBUG | L.MODE_STEP)), constI32(L.MODE_DEBUG)), () =>
@@ -133,12 +162,12 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       const node = f.let(i32.sub(record, constI32(L.NODE)));
       const heat = f.let(i32.add(load('i32.load', node, L.NODE_HEAT), constI32(1)));
       f.store('i32.store', node, heat, L.NODE_HEAT);
-      f.if(i32.eq(heat, constI32(L.HOT_LOOKUPS)), () => {
-        const count = f.let(load('i32.load', at(L.HOT_COUNT)));
-        f.if(i32.lt_u(count, constI32(L.HOT_BLOCKS_MOST)), () => {
-          f.store('i32.store', i32.add(at(L.HOT_BLOCKS), i32.shl(count, constI32(2))), record);
-          f.store('i32.store', at(L.HOT_COUNT), i32.add(count, constI32(1)));
-        });
+      hot(f, record, heat);
+      f.if(long, () => {
+        f.store('i64.store', jump, ip);
+        f.store('i32.store', jump, record, L.JUMP_O_RECORD);
+        f.store('i32.store', jump, key, L.JUMP_O_KEY);
+        f.store('i32.store', jump, heat, L.JUMP_O_HEAT);
       });
       f.return(record);
     });

@@ -1,6 +1,7 @@
 // The translator's thread (a Worker of a vCPU's): takes collected blocks, gives back compiled modules.
 
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { setNiceness, threadId, threadsNamed } from '../../../host/threads.ts';
 import { compile, type Request } from './compile.ts';
 
 export interface TranslatorData {
@@ -11,6 +12,17 @@ export interface TranslatorData {
 
 /** Regions of one module at most: what is compiled together is also kept together. */
 const BATCH = 32;
+
+/** Of this thread, and of the threads in which V8 compiles. */
+const TRANSLATOR_NICENESS = 15;
+const COMPILER_NICENESS = 10;
+
+/** What makes code faster must not keep the guest from running the code there is, on a host with few processors. */
+function stepBack(): void {
+  if (process.platform !== 'linux') return;
+  setNiceness(threadId(), TRANSLATOR_NICENESS);
+  for (const tid of threadsNamed('node-V8Worker')) setNiceness(tid, COMPILER_NICENESS);
+}
 
 const { port, answers } = workerData as TranslatorData;
 const count = new Int32Array(answers);
@@ -36,4 +48,5 @@ function answer(requests: readonly Request[]): void {
   Atomics.add(count, 0, 1);
 }
 
+stepBack();
 port.on('message', work);

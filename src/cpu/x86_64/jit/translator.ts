@@ -45,6 +45,8 @@ export class Translator {
   #answered = 0;
   /** By first record: the handler that the region took the place of. */
   readonly #original = new Map<number, number>();
+  /** Asked for, by first record: a block can be found hot more than once. */
+  readonly #requested = new Set<number>();
   /** By slot. */
   readonly #entries = new Map<number, Entry>();
   readonly #firstSlot = handlerCount();
@@ -93,6 +95,7 @@ export class Translator {
   reset(): void {
     this.#view.setUint32(L.HOT_COUNT, 0, true);
     this.#original.clear();
+    this.#requested.clear();
     this.#entries.clear();
     this.#nextSlot = this.#firstSlot;
   }
@@ -102,7 +105,8 @@ export class Translator {
   }
 
   #request(record: number): void {
-    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX || this.#original.has(record)) return;
+    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX || this.#requested.has(record)) return;
+    this.#requested.add(record);
     const collected = this.#collector.collect(record);
     if (!collected) return;
     const slot = this.#nextSlot++;
