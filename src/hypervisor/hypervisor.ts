@@ -155,14 +155,15 @@ export type Exit =
   | { readonly kind: 'system-event'; readonly event: 'shutdown' | 'reset' | 'crash' }
   /** kick() was called. */
   | { readonly kind: 'interrupted' }
-  /** Breakpoint or single step asked for by setGuestDebug(). */
+  /** Asked for by setGuestDebug(), at the linear address `address`: DR6's bit n: data breakpoint n, BS: single step. */
   | { readonly kind: 'debug'; readonly address: bigint; readonly dr6: bigint }
   /** The processor cannot go on; `message` says why, in words. */
   | { readonly kind: 'internal-error'; readonly message: string };
 
 export interface GuestDebug {
+  /** One instruction for each run(); a vCPU that is not halted takes no interrupts meanwhile. */
   readonly singleStep: boolean;
-  /** Execution breakpoints, linear addresses. */
+  /** Execution breakpoints, linear addresses. run() after an exit for one goes on behind it. */
   readonly breakpoints: readonly bigint[];
   /** Data breakpoints: linear address, length 1, 2, 4, 8. */
   readonly watchpoints: readonly {

@@ -14,6 +14,8 @@ export const HELPER_DATA = 0x10000;
 export const HELPER_DATA_END = 0x100000;
 /** Three TLBs, one for each MMU mode, TLB_SIZE bytes each. */
 export const TLB = 0x100000;
+/** A TLB of TLB_SIZE bytes that is always empty: alignment checks are in force, and every access goes the long way. */
+export const TLB_EMPTY = 0x130000;
 /** Where jumps went lately: JUMP_CACHE_ENTRIES entries of JUMP_CACHE_ENTRY bytes, 64-bit mode alone. */
 export const JUMP_CACHE = 0x140000;
 /** Hash table of decoded blocks: BLOCK_HASH_ENTRIES entries of BLOCK_HASH_ENTRY bytes. */
@@ -171,6 +173,8 @@ export const MODE_REAL = 8;
 export const MODE_STEP = 16;
 /** Debug registers or RFLAGS.TF want a look at each instruction. */
 export const MODE_DEBUG = 32;
+/** CS.limit is not the usual one, 4 GiB or in 16-bit code 64 KiB: blocks decoded elsewhere may reach beyond it. */
+export const MODE_LIMITED = 64;
 /** CPL < 3 without SMAP's bar (SMAP off, or AC set is MMU_KERNEL_AC). */
 export const MMU_KERNEL = 0;
 export const MMU_USER = 1;

@@ -8,6 +8,7 @@ import type { IoEventTable } from './io-events.ts';
 import * as K from './kvm-clock.ts';
 import * as R from './registers.ts';
 import { SlotMap, type SlotTable } from './slots.ts';
+import { Stepper } from './stepper.ts';
 import { readXsave, writeXsave } from './xsave.ts';
 
 /** Instructions between two looks at clocks and requests: some hundred microseconds at the interpreter's speed. */
@@ -61,8 +62,7 @@ export class SoftVcpu implements Vcpu {
   readonly #data: Uint8Array[];
   readonly #ioView: DataView;
   #nextDeadline = 0;
-  #debug: GuestDebug | undefined;
-  readonly #breakpoints = new Set<bigint>();
+  readonly #stepper: Stepper;
   /** The exit handed out was a read that the next run() finishes. */
   #unfinished: 'none' | 'io-in' | 'mmio-read' = 'none';
   #nmi = false;
@@ -81,9 +81,10 @@ export class SoftVcpu implements Vcpu {
       tsc: () => this.#setHostValue(around.clock.now()),
       cr8: (write) => this.#cr8(write),
       log: () => {},
-      isBreakpoint: (linear) => this.#breakpoints.has(linear),
+      isBreakpoint: (linear) => this.#stepper.isBreakpoint(linear),
     });
     this.#view = this.#cpu.view;
+    this.#stepper = new Stepper(this.#cpu);
     this.#slots = new SlotMap(this.#cpu.memory.buffer as ArrayBuffer);
     this.#data = [1, 2, 4, 8].map((size) => this.#cpu.bytes.subarray(L.IO_DATA, L.IO_DATA + size));
     this.#ioView = new DataView(this.#cpu.memory.buffer as ArrayBuffer, L.IO_DATA, 8);
@@ -95,7 +96,7 @@ export class SoftVcpu implements Vcpu {
   // ---- Running ---------------------------------------------------------------------------------------------------------
   run(): Exit {
     this.#updateSlots();
-    const waiting = this.#postedWrite() ?? this.#finishRead();
+    const waiting = this.#postedWrite() ?? this.#finishRead() ?? this.#stepper.due();
     if (waiting) return waiting;
     for (;;) {
       const exit = this.#requests();
@@ -111,7 +112,7 @@ export class SoftVcpu implements Vcpu {
         continue;
       }
       const stepped = this.#deliver();
-      const reason = stepped ?? (this.#stepping() ? this.#step() : this.#cpu.run(BUDGET));
+      const reason = stepped ?? (this.#stepper.active ? this.#stepper.step() : this.#cpu.run(BUDGET));
       if (reason === L.EXIT_BUDGET || reason === L.EXIT_IRQ_WINDOW) {
         const posted = this.#postedWrite();
         if (posted) return posted;
@@ -150,7 +151,7 @@ export class SoftVcpu implements Vcpu {
       case L.EXIT_SHUTDOWN:
         return { kind: 'shutdown' };
       case L.EXIT_DEBUG:
-        return { kind: 'debug', address: view.getBigUint64(L.RIP, true), dr6: this.#takeHits() };
+        return this.#stepper.exit();
       default: {
         const rip = view.getBigUint64(L.RIP, true).toString(16);
         return { kind: 'internal-error', message: `the guest runs code outside of its memory, at 0x${rip}` };
@@ -197,7 +198,9 @@ export class SoftVcpu implements Vcpu {
       view.setUint32(L.MMIO_DONE, done + 1, true);
       view.setUint32(L.MMIO_TAKEN, 0, true);
     }
-    const reason = this.#runOne();
+    const stepping = this.#stepper.active;
+    let reason = this.#stepper.runOne();
+    if (stepping) reason = this.#stepper.finish(reason);
     if (reason !== L.EXIT_MMIO_READ) {
       view.setUint32(L.MMIO_DONE, 0, true);
       view.setUint32(L.MMIO_TAKEN, 0, true);
@@ -268,6 +271,7 @@ export class SoftVcpu implements Vcpu {
   #deliver(): number | undefined {
     const view = this.#view;
     const { helpers } = this.#cpu;
+    if (this.#stepper.singleStep && this.#activity === ACTIVITY_RUNNING) return undefined;
     const vector = this.#irq.pendingVector();
     if (this.#nmi && helpers.nmi_interruptible()) {
       this.#nmi = false;
@@ -282,71 +286,15 @@ export class SoftVcpu implements Vcpu {
     }
     if (!this.#interruptsOn()) return undefined;
     // In the shadow of STI or MOV SS: one instruction first.
-    return this.#step();
+    return this.#stepper.step();
   }
 
   /** Takes an interrupt; an exit reason when that fails. */
   #inject(vector: number, kind: number): number | undefined {
     this.#activity = ACTIVITY_RUNNING;
-    if (this.#cpu.helpers.deliver_interrupt(vector, kind) !== L.STATUS_EXIT) return undefined;
+    if (this.#cpu.helpers.deliver_interrupt(vector, kind) !== L.STATUS_EXIT)
+      return this.#stepper.singleStep ? L.EXIT_DEBUG : undefined;
     return this.#view.getUint32(L.EXIT_REASON, true);
-  }
-
-  // ---- Single steps ------------------------------------------------------------------------------------------------------
-  #stepping(): boolean {
-    return this.#debug?.singleStep === true || (this.#view.getUint32(L.MODE, true) & L.MODE_DEBUG) !== 0;
-  }
-
-  /** One instruction, with the guest's own breakpoints and traps around it. */
-  #step(): number {
-    const { helpers } = this.#cpu;
-    if (helpers.check_exec_breakpoint() === L.STATUS_FAULT) return this.#trap();
-    const reason = this.#runOne();
-    const unfinished = reason === L.EXIT_MMIO_READ || reason === L.EXIT_SHUTDOWN || reason === L.EXIT_INTERNAL_ERROR;
-    if (unfinished || (reason === L.EXIT_IO_IN && this.#view.getUint32(L.IO_RESUME, true) === RESUME_INS))
-      return reason;
-    if (helpers.debug_trap() === L.STATUS_FAULT && this.#trap() === L.EXIT_SHUTDOWN) return L.EXIT_SHUTDOWN;
-    const hit = this.#view.getUint32(L.OUTER_HIT, true) !== 0;
-    return reason === L.EXIT_BUDGET && (hit || this.#debug?.singleStep) ? L.EXIT_DEBUG : reason;
-  }
-
-  /** Bits of DR6 for what the debugger's breakpoints saw since the last time. */
-  #takeHits(): bigint {
-    const hits = this.#view.getUint32(L.OUTER_HIT, true);
-    this.#view.setUint32(L.OUTER_HIT, 0, true);
-    return BigInt(hits);
-  }
-
-  #trap(): number {
-    if (this.#cpu.helpers.deliver_exception() !== L.STATUS_EXIT) return L.EXIT_BUDGET;
-    return this.#view.getUint32(L.EXIT_REASON, true);
-  }
-
-  #runOne(): number {
-    const view = this.#view;
-    view.setUint32(L.MODE, view.getUint32(L.MODE, true) | L.MODE_STEP, true);
-    const reason = this.#cpu.run(0);
-    view.setUint32(L.MODE, view.getUint32(L.MODE, true) & ~L.MODE_STEP, true);
-    return reason;
-  }
-
-  setGuestDebug(debug: GuestDebug): void {
-    this.#debug = debug;
-    this.#breakpoints.clear();
-    for (const address of debug.breakpoints) this.#breakpoints.add(address);
-    const view = this.#view;
-    let dr7 = 0;
-    // RangeError for more than four: the slots that a processor has.
-    if (debug.watchpoints.length > 4) throw new RangeError('four data breakpoints at most');
-    debug.watchpoints.forEach(({ address, length, kind }, i) => {
-      const code = length === 8 ? 2 : length - 1;
-      view.setBigUint64(L.OUTER_DR + i * 8, address, true);
-      dr7 |= (1 << (2 * i)) | ((kind === 'write' ? 1 : 3) << (16 + 4 * i)) | (code << (18 + 4 * i));
-    });
-    view.setUint32(L.OUTER_DR7, dr7, true);
-    view.setUint32(L.OUTER_HIT, 0, true);
-    this.#cpu.helpers.update_mode();
-    this.#cpu.forgetCode();
   }
 
   // ---- Devices of the machine itself ----------------------------------------------------------------------------------------
@@ -514,6 +462,10 @@ export class SoftVcpu implements Vcpu {
 
   setXcr0(value: bigint): void {
     this.#view.setBigUint64(L.XCR0, value, true);
+  }
+
+  setGuestDebug(debug: GuestDebug): void {
+    this.#stepper.set(debug);
   }
 
   getDebugRegs(): DebugRegs {

@@ -571,8 +571,7 @@ for (const hypervisor of hypervisors) {
 
   for (const { name, program, vector, error, trap, options, modes = LONG } of CASES) {
     for (const mode of modes) {
-      const todo = name.startsWith('#AC') && hypervisor.name === 'soft' && 'alignment checks are not there yet';
-      test(`${hypervisor.name}, ${mode}: ${name}`, { todo }, () => {
+      test(`${hypervisor.name}, ${mode}: ${name}`, () => {
         const all: RunOptions = { ...options, mode };
         // #XM needs its enabling bit where the mode's own defaults lack it.
         const cr4 = name.startsWith('#XM') && mode === 'protected32' ? { cr4: M.CR4_OSFXSR | M.CR4_OSXMMEXCPT } : {};

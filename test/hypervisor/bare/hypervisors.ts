@@ -20,6 +20,7 @@ export const hypervisors: readonly Hypervisor[] = [soft, kvm].filter(opens);
 /** What a test may say beside its name. */
 interface Options {
   readonly todo?: string | false;
+  readonly skip?: string | boolean;
 }
 
 /**
@@ -30,6 +31,6 @@ export function testOn(hypervisor: Hypervisor): (name: string, ...rest: [() => v
   const limited = hypervisor.name === 'kvm' ? whyKvmCannotRunLinux() : undefined;
   return (name, ...rest) => {
     const [options, body] = rest.length === 1 ? [{}, rest[0]] : rest;
-    void test(name, limited === undefined ? options : { todo: limited, ...(options.todo && options) }, body);
+    void test(name, limited === undefined ? options : { ...options, todo: limited }, body);
   };
 }

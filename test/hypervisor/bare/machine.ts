@@ -47,6 +47,8 @@ export interface RunOptions {
   readonly rflags?: bigint;
   /** Changes tables in memory and special registers before the start. */
   readonly before?: (sregs: Sregs, machine: BareMachine) => void;
+  /** Changes the vCPU when all is set, before its first instruction. */
+  readonly start?: () => void;
   /** Answers exits that are neither the end nor a fault; true: go on. */
   readonly on?: (exit: Exit) => boolean;
   /** Handles an exception: true: go on (the handler returns to what the frame says now). */
@@ -123,6 +125,7 @@ export class BareMachine {
     vcpu.setGuestDebug({ singleStep: false, breakpoints: [], watchpoints: [] });
     const rsp = low ? 0x7000n : BigInt(options.cpl === 3 ? M.STACK3 : M.STACK);
     vcpu.setRegs({ ...this.#initial.regs, rip: BigInt(origin), rsp, rflags: options.rflags ?? 2n, ...options.regs });
+    options.start?.();
     return this.resume(options);
   }
 
@@ -195,10 +198,10 @@ export class BareMachine {
     this.#gateBits = mode === 'real' || mode === 'protected16' ? 16 : mode === 'protected32' ? 32 : 64;
     this.#handlers(mode);
     this.#taskState();
-    // Everything is open to the user, so that a test closes what it tries. Read for DEVICE: 2 MiB there, too.
+    // Everything is open to the user, so that a test closes what it tries; 1 GiB around DEVICE, too.
     memory.writeU64(M.PML4, BigInt(M.PDPT | M.P | M.W | M.U));
     memory.writeU64(M.PDPT, BigInt(M.PD | M.P | M.W | M.U));
-    memory.writeU64(M.PDPT + 24, BigInt(0xc000_0000 | M.P | M.W | M.U | M.PS));
+    memory.writeU64(M.PDPT + 24, 0xc000_0000n | BigInt(M.P | M.W | M.U | M.PS));
     memory.writeU64(M.PD, BigInt(M.PT | M.P | M.W | M.U));
     for (let i = 1; i < 8; i++) memory.writeU64(M.PD + i * 8, BigInt((i << 21) | M.P | M.W | M.U | M.PS));
     for (let i = 0; i < 512; i++) this.page(i << 12, M.P | M.W | M.U);
@@ -316,7 +319,7 @@ export class BareMachine {
       if (size === 8) return Number(this.memory.readU64(at));
       return size === 4 ? this.memory.readU32(at) : this.memory.readU16(at);
     };
-    const vector = word(0) & 0xff;
+    const vector = this.memory.readU8(stack);
     const hasError = WITH_ERROR.has(vector) && sregs.cr0 % 2n === 1n;
     const cs = word(3) & 0xffff;
     const outer = size === 8 || (word(4) & 0x20000) !== 0 || (cs & 3) > (sregs.cs.selector & 3);

@@ -78,8 +78,9 @@ export class BlockBuilder {
     let count = 0;
     let secondPage = 0;
     const limit = transient ? 1 : MAX_BLOCK;
+    const end = pageOffset + this.#roomInSegment(linear, mode);
     for (;;) {
-      if (count === limit || offset >= 4096) {
+      if (count === limit || offset >= 4096 || offset >= end) {
         this.#special(record, HANDLER_STOP, offset, count);
         break;
       }
@@ -111,6 +112,15 @@ export class BlockBuilder {
         view.setUint32(record + L.R_DISP, next, true);
         record += L.RECORD;
       }
+      if (offset + decoder.length > end) {
+        // The code segment ends within the instruction: as above, but for the fault, which is of this segment alone.
+        if (count > 0) {
+          this.#special(record, HANDLER_STOP, offset, count);
+          break;
+        }
+        this.#special(first, HANDLER_TOO_LONG, offset, 1);
+        return first;
+      }
       count++;
       if (status !== 'ok') {
         this.#special(record, status === 'undefined' ? HANDLER_UNDEFINED : HANDLER_TOO_LONG, offset, count);
@@ -134,6 +144,13 @@ export class BlockBuilder {
     );
     if (!transient) this.#keep(node, host, offset - pageOffset, secondPage, mode, record + L.RECORD);
     return first;
+  }
+
+  /** Bytes from `linear` to the end of the code segment. */
+  #roomInSegment(linear: bigint, mode: number): number {
+    if ((mode & L.MODE_CODE_MASK) === L.MODE_CODE64) return Number.POSITIVE_INFINITY;
+    const ip = BigInt.asUintN(32, linear - this.#view.getBigUint64(L.SEG_CS + L.SEG_O_BASE, true));
+    return this.#view.getUint32(L.SEG_CS + L.SEG_O_LIMIT, true) + 1 - Number(ip);
   }
 
   /** Puts the block where the look-up finds it and where writes to its bytes find it. */

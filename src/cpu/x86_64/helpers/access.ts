@@ -30,6 +30,7 @@ import {
   MMIO_WRITES,
   MMU_KERNEL,
   MMU_MODE,
+  MMU_USER,
   OUTER_DR,
   OUTER_DR7,
   OUTER_HIT,
@@ -42,6 +43,8 @@ import {
   STATUS_EXIT,
   STATUS_OK,
   TLB,
+  TLB_BASE,
+  TLB_EMPTY,
   TLB_ENTRIES,
   TLB_ENTRY,
   TLB_O_ADDEND,
@@ -52,8 +55,9 @@ import {
 import { code_written } from './code';
 import { host_mmio } from './host';
 import { ACCESS_READ, ACCESS_WRITE, fill_physical, tlb_fill } from './mmu';
-import { is_64bit } from './mode';
-import { DR7_ENABLES, GP, SS } from './registers';
+import { is_64bit, is_canonical } from './mode';
+import { raise_error } from './raise';
+import { AC, DR7_ENABLES, GP, SS } from './registers';
 
 export { tlb_flush, tlb_invlpg } from './mmu';
 
@@ -199,6 +203,20 @@ function write_bytes(linear: u64, size: u32, mode: u32, from: usize): bool {
   return write_page(linear, first, mode, from) && write_page(second_page(linear), size - first, mode, from + first);
 }
 
+// ---- Alignment checks (SDM volume 3, 6.15, #AC) ----------------------------------------------------------------------------
+/** #AC at an access of the program that is not at a multiple of `alignment` (a power of two), where that is checked. */
+export function check_alignment(linear: u64, alignment: u32): i32 {
+  if (load<u32>(TLB_BASE) != TLB_EMPTY || !(<u32>linear & (alignment - 1))) return STATUS_OK;
+  // An address that is not canonical is the access's own fault.
+  return is_canonical(linear) ? raise_error(AC, 0) : STATUS_OK;
+}
+
+/** Whether #AC was raised for an operand of `size` bytes. Vectors of 16 bytes have instructions and #GP of their own. */
+function misaligned(linear: u64, size: u32): bool {
+  const alignment: u32 = size >= 16 ? 1 : size >= 8 ? 8 : size >= 4 ? 4 : size;
+  return check_alignment(linear, alignment) != STATUS_OK;
+}
+
 // ---- For handlers --------------------------------------------------------------------------------------------------------------
 /** A #GP for a non-canonical address is #SS where the stack was meant: by the address form, or as PUSH and POP do. */
 function leave(linear: u64, record: i32): u32 {
@@ -210,6 +228,7 @@ function leave(linear: u64, record: i32): u32 {
 
 /** Host address of `size` readable bytes; 0: leave the instruction as LEAVE_STATUS says. */
 export function load_slow(linear: u64, size: i32, record: i32): u32 {
+  if (misaligned(linear, size)) return 0;
   const mode = load<u32>(MMU_MODE);
   if (!crosses(linear, size)) {
     const host = locate(linear, size, ACCESS_READ, mode);
@@ -221,6 +240,7 @@ export function load_slow(linear: u64, size: i32, record: i32): u32 {
 }
 
 function open_for_write(linear: u64, size: u32, record: i32): u32 {
+  if (misaligned(linear, size)) return 0;
   const mode = load<u32>(MMU_MODE);
   store<u64>(COMMIT_ADDRESS, linear);
   store<u32>(COMMIT_SIZE, size);
@@ -263,13 +283,13 @@ function settle(done: bool): void {
 
 function read(linear: u64, size: u32, mode: u32): u64 {
   store<u64>(BUFFER, 0);
-  settle(read_bytes(linear, size, mode, BUFFER));
+  settle((mode != MMU_USER || !misaligned(linear, size)) && read_bytes(linear, size, mode, BUFFER));
   return load<u64>(BUFFER);
 }
 
 function write(linear: u64, size: u32, mode: u32, value: u64): void {
   store<u64>(BUFFER, value);
-  settle(write_bytes(linear, size, mode, BUFFER));
+  settle((mode != MMU_USER || !misaligned(linear, size)) && write_bytes(linear, size, mode, BUFFER));
 }
 
 /** Reads at the current privilege level; see access_status. */
@@ -378,7 +398,8 @@ export function probe_write(linear: u64, size: u32, user: bool): i32 {
   return STATUS_OK;
 }
 
-/** As locate(), for runs of string instructions: host address, 0 fault, 1 device. */
+/** As locate(), for runs of string instructions: host address, 0 fault, 1 device or each access is checked. */
 export function locate_run(linear: u64, size: u32, write: bool): u32 {
+  if (load<u32>(TLB_BASE) == TLB_EMPTY) return 1;
   return locate(linear, size, write ? ACCESS_WRITE : ACCESS_READ, load<u32>(MMU_MODE));
 }

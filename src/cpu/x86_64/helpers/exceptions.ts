@@ -5,6 +5,7 @@ import {
   COUNT_EXCEPTIONS,
   COUNT_INTERRUPTS,
   CR2,
+  DEBUG_HIT,
   DR6,
   DR7,
   EXC_ADDRESS,
@@ -20,6 +21,7 @@ import {
   MODE_REAL,
   NEXT_RIP,
   NMI_BLOCKED,
+  OUTER_HIT,
   RIP,
   SHADOW,
   STATUS_EXIT,
@@ -135,6 +137,11 @@ function deliver_all(first: u32, first_kind: i32, first_has_error: bool, first_e
 
 /** Delivers the exception in EXC_* at RIP. STATUS_JUMP, or STATUS_EXIT (shutdown). */
 export function deliver_exception(): i32 {
+  if (load<u32>(EXC_VECTOR) != DB) {
+    // The instruction did not happen, nor what it would have done to memory.
+    store<u32>(DEBUG_HIT, 0);
+    store<u32>(OUTER_HIT, 0);
+  }
   store<u64>(COUNT_EXCEPTIONS, load<u64>(COUNT_EXCEPTIONS) + 1);
   const has_error = (load<u32>(EXC_FLAGS) & 1) != 0;
   return deliver_all(load<u32>(EXC_VECTOR), KIND_EXCEPTION, has_error, load<u32>(EXC_ERROR));

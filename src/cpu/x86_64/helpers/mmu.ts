@@ -16,6 +16,7 @@ import {
   OUTER_DR7,
   PDPTE,
   TLB,
+  TLB_EMPTY,
   TLB_ENTRIES,
   TLB_ENTRY,
   TLB_INVALID,
@@ -266,6 +267,8 @@ function clear_entry(entry: usize): void {
 function is_clear(entry: usize): bool {
   return (load<i64>(entry, TLB_O_READ) & load<i64>(entry, TLB_O_WRITE) & load<i64>(entry, TLB_O_EXEC)) == TLB_INVALID;
 }
+
+memory.fill(TLB_EMPTY, 0xff, TLB_SIZE);
 
 /** Drops all translations; `all` = 0 keeps those of global pages. */
 export function tlb_flush(all: i32): void {

@@ -27,6 +27,7 @@ import {
   MODE_CODE32,
   MODE_CODE64,
   MODE_DEBUG,
+  MODE_LIMITED,
   MODE_REAL,
   MODE_STACK32,
   OUTER_DR7,
@@ -40,9 +41,10 @@ import {
   SEG_SS,
   TLB,
   TLB_BASE,
+  TLB_EMPTY,
   TLB_SIZE,
 } from '../layout';
-import { CR0_PE, CR4_SMAP, DR7_ENABLES, EFER_LMA } from './registers';
+import { CR0_AM, CR0_PE, CR4_SMAP, DR7_ENABLES, EFER_LMA } from './registers';
 
 /** IA-32e mode: 64-bit or compatibility mode. */
 export function is_long(): bool {
@@ -151,17 +153,19 @@ export function update_mode(): void {
   } else {
     mode |= cs & ATTR_DB ? MODE_CODE32 : MODE_CODE16;
     if (ss & ATTR_DB) mode |= MODE_STACK32;
+    if (load<u32>(SEG_CS, SEG_O_LIMIT) != (cs & ATTR_DB ? 0xffffffff : 0xffff)) mode |= MODE_LIMITED;
   }
   const breakpoints = (load<u32>(DR7) | load<u32>(OUTER_DR7)) & DR7_ENABLES;
   if (breakpoints || flags & FLAG_TF) mode |= MODE_DEBUG;
   // RF bars execution breakpoints for one instruction; with none set it has no effect, and none need clear it.
   if (!breakpoints && flags & FLAG_RF) store<u32>(FLAGS, flags & ~FLAG_RF);
+  const checked = level == 3 && (flags & FLAG_AC) != 0 && (load<u32>(CR0) & CR0_AM) != 0;
   let mmu = MMU_KERNEL;
   if (level == 3) mmu = MMU_USER;
   else if (load<u32>(CR4) & CR4_SMAP && flags & FLAG_AC) mmu = MMU_KERNEL_AC;
   store<u32>(CPL, level);
   store<u32>(MODE, mode);
   store<u32>(MMU_MODE, mmu);
-  store<u32>(TLB_BASE, TLB + mmu * TLB_SIZE);
+  store<u32>(TLB_BASE, checked ? TLB_EMPTY : TLB + mmu * TLB_SIZE);
   store<u32>(JUMP_EPOCH, (load<u32>(JUMP_EPOCH) & ~0xff) | (mmu << 6));
 }

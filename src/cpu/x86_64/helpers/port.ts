@@ -1,6 +1,10 @@
 // Ports (SDM volume 1, chapter 19): permission, and the way in and out.
 
 import {
+  CR4,
+  DEBUG_HIT,
+  DR,
+  DR7,
   EXIT_IO_IN,
   EXIT_IO_OUT,
   EXIT_REASON,
@@ -21,10 +25,13 @@ import { access_status, sup_read16 } from './access';
 import { host_pio } from './host';
 import { cpl, iopl, is_real_or_v86, is_v86 } from './mode';
 import { raise_error } from './raise';
-import { GP, TYPE_TSS32 } from './registers';
+import { CR4_DE, GP, TYPE_TSS32 } from './registers';
 
 /** Offset of the I/O map base in a 32- or 64-bit TSS. */
 const TSS_IO_MAP_BASE: u32 = 0x66;
+
+/** DR7.R/W of a breakpoint on ports. */
+const DR7_PORT = 2;
 
 /** Resumptions of an IN or INS that left (IO_RESUME). */
 const RESUME_NONE = 0;
@@ -51,6 +58,19 @@ export function check_port(port: u32, size: u32): i32 {
 function address_port(port: u32, size: u32): void {
   store<u64>(IO_ADDRESS, port);
   store<u32>(IO_SIZE, size);
+  if (load<u32>(CR4) & CR4_DE) watch_port(port, size);
+}
+
+/** Notes breakpoints on ports that an access hits. */
+function watch_port(port: u32, size: u32): void {
+  const dr7 = load<u32>(DR7);
+  for (let i: u32 = 0; i < 4; i++) {
+    if (!((dr7 >> (2 * i)) & 3) || ((dr7 >> (16 + 4 * i)) & 3) != DR7_PORT) continue;
+    const code = (dr7 >> (18 + 4 * i)) & 3;
+    const length: u32 = code == 2 ? 8 : code + 1;
+    const start = load<u64>(DR + i * 8) & ~(<u64>(length - 1));
+    if (port < start + length && start < port + size) store<u32>(DEBUG_HIT, load<u32>(DEBUG_HIT) | (1 << i));
+  }
 }
 
 /** IN: the value to IO_DATA, or the exit that asks for it, which also ends the instruction. */

@@ -62,6 +62,7 @@ export const NP: u32 = 11;
 export const SS: u32 = 12;
 export const GP: u32 = 13;
 export const PF: u32 = 14;
+export const AC: u32 = 17;
 
 /** High word of a descriptor. */
 export const DESC_ACCESSED = 0x100;

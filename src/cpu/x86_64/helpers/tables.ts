@@ -18,12 +18,11 @@ import {
 } from '../layout';
 import {
   access_status,
+  check_alignment,
   cpl_read16,
   cpl_read32,
   cpl_read64,
-  cpl_write16,
-  cpl_write32,
-  cpl_write64,
+  cpl_write_bytes,
   probe_write,
 } from './access';
 import { load_cr0 } from './control-registers';
@@ -90,17 +89,19 @@ function beyond(linear: u64, offset: u32): u64 {
   return is_64bit() ? linear + offset : (linear + offset) & 0xffffffff;
 }
 
+/** A pseudo-descriptor on its way to memory. */
+const IMAGE: usize = memory.data(16, 16);
+
 function store_table(linear: u64, base: usize, limit: usize): i32 {
   if (bars_store()) return raise_error(GP, 0);
   const long = is_64bit();
-  // Both parts can be written, or neither is.
-  const status = probe_write(linear, long ? 10 : 6, cpl() == 3);
+  let status = check_alignment(linear, 4);
+  // All of it can be written, or nothing is.
+  if (status == STATUS_OK) status = probe_write(linear, long ? 10 : 6, true);
   if (status != STATUS_OK) return status;
-  cpl_write16(linear, load<u32>(limit) & 0xffff);
-  if (access_status != STATUS_OK) return access_status;
-  if (long) cpl_write64(beyond(linear, 2), load<u64>(base));
-  else cpl_write32(beyond(linear, 2), load<u64>(base) & 0xffffffff);
-  return access_status;
+  store<u16>(IMAGE, <u16>load<u32>(limit));
+  store<u64>(IMAGE, load<u64>(base), 2);
+  return cpl_write_bytes(linear, long ? 10 : 6, IMAGE);
 }
 
 function load_table(linear: u64, size: i32, base: usize, limit: usize): i32 {

@@ -1,16 +1,28 @@
 // Branches (SDM volume 2: JMP, Jcc, CALL, RET, LOOP*, JrCXZ, far transfers, interrupts).
 
-import { constI32, constI64, i32, i64, load, select } from '../../../wasm/expr.ts';
+import { constI32, constI64, type Expr, i32, i64, load, select } from '../../../wasm/expr.ts';
 import * as L from '../layout.ts';
 import { CONDITIONS, type Emitter, zeroExtend } from './emitter.ts';
 import { instruction } from './instruction.ts';
 
+/** The direct target must be one, if the branch is taken. */
+function checkIf(e: Emitter, taken: Expr): void {
+  if (!e.long) e.f.if(taken, () => e.checkBranch());
+}
+
 CONDITIONS.forEach((name, cc) => {
   const digit = cc.toString(16).toUpperCase();
-  instruction(`j${name}`, [`7${digit} Jb f64 mode`, `0F 8${digit} Jz f64 mode`], (e) => e.branchIf(e.condition(cc)));
+  instruction(`j${name}`, [`7${digit} Jb f64 mode`, `0F 8${digit} Jz f64 mode`], (e) => {
+    const taken = e.condition(cc);
+    checkIf(e, taken);
+    e.branchIf(taken);
+  });
 });
 
-instruction('jmp', ['EB Jb f64 mode end', 'E9 Jz f64 mode end'], (e) => e.branch());
+instruction('jmp', ['EB Jb f64 mode end', 'E9 Jz f64 mode end'], (e) => {
+  e.checkBranch();
+  e.branch();
+});
 instruction('jmp', ['FF/4 Ev f64 mode end'], (e, d) => {
   const target = e.f.let(zeroExtend(e.size, e.read(d)));
   e.checkTarget(target);
@@ -18,6 +30,7 @@ instruction('jmp', ['FF/4 Ev f64 mode end'], (e, d) => {
 });
 
 instruction('call', ['E8 Jz f64 mode end'], (e) => {
+  e.checkBranch();
   e.push(e.size, e.nextIp());
   e.branch();
 });
@@ -65,11 +78,16 @@ for (const [name, opcode, cc] of [
     const { value, write } = counter(e, -1);
     const more = i64.ne(value, constI64(0));
     const taken = e.f.let(cc < 0 ? more : i32.and(e.condition(cc), more));
+    checkIf(e, taken);
     write();
     e.branchIf(taken);
   });
 }
-instruction('jrcxz', ['E3 Jb f64 mode'], (e) => e.branchIf(i64.eqz(counter(e, 0).value)));
+instruction('jrcxz', ['E3 Jb f64 mode'], (e) => {
+  const taken = e.f.let(i64.eqz(counter(e, 0).value));
+  checkIf(e, taken);
+  e.branchIf(taken);
+});
 
 // ---- Far transfers and interrupts: all in helpers ----------------------------------------------------------------------
 const low16 = (e: Emitter) => i32.and(i32.wrap_i64(e.immediate2()), constI32(0xffff));

@@ -317,20 +317,35 @@ export abstract class Emitter {
   /** Jump to an instruction pointer (i64) that checkTarget() has seen. Ends the instruction. */
   abstract jump(ip: Expr): void;
 
-  /** Raises #GP(0) where a branch target (i64) is not canonical. The instruction has changed nothing yet. */
+  /** Raises #GP(0) where a branch target (i64) is not canonical, or beyond the limit. The instruction has changed nothing yet. */
   checkTarget(ip: Expr): void {
-    if (!this.long) return;
+    if (!this.long) {
+      const limit = load('i64.load32_u', at(L.SEG_CS + L.SEG_O_LIMIT));
+      this.f.if(i64.gt_u(ip, limit), () => this.fault(13));
+      return;
+    }
     const canonical = i64.shr_s(i64.shl(ip, constI64(16)), constI64(16));
     this.f.if(i64.ne(canonical, ip), () => this.fault(13));
+  }
+
+  /** checkTarget() of the direct target; in 64-bit mode the look-up finds what is wrong with it. */
+  checkBranch(): void {
+    if (this.long) return;
+    const { f } = this;
+    const record = this.record();
+    const target = f.let(i64.add(this.state('i64.load', L.IP_PAGE), load('i64.load', record, L.R_IMM)));
+    const short = i32.and(load('i32.load8_u', record, L.R_PREFIX), constI32(L.RP_OP16));
+    this.checkTarget(f.let(select(zeroExtend(2, target), zeroExtend(4, target), short)));
   }
 
   /** Raises an exception with error code 0. */
   protected abstract fault(vector: number): void;
 
   // ---- Stack -------------------------------------------------------------------------------------------------------------
-  /** Pushes `size` bytes. `check` may fault after the write, before the stack pointer moves. */
+  /** Pushes `size` bytes. `check` may fault before the stack pointer moves. */
   push(size: number, value: Expr, check: () => void = () => {}): void {
     if (!this.long) {
+      check();
       this.status('push_legacy', value, constI32(size));
       return;
     }

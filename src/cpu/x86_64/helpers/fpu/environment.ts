@@ -1,7 +1,7 @@
 // FNSTENV, FLDENV, FNSAVE, FRSTOR (SDM volume 1, section 8.1.10): the x87 state in memory, in four formats.
 
 import { FCS, FCW, FDP, FDS, FIP, FOP, FPU_AREA, FSW, FTW, MODE, MODE_REAL, STATUS_OK } from '../../layout';
-import { cpl_read_bytes, cpl_write_bytes, probe_write } from '../access';
+import { check_alignment, cpl_read_bytes, cpl_write_bytes, probe_write } from '../access';
 import { tag_of } from './save';
 import { st } from './stack';
 import { fpu_available, fpu_enter, reset_fpu, summarize } from './state';
@@ -111,7 +111,8 @@ function take_environment(size: i32): void {
 export function fpu_store_environment(linear: u64, size: i32): i32 {
   let status = fpu_available();
   if (status != STATUS_OK) return status;
-  status = probe_write(linear, environment_size(size), true);
+  status = check_alignment(linear, size == 2 ? 2 : 4);
+  if (status == STATUS_OK) status = probe_write(linear, environment_size(size), true);
   if (status != STATUS_OK) return status;
   put_environment(size);
   status = cpl_write_bytes(linear, environment_size(size), FPU_AREA);
@@ -124,6 +125,7 @@ export function fpu_store_environment(linear: u64, size: i32): i32 {
 /** FLDENV. */
 export function fpu_load_environment(linear: u64, size: i32): i32 {
   let status = fpu_enter();
+  if (status == STATUS_OK) status = check_alignment(linear, size == 2 ? 2 : 4);
   if (status == STATUS_OK) status = cpl_read_bytes(linear, environment_size(size), FPU_AREA);
   if (status == STATUS_OK) take_environment(size);
   return status;
@@ -134,7 +136,8 @@ export function fpu_save(linear: u64, size: i32): i32 {
   let status = fpu_available();
   if (status != STATUS_OK) return status;
   const from = environment_size(size);
-  status = probe_write(linear, from + 8 * REGISTER_SIZE, true);
+  status = check_alignment(linear, size == 2 ? 2 : 4);
+  if (status == STATUS_OK) status = probe_write(linear, from + 8 * REGISTER_SIZE, true);
   if (status != STATUS_OK) return status;
   put_environment(size);
   for (let i: u32 = 0; i < 8; i++) memory.copy(FPU_AREA + from + i * REGISTER_SIZE, st(i), REGISTER_SIZE);
@@ -147,6 +150,7 @@ export function fpu_save(linear: u64, size: i32): i32 {
 export function fpu_restore(linear: u64, size: i32): i32 {
   let status = fpu_enter();
   const from = environment_size(size);
+  if (status == STATUS_OK) status = check_alignment(linear, size == 2 ? 2 : 4);
   if (status == STATUS_OK) status = cpl_read_bytes(linear, from + 8 * REGISTER_SIZE, FPU_AREA);
   if (status != STATUS_OK) return status;
   take_environment(size);
