@@ -37,7 +37,7 @@ export class IoApic {
   readonly #send: (message: InterruptMessage) => boolean;
   readonly #redirected: (() => void) | undefined;
 
-  /** `send` returns false when no local APIC took the message; `redirected` hears of writes of redirection entries. */
+  /** `send` returns false when no local APIC took the message; `redirected` hears when what a pin sends has changed. */
   constructor(range: SharedRange, send: (message: InterruptMessage) => boolean, redirected?: () => void) {
     this.#words = new Int32Array(range.buffer, range.offset, IOAPIC_STATE_SIZE / 4);
     this.#send = send;
@@ -99,16 +99,21 @@ export class IoApic {
     if (!isEntry(index)) return;
     const word = ENTRIES + index - IOREDTBL;
     if ((index & 1) !== 0) {
-      this.#words[word] = value & 0xff00_0000;
-      this.#redirected?.();
+      this.#setEntry(word, value & 0xff00_0000);
       return;
     }
     let entry = (value & ENTRY_WRITABLE) | (this.#get(word) & REMOTE_IRR);
     // Guests drop a stuck remote IRR by a turn through edge-triggered mode.
     if ((entry & LEVEL) === 0) entry &= ~REMOTE_IRR;
-    this.#words[word] = entry;
-    this.#redirected?.();
+    this.#setEntry(word, entry);
     this.#deliverLevel((index - IOREDTBL) >> 1);
+  }
+
+  /** Half of a redirection entry. */
+  #setEntry(word: number, value: number): void {
+    const changed = (this.#get(word) ^ value) & ~(MASKED | REMOTE_IRR);
+    this.#words[word] = value;
+    if (changed !== 0) this.#redirected?.();
   }
 
   /** Delivers if the pin is level-triggered, up, and not being served. */

@@ -29,7 +29,7 @@ export interface PcChipsWires {
   readonly sendMsi: (addressLow: number, addressHigh: number, data: number) => void;
   /** The 8259's INT output changed. */
   readonly picOutput: (level: boolean) => void;
-  /** The guest wrote a redirection entry of the I/O APIC. */
+  /** What a pin of the I/O APIC sends has changed. */
   readonly redirected?: () => void;
 }
 
@@ -38,12 +38,12 @@ export interface PcChipsWires {
  * thread has an object of this class over it. One lock guards all of it.
  */
 export class PcChips {
-  /** To be held for calls of `pic` and `pit` that ask for it. */
+  /** To be held for calls of the chips that ask for it. */
   readonly lock: Lock;
   readonly pic: PicPair;
   readonly pit: Pit;
   readonly ioapic: IoApic;
-  readonly #routing: Routing;
+  readonly routing: Routing;
   readonly #target: RouteTarget;
 
   /** Takes PC_CHIPS_STATE_SIZE bytes. */
@@ -53,7 +53,7 @@ export class PcChips {
     this.pic = new PicPair(state.allocate(PIC_STATE_SIZE), wires.picOutput);
     this.ioapic = new IoApic(state.allocate(IOAPIC_STATE_SIZE), wires.send, wires.redirected);
     this.pit = new Pit(state.allocate(PIT_STATE_SIZE), wires.clock, () => this.#pulse(PIT_GSI));
-    this.#routing = new Routing(state.allocate(ROUTING_STATE_SIZE));
+    this.routing = new Routing(state.allocate(ROUTING_STATE_SIZE));
     this.#target = {
       pic: (input, level) => this.pic.setLine(input, level),
       ioapic: (pin, level) => this.ioapic.setPin(pin, level),
@@ -65,12 +65,12 @@ export class PcChips {
   reset(): void {
     this.pit.reset();
     this.ioapic.reset();
-    this.#routing.set(defaultRouting());
+    this.routing.set(defaultRouting());
   }
 
   /** Level of an interrupt line. A line without a route is not connected. */
   setIrqLine(gsi: number, level: boolean): void {
-    this.locked(() => this.#routing.forward(gsi, level, this.#target));
+    this.locked(() => this.routing.forward(gsi, level, this.#target));
   }
 
   /** Raises and lowers a line: one edge, as an irqfd does. */
@@ -80,7 +80,7 @@ export class PcChips {
 
   /** Replaces the routing table; RangeError if it is not valid. */
   setGsiRouting(routes: readonly IrqRoute[]): void {
-    this.locked(() => this.#routing.set(routes));
+    this.locked(() => this.routing.set(routes));
   }
 
   /** Does this port belong to the chips (8259 pair, 8254, system control port B)? */
@@ -148,8 +148,8 @@ export class PcChips {
   }
 
   #pulse(gsi: number): void {
-    this.#routing.forward(gsi, true, this.#target);
-    this.#routing.forward(gsi, false, this.#target);
+    this.routing.forward(gsi, true, this.#target);
+    this.routing.forward(gsi, false, this.#target);
   }
 }
 
