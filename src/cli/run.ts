@@ -15,6 +15,7 @@ interface RunOptions {
   readonly params?: readonly string[];
   readonly initrd?: string;
   readonly hypervisor: HypervisorChoice;
+  readonly splitIrqchip?: boolean;
   readonly hugepages?: boolean;
   readonly gdb?: number;
   readonly debugExit?: boolean;
@@ -50,6 +51,7 @@ export function runCommand(done: (status: number) => void): Command {
         .default('auto')
         .argParser(once(oneOf(HYPERVISOR_CHOICES))),
     )
+    .addOption(new Option('--split-irqchip', 'keep I/O APIC, 8259s and 8254 out of the kernel (KVM)'))
     .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM)'))
     .addOption(
       new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
@@ -72,6 +74,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       cpus: options.cpus ?? 1,
       memory: options.mem ?? 256,
       hypervisor: options.hypervisor,
+      splitIrqchip: options.splitIrqchip ?? false,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
       debugExit: options.debugExit ?? false,

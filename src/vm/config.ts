@@ -12,6 +12,8 @@ export interface MachineConfig {
   /** RAM, MiB. */
   readonly memory: number;
   readonly hypervisor: HypervisorChoice;
+  /** KVM: leave only the local APICs to the kernel. */
+  readonly splitIrqchip: boolean;
   /** Ask the host for large pages under the RAM. */
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */

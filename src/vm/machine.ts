@@ -73,7 +73,7 @@ function checkSizes(
 function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory): Vm {
   let vm: Vm | undefined;
   try {
-    vm = hypervisor.createVm({ vcpuCount: config.cpus });
+    vm = hypervisor.createVm({ vcpuCount: config.cpus, splitIrqchip: config.splitIrqchip });
     plugMemory(vm, memory, config.hugepages);
     return vm;
   } catch (error) {
@@ -101,6 +101,9 @@ export class Machine {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
     checkSizes(config, hypervisor);
+    if (config.splitIrqchip && hypervisor.name !== 'kvm') {
+      throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
+    }
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined

@@ -35,7 +35,16 @@ const reset = [0xb0, 0xfe, 0xe6, 0x64, ...loop];
 function config(name: string, code: readonly number[], cpus = 1): MachineConfig {
   const kernel = join(folder, name);
   writeFileSync(kernel, elfImage(Uint8Array.from(code)));
-  return { kernel, params: [], cpus, memory: 32, hypervisor: 'kvm', hugepages: false, debugExit: false };
+  return {
+    kernel,
+    params: [],
+    cpus,
+    memory: 32,
+    hypervisor: 'kvm',
+    splitIrqchip: false,
+    hugepages: false,
+    debugExit: false,
+  };
 }
 
 async function endOf(
