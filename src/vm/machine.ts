@@ -102,7 +102,7 @@ export class Machine {
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
   /** `notice` takes lines for the user. Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
-  constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void) {
+  constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void = () => {}) {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
     checkSizes(config, hypervisor);
