@@ -4,11 +4,11 @@
  * know which. They share state.ts, guest RAM, and eventfds.
  *
  * A device is a folder of src/virtio: `model.ts` makes its DeviceModel in the main process, from what the user said, with all
- * paths opened; `backend.ts` exports `create: BackendFactory`. device-main.ts knows it by its name.
+ * paths opened; `backend.ts` exports `create: BackendFactory`. backends.ts knows it by its name.
  *
  * A back end is synchronous. It runs in one thread that blocks in an EventLoop: promises, Node's timers and streams never
- * go on there. After its factory has returned it opens nothing, imports nothing and makes no thread: in the jailed process it
- * could not.
+ * go on there. It opens nothing, imports nothing later and makes no thread: in the jailed process, which has locked itself in
+ * before the factory is called, it could not.
  */
 import type { EventLoop } from '../host/event-loop.ts';
 import type { GuestMemory } from '../hypervisor/guest-memory.ts';
@@ -45,7 +45,7 @@ export interface BackendHost {
   readonly memory: GuestMemory;
   /** DeviceModel.params. */
   readonly params: Json;
-  /** DeviceModel.fds. They are the back end's: nobody else closes them. */
+  /** DeviceModel.fds. They stay open as long as the back end lives; it does not close them. */
   readonly fds: readonly number[];
   /** The configuration: to be read. The driver can change what is writable at any time. */
   readonly config: Uint8Array;
