@@ -22,7 +22,9 @@ export const ENOTTY = 25;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
+export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
+export const ECONNRESET = 104;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],
@@ -47,7 +49,9 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [ENOSPC]: ['ENOSPC', 'no space left on device'],
   [EPIPE]: ['EPIPE', 'broken pipe'],
   [ENOSYS]: ['ENOSYS', 'function not implemented'],
+  [EMSGSIZE]: ['EMSGSIZE', 'message too long'],
   [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
+  [ECONNRESET]: ['ECONNRESET', 'connection reset by peer'],
 };
 
 /** Name of an error number: `EAGAIN`; `errno 77` where it has none here. */

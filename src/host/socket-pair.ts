@@ -3,13 +3,15 @@ import { check, libc } from './ffi.ts';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
+const SOCK_SEQPACKET = 5;
 const SOCK_CLOEXEC = 0x80000;
 
 const socketpair = libc('int socketpair(int domain, int type, int protocol, void *sv)');
 
-/** Two descriptors of a byte stream both ways. They block. Throws OsError. */
-export function socketPair(): [number, number] {
+/** Two descriptors of a byte stream, or of messages with borders, both ways. They block. Throws OsError. */
+export function socketPair(kind: 'stream' | 'messages' = 'stream'): [number, number] {
   const pair = new Int32Array(2);
-  check('socketpair', socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+  const type = kind === 'stream' ? SOCK_STREAM : SOCK_SEQPACKET;
+  check('socketpair', socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair));
   return [pair[0]!, pair[1]!];
 }
