@@ -14,7 +14,7 @@ export class IdMap {
   readonly #server: number;
   readonly #guest: number;
 
-  constructor(server: number, guest: number | undefined) {
+  constructor(server: number, guest: number | null | undefined) {
     this.#server = server;
     this.#guest = guest ?? server;
   }

@@ -55,8 +55,8 @@ const XATTR_NAME_MAX = 255;
 export interface ServerOptions {
   readonly readOnly: boolean;
   /** The guest's number for the user, and the group, that the server runs as. Then all that anybody makes is the server's. */
-  readonly uid?: number | undefined;
-  readonly gid?: number | undefined;
+  readonly uid?: number | null;
+  readonly gid?: number | null;
   /** Nodes that the client may hold, at most: for tests. */
   readonly maxNodes?: number;
 }
@@ -94,7 +94,7 @@ export class FileServer {
     this.#readOnly = options.readOnly;
     this.#uids = new IdMap(process.geteuid?.() ?? 0, options.uid);
     this.#gids = new IdMap(process.getegid?.() ?? 0, options.gid);
-    this.#impersonates = this.#credentials.able && options.uid === undefined && options.gid === undefined;
+    this.#impersonates = this.#credentials.able && (options.uid ?? options.gid ?? null) === null;
     this.#nodes = new NodeTable(options.maxNodes);
     this.root = this.#nodes.adopt(directory).node;
     files.clearUmask();

@@ -125,7 +125,7 @@ export class Machine {
       wallTime: Date.now,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
-    this.#devices = new VirtioDevices(deviceModels(), config.virtioTransport, this.#memory, {
+    this.#devices = new VirtioDevices(deviceModels(config), config.virtioTransport, this.#memory, {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),

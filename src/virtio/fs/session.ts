@@ -6,6 +6,7 @@ import { isDots } from '../../fs/names.ts';
 import type { Entry, Node } from '../../fs/nodes.ts';
 import type { OpenFile } from '../../fs/open-file.ts';
 import type { Caller, FileServer } from '../../fs/server.ts';
+import type { CachePolicy } from '../../fs/shared-directory.ts';
 import { WireReader, WireWriter } from '../../fs/wire.ts';
 import { E2BIG, EAGAIN, EBADF, EINTR, EINVAL, ENOSYS, ERANGE, OsError } from '../../host/errno.ts';
 import { F_UNLCK } from '../../host/file-locks.ts';
@@ -48,10 +49,7 @@ const FEATURES =
   fuse.FUSE_MAX_PAGES |
   fuse.FUSE_HANDLE_KILLPRIV_V2;
 
-/** What the client may keep: nothing; for a second, what it has not opened anew; everything, being alone with the directory. */
-export const CACHE_POLICIES = ['auto', 'always', 'never'] as const;
-export type CachePolicy = (typeof CACHE_POLICIES)[number];
-
+/** How long names and attributes are valid. */
 const SECONDS: Readonly<Record<CachePolicy, bigint>> = { never: 0n, auto: 1n, always: 86400n };
 
 /** A request, and where its answer goes. */

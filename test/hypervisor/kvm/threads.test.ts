@@ -46,6 +46,7 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     hypervisor: 'kvm',
     splitIrqchip: false,
     virtioTransport: 'pci',
+    sharedDirectories: [],
     hugepages: false,
     debugExit: false,
   };

@@ -1,9 +1,10 @@
 /** A small client of the FUSE protocol. */
 import { isDeepStrictEqual } from 'node:util';
 import type { FileSession } from '../../../src/fs/exchange.ts';
+import type { CachePolicy } from '../../../src/fs/shared-directory.ts';
 import { WireReader } from '../../../src/fs/wire.ts';
 import * as fuse from '../../../src/virtio/fs/protocol.ts';
-import { type CachePolicy, FuseSession } from '../../../src/virtio/fs/session.ts';
+import { FuseSession } from '../../../src/virtio/fs/session.ts';
 import {
   type AttributeChanges,
   type Attributes,
