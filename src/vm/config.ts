@@ -1,5 +1,6 @@
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { HypervisorChoice } from '../hypervisor/select.ts';
+import type { DiskConfig } from '../virtio/block/model.ts';
 import type { TransportKind } from '../virtio/plug.ts';
 
 /** A machine to be run. */
@@ -16,6 +17,8 @@ export interface MachineConfig {
   readonly hypervisor: HypervisorChoice;
   /** KVM: leave only the local APICs to the kernel. */
   readonly splitIrqchip: boolean;
+  /** In the order of the guest's names: vda, vdb, ... */
+  readonly disks: readonly DiskConfig[];
   /** How the guest reaches its virtio devices. */
   readonly virtioTransport: TransportKind;
   /** In the order of the guest's devices. */
