@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { size } from './disk-work.ts';
 import { askEach, MACHINES_HELP } from './machine-requests.ts';
 import { once } from './options.ts';
@@ -9,7 +9,7 @@ const PAGE = 4096;
 function pages(text: string): number {
   const value = /^[+-]?\d+$/.test(text) ? Number(text) : Number.NaN;
   if (Math.abs(value) < 2 ** 31) return value;
-  throw new InvalidArgumentError('it takes a number of pages of 4 KiB, negative to give memory back');
+  throw new Error(`PAGES ${text}: it takes a number of pages of 4 KiB, negative to give memory back`);
 }
 
 /** `vivarium balloon`: more or less memory for machines. */

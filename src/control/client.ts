@@ -34,7 +34,7 @@ async function exchange(
       let text = '';
       response.setEncoding('utf8').on('data', (piece: string) => {
         text += piece;
-        if (text.length > ANSWER_MAX) response.destroy();
+        if (text.length > ANSWER_MAX) response.destroy(new Error('what answers there is no machine'));
       });
       response.on('end', () => resolve({ status: response.statusCode ?? 0, text }));
       response.on('error', (error) => fail(error.message));
