@@ -23,7 +23,7 @@ export async function runMachine(
   try {
     const sockets = config.socket === undefined ? undefined : await openSockets(socketPath(config.socket));
     if (sockets) undo.push(() => sockets.close());
-    const made = new Machine(config, { fd: STDOUT });
+    const made = new Machine(config, { fd: STDOUT }, log.notice);
     machine = made;
     for (const line of made.info) log.detail(line);
     sockets?.serve(made.control);

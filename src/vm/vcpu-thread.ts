@@ -15,6 +15,7 @@ import type { SharedRange } from '../host/shared-state.ts';
 import { threadId } from '../host/threads.ts';
 import type { Hypervisor, Vcpu, VmShare } from '../hypervisor/hypervisor.ts';
 import { hypervisorNamed } from '../hypervisor/select.ts';
+import { plugDevices, type VirtioShare } from '../virtio/plug.ts';
 import { DebugAgent } from './gdb/agent.ts';
 import type { AgentEnd } from './gdb/channel.ts';
 import { openMemory, type SharedMemory } from './memory.ts';
@@ -27,6 +28,7 @@ export interface VcpuThreadData {
   readonly vm: VmShare;
   readonly memory: SharedMemory;
   readonly platform: { readonly range: SharedRange; readonly config: PlatformConfig };
+  readonly virtio: VirtioShare;
   readonly clockOrigin: ClockOrigin;
   /** A VcpuControl's. */
   readonly control: SharedArrayBuffer;
@@ -121,6 +123,7 @@ function main(): void {
     wallTime: Date.now,
     setIrqLine: (gsi, level) => vm.setIrqLine(gsi, level),
   });
+  plugDevices(platform, vm, data.virtio);
   const control = new VcpuControl(data.vcpuCount, data.control);
   const vcpu = vm.createVcpu(data.vcpuId);
   try {
