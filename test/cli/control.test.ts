@@ -146,9 +146,9 @@ test('signals end a machine in good order; what was killed is taken off the list
 
 test('a machine whose console nobody reads ends', async (t) => {
   const machine = new Machine(t, 'h.sock', flood);
-  while (!existsSync(machine.socket)) await sleep(20);
-  // The pipe is full.
-  await sleep(1000);
+  while (!(await ask(machine.socket, 'GET', '/machine').catch(() => undefined))) await sleep(50);
+  // Until the pipe is full.
+  await sleep(500);
   machine.child.kill('SIGINT');
   assert.equal(await machine.end, 130);
   assert.ok(!existsSync(machine.socket));
