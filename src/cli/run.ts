@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander';
 import { signalStatus } from '../host/signals.ts';
 import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
+import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
 import type { MachineEnd } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
@@ -15,6 +16,8 @@ interface RunOptions {
   readonly params?: readonly string[];
   readonly initrd?: string;
   readonly hypervisor: HypervisorChoice;
+  readonly splitIrqchip?: boolean;
+  readonly virtioTransport: TransportKind;
   readonly hugepages?: boolean;
   readonly gdb?: number;
   readonly debugExit?: boolean;
@@ -50,6 +53,13 @@ export function runCommand(done: (status: number) => void): Command {
         .default('auto')
         .argParser(once(oneOf(HYPERVISOR_CHOICES))),
     )
+    .addOption(new Option('--split-irqchip', 'keep I/O APIC, 8259s and 8254 out of the kernel (KVM)'))
+    .addOption(
+      new Option('--virtio-transport <NAME>', 'how the guest reaches its virtio devices')
+        .choices(TRANSPORTS)
+        .default('pci')
+        .argParser(once(oneOf(TRANSPORTS))),
+    )
     .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM)'))
     .addOption(
       new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
@@ -72,6 +82,8 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       cpus: options.cpus ?? 1,
       memory: options.mem ?? 256,
       hypervisor: options.hypervisor,
+      splitIrqchip: options.splitIrqchip ?? false,
+      virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
       debugExit: options.debugExit ?? false,

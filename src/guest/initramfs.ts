@@ -41,6 +41,9 @@ load() {
   done
 }
 load /sys/bus/pci/devices/*/modalias /sys/bus/acpi/devices/*/modalias
+# Devices that only the command line tells of.
+read -r line </proc/cmdline
+case $line in *virtio_mmio.device=*) modprobe -q virtio_mmio ;; esac
 load /sys/bus/virtio/devices/*/modalias
 `;
 

@@ -236,6 +236,8 @@ export interface VmShare {
 export interface VmOptions {
   /** vCPUs that will be made, ids 0 to count - 1. */
   readonly vcpuCount: number;
+  /** Of the interrupt chip only the local APICs are the kernel's (KVM_CAP_SPLIT_IRQCHIP). KVM alone has such a thing. */
+  readonly splitIrqchip?: boolean;
 }
 
 export interface Hypervisor {

@@ -1,4 +1,5 @@
 import type { HypervisorChoice } from '../hypervisor/select.ts';
+import type { TransportKind } from '../virtio/plug.ts';
 
 /** A machine to be run. */
 export interface MachineConfig {
@@ -12,6 +13,10 @@ export interface MachineConfig {
   /** RAM, MiB. */
   readonly memory: number;
   readonly hypervisor: HypervisorChoice;
+  /** KVM: leave only the local APICs to the kernel. */
+  readonly splitIrqchip: boolean;
+  /** How the guest reaches its virtio devices. */
+  readonly virtioTransport: TransportKind;
   /** Ask the host for large pages under the RAM. */
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */

@@ -6,12 +6,16 @@ import { PlatformLoop } from '../devices/platform-loop.ts';
 import { HostClock } from '../host/clock.ts';
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
+import { plugDevices } from '../virtio/plug.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
+import { deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
+import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
+import { VirtioDevices } from './virtio-devices.ts';
 
 const MIB = 2 ** 20;
 
@@ -73,7 +77,7 @@ function checkSizes(
 function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory): Vm {
   let vm: Vm | undefined;
   try {
-    vm = hypervisor.createVm({ vcpuCount: config.cpus });
+    vm = hypervisor.createVm({ vcpuCount: config.cpus, splitIrqchip: config.splitIrqchip });
     plugMemory(vm, memory, config.hugepages);
     return vm;
   } catch (error) {
@@ -89,6 +93,7 @@ export class Machine {
   readonly #vm: Vm;
   readonly #memory: SharedMemory;
   readonly #loop: PlatformLoop;
+  readonly #devices: VirtioDevices;
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #boot: BootState;
@@ -96,11 +101,14 @@ export class Machine {
   #gdb: GdbServer | undefined;
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
-  /** Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
-  constructor(config: MachineConfig, console: { readonly fd: number }) {
+  /** `notice` takes lines for the user. Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
+  constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void = () => {}) {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
     checkSizes(config, hypervisor);
+    if (config.splitIrqchip && hypervisor.name !== 'kvm') {
+      throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
+    }
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined
@@ -117,7 +125,16 @@ export class Machine {
       wallTime: Date.now,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
+    this.#devices = new VirtioDevices(deviceModels(), config.virtioTransport, this.#memory, {
+      log: notice,
+      failed: (message) => this.end({ kind: 'failure', message }),
+      interrupt: (device) => transports.updateIntx(device),
+      event: () => {},
+    });
+    const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
+    transports.reset();
     this.platform.reset();
+    this.#devices.start();
 
     const channels = config.gdb === undefined ? [] : Array.from({ length: config.cpus }, createChannel);
     // The threads prepare their vCPUs while this one unpacks the kernel.
@@ -128,6 +145,7 @@ export class Machine {
         vm: this.#vm.share(),
         memory: this.#memory,
         platform: { range: platformRange, config: platformConfig },
+        virtio: this.#devices.share,
         clockOrigin: clock.origin,
       },
       channels.map(({ agentEnd }) => agentEnd),
@@ -152,6 +170,7 @@ export class Machine {
             : { kind: 'failure', message: `the console cannot be written: ${error.message}` },
         ),
     });
+    const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
       this.#boot = buildBootImage({
         memory: openMemory(this.#memory),
@@ -159,8 +178,9 @@ export class Machine {
         kernelName: config.kernel,
         entry: 'auto',
         ...(initrd && { initrd }),
-        params: config.params,
+        params: [...mmio.params, ...config.params],
         vcpuCount: config.cpus,
+        extraDevices: mmio.aml,
       });
     } catch (error) {
       void this.close();
@@ -188,6 +208,7 @@ export class Machine {
 
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
+    await this.#devices.ready();
     this.#vcpus.start(this.#boot.entry);
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
@@ -209,6 +230,7 @@ export class Machine {
     this.#target?.end(0);
     this.platform.stopConsole();
     await this.#vcpus.stop();
+    await this.#devices.close();
     await this.#loop.close();
     this.#gdb?.close();
     this.#vm.close();

@@ -15,7 +15,7 @@ export async function runMachine(
   config: MachineConfig,
   log: { readonly notice: (line: string) => void; readonly detail: (line: string) => void },
 ): Promise<MachineEnd> {
-  const machine = new Machine(config, { fd: STDOUT });
+  const machine = new Machine(config, { fd: STDOUT }, log.notice);
   for (const line of machine.info) log.detail(line);
   const stopSignals = onEndingSignal((signal) => machine.end({ kind: 'signal', signal }));
   let restoreTerminal = (): void => {};

@@ -14,6 +14,7 @@ import { type ClockOrigin, HostClock } from '../host/clock.ts';
 import type { SharedRange } from '../host/shared-state.ts';
 import type { Hypervisor, Vcpu, VmShare } from '../hypervisor/hypervisor.ts';
 import { hypervisorNamed } from '../hypervisor/select.ts';
+import { plugDevices, type VirtioShare } from '../virtio/plug.ts';
 import { DebugAgent } from './gdb/agent.ts';
 import type { AgentEnd } from './gdb/channel.ts';
 import { openMemory, type SharedMemory } from './memory.ts';
@@ -26,6 +27,7 @@ export interface VcpuThreadData {
   readonly vm: VmShare;
   readonly memory: SharedMemory;
   readonly platform: { readonly range: SharedRange; readonly config: PlatformConfig };
+  readonly virtio: VirtioShare;
   readonly clockOrigin: ClockOrigin;
   /** A VcpuControl's. */
   readonly control: SharedArrayBuffer;
@@ -120,6 +122,7 @@ function main(): void {
     wallTime: Date.now,
     setIrqLine: (gsi, level) => vm.setIrqLine(gsi, level),
   });
+  plugDevices(platform, vm, data.virtio);
   const control = new VcpuControl(data.vcpuCount, data.control);
   const vcpu = vm.createVcpu(data.vcpuId);
   try {
