@@ -33,9 +33,4 @@ export function once<T>(parse: (text: string) => T): (text: string, previous: T 
   };
 }
 
-/** Values of an option that may be repeated. */
-export function collect(text: string, previous: readonly string[] | undefined): string[] {
-  return [...(previous ?? []), text];
-}
-
 export const asIs = (text: string): string => text;

@@ -1,11 +1,13 @@
 import { Command, Option } from 'commander';
 import { signalStatus } from '../host/signals.ts';
 import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
+import type { DiskConfig } from '../virtio/block/model.ts';
 import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
 import type { MachineEnd } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
-import { asIs, collect, integer, once, oneOf } from './options.ts';
+import { asIs, integer, once, oneOf } from './options.ts';
+import { addDiskOptions } from './run-disks.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
@@ -13,7 +15,8 @@ const TRIPLE_FAULT_STATUS = 3;
 interface RunOptions {
   readonly cpus?: number;
   readonly mem?: number;
-  readonly params?: readonly string[];
+  readonly params: readonly string[];
+  readonly disks: readonly DiskConfig[];
   readonly initrd?: string;
   readonly hypervisor: HypervisorChoice;
   readonly splitIrqchip?: boolean;
@@ -28,6 +31,9 @@ interface RunOptions {
 const HELP = `
 KERNEL is a bzImage (vmlinuz) or an ELF (vmlinux). Without it, Debian's kernel and a small system are fetched and run.
 
+A disk's PATH may end in options: ,overlay lets the guest write and throws that away at the end, ,direct goes past the host's cache
+(raw disks), ,serial=ID is what the guest sees. /proc/self/fd/N is a descriptor that was inherited.
+
 The console is standard input and output. At a terminal, Ctrl-C goes to the guest, Ctrl-A x leaves, Ctrl-A a sends Ctrl-A.
 
 Exit status: 0 the guest powered off or rebooted, or Ctrl-A x; 1 an error; 3 a triple fault; 128+n ended by signal n;
@@ -35,7 +41,10 @@ with --debug-exit, a guest that writes v to port 0xf4 ends it with (v << 1) | 1.
 
 /** `vivarium run`. `done` gets the exit status. */
 export function runCommand(done: (status: number) => void): Command {
-  return new Command('run')
+  const disks: DiskConfig[] = [];
+  const params: string[] = [];
+  const param = (text: string): void => void params.push(text);
+  const command = new Command('run')
     .description('Run a guest')
     .argument('[KERNEL]', 'path of the kernel')
     .addOption(
@@ -44,10 +53,10 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(
       new Option('-m, --mem <MiB>', 'memory (default: 256)').argParser(once(integer(1, 2 ** 30, 'a number of MiB'))),
     )
-    .addOption(
-      new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(collect),
-    )
-    .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)))
+    .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(param))
+    .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
+  addDiskOptions(command, disks, param);
+  return command
     .addOption(
       new Option('--hypervisor <NAME>', 'what runs the guest')
         .choices(HYPERVISOR_CHOICES)
@@ -73,7 +82,9 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
-    .action(async (kernel: string | undefined, options: RunOptions) => done(await run(kernel, options)));
+    .action(async (kernel: string | undefined, options: RunOptions) =>
+      done(await run(kernel, { ...options, disks, params })),
+    );
 }
 
 async function run(kernel: string | undefined, options: RunOptions): Promise<number> {
@@ -82,11 +93,12 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
     {
       kernel: kernel ?? (guest?.kernel as string),
       initrd: options.initrd ?? guest?.initrd,
-      params: options.params ?? [],
+      params: options.params,
       cpus: options.cpus ?? 1,
       memory: options.mem ?? 256,
       hypervisor: options.hypervisor,
       splitIrqchip: options.splitIrqchip ?? false,
+      disks: options.disks,
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,

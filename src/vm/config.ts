@@ -1,4 +1,5 @@
 import type { HypervisorChoice } from '../hypervisor/select.ts';
+import type { DiskConfig } from '../virtio/block/model.ts';
 import type { TransportKind } from '../virtio/plug.ts';
 
 /** A machine to be run. */
@@ -15,6 +16,8 @@ export interface MachineConfig {
   readonly hypervisor: HypervisorChoice;
   /** KVM: leave only the local APICs to the kernel. */
   readonly splitIrqchip: boolean;
+  /** In the order of the guest's names: vda, vdb, ... */
+  readonly disks: readonly DiskConfig[];
   /** How the guest reaches its virtio devices. */
   readonly virtioTransport: TransportKind;
   /** Ask the host for large pages under the RAM. */

@@ -8,7 +8,7 @@ import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
 import { plugDevices } from '../virtio/plug.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
-import { deviceModels } from './device-models.ts';
+import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
@@ -117,8 +117,14 @@ export class Machine {
         ? undefined
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
-    this.#memory = createMemory(config.memory * MIB);
-    this.#vm = createVm(hypervisor, config, this.#memory);
+    const models = deviceModels(config);
+    try {
+      this.#memory = createMemory(config.memory * MIB);
+      this.#vm = createVm(hypervisor, config, this.#memory);
+    } catch (error) {
+      closeModels(models);
+      throw error;
+    }
     const clock = new HostClock();
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
     const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
@@ -127,7 +133,7 @@ export class Machine {
       wallTime: Date.now,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
-    this.#devices = new VirtioDevices(deviceModels(), config.virtioTransport, this.#memory, {
+    this.#devices = new VirtioDevices(models, config.virtioTransport, this.#memory, {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),

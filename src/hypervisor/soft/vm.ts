@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { type ClockOrigin, HostClock } from '../../host/clock.ts';
 import type {
   HostEvent,
@@ -17,7 +18,8 @@ import { IoEventTable } from './io-events.ts';
 import { IrqfdSet, type IrqfdShare } from './irqfd-set.ts';
 import { IrqfdWatcher } from './irqfd-watcher.ts';
 import { SlotTable } from './slots.ts';
-import { SoftVcpu } from './vcpu.ts';
+
+const require = createRequire(import.meta.url);
 
 const IOAPIC_START = 0xfec00000;
 const IOAPIC_SIZE = 0x1000;
@@ -116,6 +118,8 @@ export class SoftVm implements Vm {
   }
 
   createVcpu(id: number): Vcpu {
+    // The processor is loaded by the threads that have one: it is most of what there is to load.
+    const { SoftVcpu } = require('./vcpu.ts') as typeof import('./vcpu.ts');
     const vcpu = new SoftVcpu(id, {
       slots: this.#slots,
       ioEvents: this.#ioEvents,

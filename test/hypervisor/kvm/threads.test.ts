@@ -45,6 +45,7 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     memory: 32,
     hypervisor: 'kvm',
     splitIrqchip: false,
+    disks: [],
     virtioTransport: 'pci',
     hugepages: false,
     debugExit: false,
