@@ -27,6 +27,7 @@ interface RunOptions {
   readonly mount?: readonly SharedMount[];
   readonly hugepages?: boolean;
   readonly gdb?: number;
+  readonly socket?: string;
   readonly debugExit?: boolean;
   readonly verbose?: boolean;
 }
@@ -91,6 +92,9 @@ export function runCommand(done: (status: number) => void): Command {
         once(integer(0, 65535, 'a port')),
       ),
     )
+    .addOption(
+      new Option('-s, --socket <PATH>', 'make a control socket; in a folder: vivarium-PID.sock').argParser(once(asIs)),
+    )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
@@ -116,6 +120,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
+      socket: options.socket,
       debugExit: options.debugExit ?? false,
     },
     { notice: say, detail: options.verbose ? say : () => {} },

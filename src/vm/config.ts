@@ -27,6 +27,8 @@ export interface MachineConfig {
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */
   readonly gdb?: number | undefined;
+  /** Path of the control socket that is to be made; in a folder that is given it gets a name of its own. */
+  readonly socket?: string | undefined;
   /** Does a write to port 0xf4 end the machine? */
   readonly debugExit: boolean;
 }
