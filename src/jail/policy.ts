@@ -8,6 +8,8 @@
  *     fcntl: arg1 == F_GETFL; return EPERM
  *     openat: return ENOENT
  *     ptrace: kill
+ *     ioctl: arg1 == 1 || \
+ *            arg1 == 2
  *
  * `1` (or `allow`) allows the call, `kill` forbids it, `return E` answers it with an error number. An expression allows the call
  * where it is true; else the call is answered with its `return`, or forbidden. `&&` binds closer than `||`. What no line names is
@@ -77,10 +79,8 @@ function addLines(
   include: IncludeReader | undefined,
   rules: Map<string, { readonly rule: Rule; readonly place: string }>,
 ): void {
-  for (const [index, whole] of text.split('\n').entries()) {
-    const place = `${name}:${index + 1}`;
-    const line = whole.replace(/#.*/, '').trim();
-    if (line === '') continue;
+  for (const { number, line } of joinLines(text)) {
+    const place = `${name}:${number}`;
     if (line.startsWith('@')) {
       const path = /^@include\s+(\.?\/\S+)$/.exec(line)?.[1];
       if (path === undefined) fail(place, `${shown(line)} is not known: only @include ./FILE and @include /FILE are`);
@@ -94,6 +94,21 @@ function addLines(
     if (earlier) fail(place, `${rule.syscall} has a line already, at ${earlier.place}: make one of both`);
     rules.set(rule.syscall, { rule, place });
   }
+}
+
+/** Lines without comments, those that end in a backslash joined to the next; with the number of the first. Empty ones are left out. */
+function joinLines(text: string): { readonly number: number; readonly line: string }[] {
+  const joined: { number: number; line: string }[] = [];
+  let goesOn = false;
+  for (const [index, whole] of text.split('\n').entries()) {
+    const part = whole.replace(/#.*/, '').trim();
+    const text = part.replace(/\\$/, '');
+    const last = joined.at(-1);
+    if (goesOn && last !== undefined) last.line += ` ${text}`;
+    else joined.push({ number: index + 1, line: text });
+    goesOn = part.endsWith('\\');
+  }
+  return joined.filter(({ line }) => line.trim() !== '');
 }
 
 function parseRule(line: string, place: string): Rule {

@@ -8,10 +8,11 @@ import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
 import { plugDevices } from '../virtio/plug.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
-import { deviceModels } from './device-models.ts';
+import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
+import { MachineControl } from './machine-control.ts';
 import { createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
@@ -90,6 +91,7 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
 /** A machine, built and not yet started: everything that its configuration names, put together. */
 export class Machine {
   readonly platform: Platform;
+  readonly control: MachineControl;
   readonly #vm: Vm;
   readonly #memory: SharedMemory;
   readonly #loop: PlatformLoop;
@@ -115,8 +117,14 @@ export class Machine {
         ? undefined
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
-    this.#memory = createMemory(config.memory * MIB);
-    this.#vm = createVm(hypervisor, config, this.#memory);
+    const models = deviceModels(config);
+    try {
+      this.#memory = createMemory(config.memory * MIB);
+      this.#vm = createVm(hypervisor, config, this.#memory);
+    } catch (error) {
+      closeModels(models);
+      throw error;
+    }
     const clock = new HostClock();
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
     const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
@@ -125,7 +133,7 @@ export class Machine {
       wallTime: Date.now,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
-    this.#devices = new VirtioDevices(deviceModels(), config.virtioTransport, this.#memory, {
+    this.#devices = new VirtioDevices(models, config.virtioTransport, this.#memory, {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),
@@ -150,6 +158,18 @@ export class Machine {
       },
       channels.map(({ agentEnd }) => agentEnd),
     );
+    this.control = new MachineControl({
+      description: {
+        kernel: config.kernel,
+        hypervisor: hypervisor.name,
+        cpus: config.cpus,
+        memory: config.memory * MIB,
+      },
+      memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
+      vcpus: this.#vcpus,
+      debugged: config.gdb !== undefined,
+      exit: () => this.end({ kind: 'asked' }),
+    });
     this.#target =
       config.gdb === undefined
         ? undefined
@@ -222,6 +242,7 @@ export class Machine {
 
   /** Ends the run, for the first reason given. */
   end(reason: MachineEnd): void {
+    this.control.ended();
     this.#ended.resolve(reason);
   }
 

@@ -45,7 +45,9 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     memory: 32,
     hypervisor: 'kvm',
     splitIrqchip: false,
+    disks: [],
     virtioTransport: 'pci',
+    sharedDirectories: [],
     hugepages: false,
     debugExit: false,
   };
