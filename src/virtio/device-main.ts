@@ -2,6 +2,7 @@
  * The life of a back end: this runs in a thread or a process of its own, and does not know which. It maps what it shares
  * with the monitor, makes the device, and then serves its queues in one loop that blocks.
  */
+import { fstatSync } from 'node:fs';
 import { EPOLLET, EPOLLIN } from '../host/epoll.ts';
 import { EventLoop } from '../host/event-loop.ts';
 import { signalEvent, takeEvent } from '../host/eventfd.ts';
@@ -11,7 +12,7 @@ import type { Backend, BackendFactory, Json } from './backend.ts';
 import { BackendChannel } from './backend-channel.ts';
 import { BrokenDriverError } from './chain.ts';
 import * as V from './constants.ts';
-import { GuestRanges } from './guest-ranges.ts';
+import { DeviceWrites, GuestRanges } from './guest-ranges.ts';
 import { Queue } from './queue.ts';
 import { type StateShape, stateSize, VirtioState } from './state.ts';
 
@@ -33,7 +34,7 @@ export interface BackendStart {
   /** Vectors: one for the configuration, one for each queue; 0 where there is no MSI-X. */
   readonly vectors: number;
   /**
-   * Descriptors, in this order: guest RAM, the state's memfd, the channel (a Unix stream socket), the control event, the interrupt's
+   * Descriptors, in this order: guest RAM, the counts of writes to it, the state's memfd, the channel (a Unix stream socket), the control event, the interrupt's
    * event, one event for each queue, one for each vector, and then the device's own. A process of its own gets them under
    * other numbers in the same order.
    */
@@ -42,11 +43,12 @@ export interface BackendStart {
 
 /** Where descriptors are in BackendStart.fds. */
 const FD_MEMORY = 0;
-const FD_STATE = 1;
-const FD_CHANNEL = 2;
-const FD_CONTROL = 3;
-const FD_INTERRUPT = 4;
-const FD_QUEUES = 5;
+const FD_DEVICE_WRITES = 1;
+const FD_STATE = 2;
+const FD_CHANNEL = 3;
+const FD_CONTROL = 4;
+const FD_INTERRUPT = 5;
+const FD_QUEUES = 6;
 
 /**
  * Maps what a back end shares with the monitor. Returns what makes the device and serves its queues, until the main process says
@@ -98,7 +100,10 @@ class BackendRunner {
         bytes: window(memoryFd, fdOffset, size),
       })),
     );
-    this.#ranges = new GuestRanges(this.#memory);
+    const writesFd = start.fds[FD_DEVICE_WRITES] as number;
+    const counts = window(writesFd, 0, fstatSync(writesFd).size);
+    const places = start.memory.map(({ start: guestAddress, fdOffset }) => ({ guestAddress, fdOffset }));
+    this.#ranges = new GuestRanges(this.#memory, new DeviceWrites(new Uint16Array(counts.buffer), places));
     const state = window(start.fds[FD_STATE] as number, 0, stateSize(start.shape));
     this.#state = new VirtioState(state.buffer, state.byteOffset, start.shape);
     this.#resets = this.#state.resetDone;

@@ -123,7 +123,7 @@ export class VirtioDevices {
       interrupt: this.share.transport === 'pci' ? 'message' : 'event',
       memory: this.#memory.ranges,
       vectors: events.vectors.length,
-      fds: [this.#memory.fd, stateFd, channel, ...own, ...model.fds],
+      fds: [this.#memory.fd, this.#memory.deviceWrites, stateFd, channel, ...own, ...model.fds],
     };
   }
 
