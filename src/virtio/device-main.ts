@@ -6,13 +6,13 @@ import { fstatSync } from 'node:fs';
 import { EPOLLET, EPOLLIN } from '../host/epoll.ts';
 import { EventLoop } from '../host/event-loop.ts';
 import { signalEvent, takeEvent } from '../host/eventfd.ts';
-import { window } from '../host/memory.ts';
+import { PAGE_SIZE, punchHole, window } from '../host/memory.ts';
 import { GuestMemory } from '../hypervisor/guest-memory.ts';
-import type { Backend, BackendFactory, Json } from './backend.ts';
+import { type Backend, type BackendFactory, type Json, Later } from './backend.ts';
 import { BackendChannel } from './backend-channel.ts';
 import { BrokenDriverError } from './chain.ts';
 import * as V from './constants.ts';
-import { DeviceWrites, GuestRanges } from './guest-ranges.ts';
+import { DeviceWrites, GuestRange, GuestRanges } from './guest-ranges.ts';
 import { Queue } from './queue.ts';
 import { type StateShape, stateSize, VirtioState } from './state.ts';
 
@@ -119,6 +119,7 @@ class BackendRunner {
       params: this.#start.params,
       fds: fds.slice(FD_QUEUES + shape.queues + vectors),
       config: this.#state.config,
+      releaseMemory: (address, length) => this.#releaseMemory(address, length),
       changeConfig: (offset, bytes) => this.#changeConfig(offset, bytes),
       log: (line) => this.#channel.send({ log: line }),
       event: (event) => this.#channel.send({ event }),
@@ -238,16 +239,31 @@ class BackendRunner {
       this.#loop.stop();
       return;
     }
-    for (const { id, request } of messages) this.#channel.send(this.#answer(id, request));
+    for (const { id, request } of messages) this.#answer(id, request);
   }
 
-  #answer(id: number, request: Json): { id: number; answer: Json } | { id: number; error: string } {
+  #answer(id: number, request: Json): void {
     try {
-      return { id, answer: this.#backend?.request?.(request) ?? null };
+      const answer = this.#backend?.request?.(request) ?? null;
+      if (answer instanceof Later) answer.connect((late) => this.#channel.send({ id, answer: late }));
+      else this.#channel.send({ id, answer });
     } catch (error) {
       if (error instanceof BrokenDriverError) this.#fail(error);
       else if (error instanceof TypeError || error instanceof ReferenceError) throw error;
-      return { id, error: (error as Error).message };
+      this.#channel.send({ id, error: (error as Error).message });
     }
+  }
+
+  #releaseMemory(guestAddress: number, length: number): void {
+    const place = this.#start.memory.find(
+      ({ start, size }) => guestAddress >= start && guestAddress + length <= start + size,
+    );
+    if (place === undefined) return;
+    const from = Math.ceil(guestAddress / PAGE_SIZE) * PAGE_SIZE;
+    const to = Math.floor((guestAddress + length) / PAGE_SIZE) * PAGE_SIZE;
+    if (from >= to) return;
+    punchHole(this.#start.fds[FD_MEMORY] as number, from - place.start + place.fdOffset, to - from);
+    const region = this.#ranges.find(from, to - from);
+    if (region !== undefined) this.#ranges.writes?.add(new GuestRange(region, from, to - from));
   }
 }
