@@ -204,6 +204,8 @@ export interface Vcpu {
   translate(linear: bigint): number | undefined;
   /** Queues a non-maskable interrupt. */
   nmi(): void;
+  /** Tells a guest with KVM's clock that it stood still, so that its watchdogs do not take the time for a hang. */
+  notePause(): void;
   run(): Exit;
   close(): void;
 }
