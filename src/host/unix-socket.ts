@@ -3,8 +3,11 @@ import { closeDescriptor } from './descriptor.ts';
 import { EAGAIN, ECONNRESET, EMSGSIZE, EPIPE, OsError } from './errno.ts';
 import { addressOf, check, libc, uninterrupted } from './ffi.ts';
 
+const AF_UNIX = 1;
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
+const SOCK_SEQPACKET = 5;
+const SOCK_CLOEXEC = 0x80000;
 const MSG_TRUNC = 0x20;
 const MSG_CTRUNC = 0x8;
 const MSG_DONTWAIT = 0x40;
@@ -19,6 +22,7 @@ const CMSGHDR_SIZE = 16;
 /** Descriptors in a message, at most. */
 const MAX_FDS = 16;
 
+const socketpair = libc('int socketpair(int domain, int type, int protocol, void *sv)');
 const sendmsg = libc('int64_t sendmsg(int sockfd, const void *msg, int flags)');
 const recvmsg = libc('int64_t recvmsg(int sockfd, void *msg, int flags)');
 
@@ -26,6 +30,13 @@ export interface ReceivedMessage {
   readonly bytes: Uint8Array;
   /** Descriptors that came with it, which are the receiver's now; closed at exec. */
   readonly fds: readonly number[];
+}
+
+/** Two sockets joined to each other, which block. Throws OsError. */
+export function messageSocketPair(): [number, number] {
+  const pair = new Int32Array(2);
+  check('socketpair', socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+  return [pair[0] as number, pair[1] as number];
 }
 
 const align = (size: number): number => Math.ceil(size / 8) * 8;

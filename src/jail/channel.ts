@@ -1,4 +1,4 @@
-/** JSON between the monitor and a device process: one message a packet, over a socketPair('messages'). */
+/** JSON between the monitor and a device process: one message a packet, over a messageSocketPair(). */
 import { receiveMessage, sendMessage } from '../host/unix-socket.ts';
 
 /** Bytes of a message, at most: what a socket's buffer takes for sure. */

@@ -8,7 +8,7 @@ import { EPOLLIN } from '../host/epoll.ts';
 import { EPIPE, type OsError } from '../host/errno.ts';
 import type { Poller } from '../host/poller.ts';
 import { receiveStoppedCall } from '../host/seccomp.ts';
-import { socketPair } from '../host/socket-pair.ts';
+import { messageSocketPair } from '../host/unix-socket.ts';
 import { SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_USER_NOTIF } from './bpf.ts';
 import { type Bind, bubblewrapArguments, findBubblewrap } from './bubblewrap.ts';
 import { receiveJson, sendJson } from './channel.ts';
@@ -119,7 +119,7 @@ export class DeviceProcess {
       binds: options.binds ?? [],
       hostNetwork: options.network === 'host',
     });
-    const [mine, its] = socketPair('messages');
+    const [mine, its] = messageSocketPair();
     this.#channel = mine;
     closeAllOnExec();
     // A session of its own: keys of the terminal are for the monitor, which ends its devices in order.

@@ -25,7 +25,7 @@ void runInJail(async (start) => {
   const { refuse } = start.data as { readonly refuse?: string };
   if (refuse !== undefined) throw new Error(refuse);
   // Declared, as everything is, before the process locks itself in.
-  socketPair();
+  messageSocketPair();
   return () => serve(start);
 });
 

@@ -34,7 +34,7 @@ export function jailedDevices(): (t: TestContext, options?: Partial<DeviceProces
     rmSync(folder, { recursive: true });
   });
   return async (t, options = {}) => {
-    const [mine, its] = socketPair('messages');
+    const [mine, its] = messageSocketPair();
     t.after(() => closeDescriptor(mine));
     try {
       const process = await startDeviceProcess(

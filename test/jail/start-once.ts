@@ -5,7 +5,7 @@ import { socketPair } from '../../src/host/socket-pair.ts';
 import { startDeviceProcess } from '../../src/jail/device-process.ts';
 
 const poller = new Poller();
-const [mine, its] = socketPair('messages');
+const [mine, its] = messageSocketPair();
 try {
   const device = await startDeviceProcess(
     {
