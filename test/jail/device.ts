@@ -1,7 +1,7 @@
 // A device for tests: does what it is asked for, allowed or not.
 
 import { libc } from '../../src/host/ffi.ts';
-import { socketPair } from '../../src/host/socket-pair.ts';
+import { messageSocketPair } from '../../src/host/unix-socket.ts';
 import { receiveJson, sendJson } from '../../src/jail/channel.ts';
 import { type DeviceStart, runInJail } from '../../src/jail/inside.ts';
 

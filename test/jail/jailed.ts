@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { bundle } from '../../scripts/bundle.ts';
 import { closeDescriptor } from '../../src/host/descriptor.ts';
 import { Poller } from '../../src/host/poller.ts';
-import { socketPair } from '../../src/host/socket-pair.ts';
+import { messageSocketPair } from '../../src/host/unix-socket.ts';
 import { receiveJson, sendJson } from '../../src/jail/channel.ts';
 import { type DeviceProcess, type DeviceProcessOptions, startDeviceProcess } from '../../src/jail/device-process.ts';
 import type { Request } from './device.ts';

@@ -1,7 +1,7 @@
 // Starts a jailed device, and says what came of it: run as another user, or where there are no namespaces. The argument is the device's code.
 import { closeDescriptor } from '../../src/host/descriptor.ts';
 import { Poller } from '../../src/host/poller.ts';
-import { socketPair } from '../../src/host/socket-pair.ts';
+import { messageSocketPair } from '../../src/host/unix-socket.ts';
 import { startDeviceProcess } from '../../src/jail/device-process.ts';
 
 const poller = new Poller();
