@@ -23,6 +23,10 @@ interface RunOptions {
   readonly virtioTransport: TransportKind;
   readonly hugepages?: boolean;
   readonly gdb?: number;
+  readonly stats?: boolean;
+  readonly profile?: string;
+  readonly symbols?: string;
+  readonly checkTranslation?: boolean;
   readonly debugExit?: boolean;
   readonly verbose?: boolean;
 }
@@ -75,6 +79,16 @@ export function runCommand(done: (status: number) => void): Command {
         once(integer(0, 65535, 'a port')),
       ),
     )
+    .addOption(new Option('--stats', 'tell at the end, and on SIGUSR1, what the processors did'))
+    .addOption(
+      new Option('--profile <FILE>', 'write a profile of the guest (.cpuprofile, for speedscope)').argParser(
+        once(asIs),
+      ),
+    )
+    .addOption(
+      new Option('--symbols <FILE>', "the kernel's System.map or vmlinux, for --profile").argParser(once(asIs)),
+    )
+    .addOption(new Option('--check-translation', 'compare translated code with the interpreter as it runs (slow)'))
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
@@ -98,6 +112,10 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
+      stats: options.stats ?? false,
+      profile: options.profile,
+      symbols: options.symbols,
+      checkTranslation: options.checkTranslation ?? false,
       debugExit: options.debugExit ?? false,
     },
     { notice: say, detail: options.verbose ? say : () => {} },

@@ -1,4 +1,4 @@
-import { onEndingSignal } from '../host/signals.ts';
+import { onEndingSignal, onStatisticsSignal } from '../host/signals.ts';
 import { enterRawMode } from '../host/terminal.ts';
 import type { MachineConfig, MachineEnd } from './config.ts';
 import { connectConsoleInput } from './console-input.ts';
@@ -18,6 +18,7 @@ export async function runMachine(
   const machine = new Machine(config, { fd: STDOUT }, log.notice);
   for (const line of machine.info) log.detail(line);
   const stopSignals = onEndingSignal((signal) => machine.end({ kind: 'signal', signal }));
+  const stopStatistics = config.stats ? onStatisticsSignal(() => machine.askForStatistics()) : () => {};
   let restoreTerminal = (): void => {};
   let stopInput = (): void => {};
   try {
@@ -35,5 +36,6 @@ export async function runMachine(
     stopInput();
     restoreTerminal();
     stopSignals();
+    stopStatistics();
   }
 }

@@ -373,6 +373,11 @@ export class KvmVcpu implements Vcpu {
     this.#call('an interrupt cannot be queued', I.KVM_NMI);
   }
 
+  /** The kernel keeps that to itself. */
+  counts(): Readonly<Record<string, number>> {
+    return {};
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

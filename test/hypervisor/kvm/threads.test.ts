@@ -49,6 +49,8 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     virtioTransport: 'pci',
     hugepages: false,
     debugExit: false,
+    stats: false,
+    checkTranslation: false,
   };
 }
 
