@@ -224,6 +224,8 @@ export interface Vcpu {
   translate(linear: bigint): number | undefined;
   /** Queues a non-maskable interrupt. */
   nmi(): void;
+  /** Tells a guest with KVM's clock that it stood still, so that its watchdogs do not take the time for a hang. */
+  notePause(): void;
   run(): Exit;
   /** What the processor has done since it was made, names and numbers in the order to read them in; names that end in "ms" are times. */
   counts(): Readonly<Record<string, number>>;

@@ -13,6 +13,7 @@ import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { Insight } from './insight/insight.ts';
+import { MachineControl } from './machine-control.ts';
 import { createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
@@ -91,6 +92,7 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
 /** A machine, built and not yet started: everything that its configuration names, put together. */
 export class Machine {
   readonly platform: Platform;
+  readonly control: MachineControl;
   readonly #vm: Vm;
   readonly #memory: SharedMemory;
   readonly #loop: PlatformLoop;
@@ -165,6 +167,18 @@ export class Machine {
       channels.map(({ agentEnd }) => agentEnd),
       this.#insight?.ends ?? [],
     );
+    this.control = new MachineControl({
+      description: {
+        kernel: config.kernel,
+        hypervisor: hypervisor.name,
+        cpus: config.cpus,
+        memory: config.memory * MIB,
+      },
+      memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
+      vcpus: this.#vcpus,
+      debugged: config.gdb !== undefined,
+      exit: () => this.end({ kind: 'asked' }),
+    });
     this.#target =
       config.gdb === undefined
         ? undefined
@@ -243,6 +257,7 @@ export class Machine {
 
   /** Ends the run, for the first reason given. */
   end(reason: MachineEnd): void {
+    this.control.ended();
     this.#ended.resolve(reason);
   }
 

@@ -12,6 +12,7 @@ import { vcpuCpuid } from '../arch/x86_64/cpuid.ts';
 import { Platform, type PlatformConfig } from '../devices/platform.ts';
 import { type ClockOrigin, HostClock } from '../host/clock.ts';
 import type { SharedRange } from '../host/shared-state.ts';
+import { threadId } from '../host/threads.ts';
 import type { Hypervisor, Vcpu, VmShare } from '../hypervisor/hypervisor.ts';
 import { hypervisorNamed } from '../hypervisor/select.ts';
 import { plugDevices, type VirtioShare } from '../virtio/plug.ts';
@@ -73,7 +74,7 @@ function configure(hypervisor: Hypervisor, vcpu: Vcpu): void {
 function run(vcpu: Vcpu, platform: Platform, control: VcpuControl, debug: DebugAgent | undefined): VcpuEnd {
   debug?.start();
   insight?.start();
-  while (control.mayRun()) {
+  while (control.mayRun(() => vcpu.notePause())) {
     const exit = vcpu.run();
     insight?.left(exit.kind);
     switch (exit.kind) {
@@ -139,7 +140,7 @@ function main(): void {
     throw error;
   }
   const debug = data.debugger && new DebugAgent(vcpu, openMemory(data.memory), data.debugger);
-  control.ready();
+  control.ready(data.vcpuId, threadId());
   port.once('message', ({ entry }: VcpuStart) => {
     let how: VcpuEnd;
     try {

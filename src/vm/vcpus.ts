@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { EntryState } from '../arch/x86_64/cpu-state.ts';
+import { type ThreadTime, threadTime } from '../host/threads.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
 import type { InsightEnd } from './insight/channel.ts';
 import { VcpuControl } from './vcpu-control.ts';
@@ -64,6 +65,11 @@ export class VcpuThreads {
   /** They go on. */
   resume(): void {
     this.#control.resume();
+  }
+
+  /** Processor time that each vCPU's thread has taken. */
+  times(): ThreadTime[] {
+    return this.#control.threads.map(threadTime).filter((time) => time !== undefined);
   }
 
   /** Makes all of them leave the guest for a moment. */

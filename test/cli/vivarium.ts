@@ -35,13 +35,18 @@ export class Place {
   }
 
   /** Runs `vivarium ...args` without a terminal until it ends, for a minute at most. `uid`: as this user and group. */
-  run(args: readonly string[], uid?: number): Promise<Result> {
+  run(args: readonly string[], uid?: number, environment: Record<string, string> = {}): Promise<Result> {
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       cwd: this.folder,
       stdio: ['ignore', 'pipe', 'pipe'],
       ...(uid !== undefined && { uid, gid: uid }),
       // An empty cache: a run that fetched the default guest would be seen.
-      env: { PATH: process.env['PATH'], HOME: this.folder, XDG_CACHE_HOME: join(this.folder, 'cache') },
+      env: {
+        PATH: process.env['PATH'],
+        HOME: this.folder,
+        XDG_CACHE_HOME: join(this.folder, 'cache'),
+        ...environment,
+      },
     });
     const output = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {

@@ -72,4 +72,5 @@ export const KVM_GET_XSAVE = ior('KVM_GET_XSAVE', 0xa4, S.kvm_xsave);
 export const KVM_SET_XSAVE = iow('KVM_SET_XSAVE', 0xa5, S.kvm_xsave);
 export const KVM_GET_XCRS = ior('KVM_GET_XCRS', 0xa6, S.kvm_xcrs);
 export const KVM_SET_XCRS = iow('KVM_SET_XCRS', 0xa7, S.kvm_xcrs);
+export const KVM_KVMCLOCK_CTRL = io('KVM_KVMCLOCK_CTRL', 0xad);
 export const KVM_GET_XSAVE2 = ior('KVM_GET_XSAVE2', 0xcf, S.kvm_xsave);

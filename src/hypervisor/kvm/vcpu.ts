@@ -378,6 +378,11 @@ export class KvmVcpu implements Vcpu {
     return {};
   }
 
+  notePause(): void {
+    // A guest that does not use the clock is refused (EINVAL): it has nowhere to be told.
+    ioctl(this.#fd, I.KVM_KVMCLOCK_CTRL.number, 0);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
