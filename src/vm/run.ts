@@ -1,7 +1,7 @@
 import { registerMachine } from '../control/registry.ts';
 import type { ControlServer } from '../control/server.ts';
 import { socketPath } from '../control/socket-file.ts';
-import { onEndingSignal, signalStatus } from '../host/signals.ts';
+import { onEndingSignal, onStatisticsSignal, signalStatus } from '../host/signals.ts';
 import { enterRawMode } from '../host/terminal.ts';
 import type { MachineConfig, MachineEnd } from './config.ts';
 import { connectConsoleInput } from './console-input.ts';
@@ -29,6 +29,7 @@ export async function runMachine(
     sockets?.serve(made.control);
     undo.push(registerMachine({ ...made.control.description, socket: sockets?.path }));
     undo.push(onEndingSignal(endOnSignals(made)));
+    if (config.stats) undo.push(onStatisticsSignal(() => made.askForStatistics()));
     if (config.gdb !== undefined) {
       const port = await made.listenForGdb(config.gdb);
       log.notice(`the machine waits for a debugger: gdb -ex 'target remote localhost:${port}'`);
