@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import type { SharedDirectory } from '../fs/shared-directory.ts';
 import { signalStatus } from '../host/signals.ts';
 import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
@@ -6,8 +7,9 @@ import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
 import type { MachineEnd } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
-import { asIs, integer, once, oneOf } from './options.ts';
+import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 import { addDiskOptions } from './run-disks.ts';
+import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
@@ -21,6 +23,8 @@ interface RunOptions {
   readonly hypervisor: HypervisorChoice;
   readonly splitIrqchip?: boolean;
   readonly virtioTransport: TransportKind;
+  readonly sharedDir?: readonly SharedDirectory[];
+  readonly mount?: readonly SharedMount[];
   readonly hugepages?: boolean;
   readonly gdb?: number;
   readonly socket?: string;
@@ -70,6 +74,18 @@ export function runCommand(done: (status: number) => void): Command {
         .default('pci')
         .argParser(once(oneOf(TRANSPORTS))),
     )
+    .addOption(
+      new Option(
+        '--shared-dir <PATH:TAG[,OPTION...]>',
+        'a directory for the guest, who mounts it by its tag; may be repeated (options: type=p9|fs, ro, uid=N, gid=N, cache=auto|always|never)',
+      ).argParser(collectParsed(parseSharedDirectory)),
+    )
+    .addOption(
+      new Option(
+        '--mount <HOST:GUEST[:ro]>',
+        'a directory that the default guest mounts at boot; may be repeated',
+      ).argParser(collectParsed(parseMount)),
+    )
     .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM)'))
     .addOption(
       new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
@@ -90,12 +106,14 @@ export function runCommand(done: (status: number) => void): Command {
 }
 
 async function run(kernel: string | undefined, options: RunOptions): Promise<number> {
+  const shared = sharedDirectories(options.sharedDir ?? [], options.mount ?? []);
   const guest = kernel === undefined ? await defaultGuest() : undefined;
   const end = await runMachine(
     {
       kernel: kernel ?? (guest?.kernel as string),
       initrd: options.initrd ?? guest?.initrd,
-      params: options.params,
+      params: [...shared.params, ...options.params],
+      sharedDirectories: shared.directories,
       cpus: options.cpus ?? 1,
       memory: options.mem ?? 256,
       hypervisor: options.hypervisor,

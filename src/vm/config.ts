@@ -1,3 +1,4 @@
+import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
 import type { TransportKind } from '../virtio/plug.ts';
@@ -20,6 +21,8 @@ export interface MachineConfig {
   readonly disks: readonly DiskConfig[];
   /** How the guest reaches its virtio devices. */
   readonly virtioTransport: TransportKind;
+  /** In the order of the guest's devices. */
+  readonly sharedDirectories: readonly SharedDirectory[];
   /** Ask the host for large pages under the RAM. */
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */

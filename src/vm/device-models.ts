@@ -1,6 +1,8 @@
 import { closeDescriptor } from '../host/descriptor.ts';
 import type { DeviceModel } from '../virtio/backend.ts';
 import { blockModel } from '../virtio/block/model.ts';
+import { fsModel } from '../virtio/fs/model.ts';
+import { p9Model } from '../virtio/p9/model.ts';
 import { rngModel } from '../virtio/rng/model.ts';
 import type { MachineConfig } from './config.ts';
 
@@ -16,6 +18,9 @@ export function deviceModels(config: MachineConfig): DeviceModel[] {
   try {
     for (const disk of config.disks) models.push(blockModel(disk, Math.min(config.cpus, MAX_DISK_QUEUES)));
     models.push(rngModel());
+    for (const directory of config.sharedDirectories) {
+      models.push(directory.protocol.type === 'p9' ? p9Model(directory) : fsModel(directory));
+    }
     return models;
   } catch (error) {
     closeModels(models);

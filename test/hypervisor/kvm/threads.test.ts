@@ -47,6 +47,7 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     splitIrqchip: false,
     disks: [],
     virtioTransport: 'pci',
+    sharedDirectories: [],
     hugepages: false,
     debugExit: false,
   };
