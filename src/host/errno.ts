@@ -36,6 +36,7 @@ export const ENODATA = 61;
 export const EOVERFLOW = 75;
 export const EOPNOTSUPP = 95;
 export const ESTALE = 116;
+export const ECONNABORTED = 103;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],

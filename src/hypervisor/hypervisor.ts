@@ -24,6 +24,11 @@ export interface MemorySlot {
   readonly fd: number;
   readonly fdOffset: number;
   readonly readOnly?: boolean;
+  /**
+   * A file with a count of 16 bits for each page of `fd`, from its first on: devices count up when they have written to a page. A
+   * processor that keeps what it has decoded needs it.
+   */
+  readonly deviceWrites?: number;
   /** Large pages are wished for, where the host has them for such memory. */
   readonly hugePages?: boolean;
 }

@@ -2,16 +2,17 @@
  * The life of a back end: this runs in a thread or a process of its own, and does not know which. It maps what it shares
  * with the monitor, makes the device, and then serves its queues in one loop that blocks.
  */
+import { fstatSync } from 'node:fs';
 import { EPOLLET, EPOLLIN } from '../host/epoll.ts';
 import { EventLoop } from '../host/event-loop.ts';
 import { signalEvent, takeEvent } from '../host/eventfd.ts';
-import { window } from '../host/memory.ts';
+import { PAGE_SIZE, punchHole, window } from '../host/memory.ts';
 import { GuestMemory } from '../hypervisor/guest-memory.ts';
-import type { Backend, BackendFactory, Json } from './backend.ts';
+import { type Backend, type BackendFactory, type Json, Later } from './backend.ts';
 import { BackendChannel } from './backend-channel.ts';
 import { BrokenDriverError } from './chain.ts';
 import * as V from './constants.ts';
-import { GuestRanges } from './guest-ranges.ts';
+import { DeviceWrites, GuestRange, GuestRanges } from './guest-ranges.ts';
 import { Queue } from './queue.ts';
 import { type StateShape, stateSize, VirtioState } from './state.ts';
 
@@ -33,7 +34,7 @@ export interface BackendStart {
   /** Vectors: one for the configuration, one for each queue; 0 where there is no MSI-X. */
   readonly vectors: number;
   /**
-   * Descriptors, in this order: guest RAM, the state's memfd, the channel (a Unix stream socket), the control event, the interrupt's
+   * Descriptors, in this order: guest RAM, the counts of writes to it, the state's memfd, the channel (a Unix stream socket), the control event, the interrupt's
    * event, one event for each queue, one for each vector, and then the device's own. A process of its own gets them under
    * other numbers in the same order.
    */
@@ -42,11 +43,12 @@ export interface BackendStart {
 
 /** Where descriptors are in BackendStart.fds. */
 const FD_MEMORY = 0;
-const FD_STATE = 1;
-const FD_CHANNEL = 2;
-const FD_CONTROL = 3;
-const FD_INTERRUPT = 4;
-const FD_QUEUES = 5;
+const FD_DEVICE_WRITES = 1;
+const FD_STATE = 2;
+const FD_CHANNEL = 3;
+const FD_CONTROL = 4;
+const FD_INTERRUPT = 5;
+const FD_QUEUES = 6;
 
 /**
  * Maps what a back end shares with the monitor. Returns what makes the device and serves its queues, until the main process says
@@ -98,7 +100,10 @@ class BackendRunner {
         bytes: window(memoryFd, fdOffset, size),
       })),
     );
-    this.#ranges = new GuestRanges(this.#memory);
+    const writesFd = start.fds[FD_DEVICE_WRITES] as number;
+    const counts = window(writesFd, 0, fstatSync(writesFd).size);
+    const places = start.memory.map(({ start: guestAddress, fdOffset }) => ({ guestAddress, fdOffset }));
+    this.#ranges = new GuestRanges(this.#memory, new DeviceWrites(new Uint16Array(counts.buffer), places));
     const state = window(start.fds[FD_STATE] as number, 0, stateSize(start.shape));
     this.#state = new VirtioState(state.buffer, state.byteOffset, start.shape);
     this.#resets = this.#state.resetDone;
@@ -114,6 +119,7 @@ class BackendRunner {
       params: this.#start.params,
       fds: fds.slice(FD_QUEUES + shape.queues + vectors),
       config: this.#state.config,
+      releaseMemory: (address, length) => this.#releaseMemory(address, length),
       changeConfig: (offset, bytes) => this.#changeConfig(offset, bytes),
       log: (line) => this.#channel.send({ log: line }),
       event: (event) => this.#channel.send({ event }),
@@ -233,16 +239,31 @@ class BackendRunner {
       this.#loop.stop();
       return;
     }
-    for (const { id, request } of messages) this.#channel.send(this.#answer(id, request));
+    for (const { id, request } of messages) this.#answer(id, request);
   }
 
-  #answer(id: number, request: Json): { id: number; answer: Json } | { id: number; error: string } {
+  #answer(id: number, request: Json): void {
     try {
-      return { id, answer: this.#backend?.request?.(request) ?? null };
+      const answer = this.#backend?.request?.(request) ?? null;
+      if (answer instanceof Later) answer.connect((late) => this.#channel.send({ id, answer: late }));
+      else this.#channel.send({ id, answer });
     } catch (error) {
       if (error instanceof BrokenDriverError) this.#fail(error);
       else if (error instanceof TypeError || error instanceof ReferenceError) throw error;
-      return { id, error: (error as Error).message };
+      this.#channel.send({ id, error: (error as Error).message });
     }
+  }
+
+  #releaseMemory(guestAddress: number, length: number): void {
+    const place = this.#start.memory.find(
+      ({ start, size }) => guestAddress >= start && guestAddress + length <= start + size,
+    );
+    if (place === undefined) return;
+    const from = Math.ceil(guestAddress / PAGE_SIZE) * PAGE_SIZE;
+    const to = Math.floor((guestAddress + length) / PAGE_SIZE) * PAGE_SIZE;
+    if (from >= to) return;
+    punchHole(this.#start.fds[FD_MEMORY] as number, from - place.start + place.fdOffset, to - from);
+    const region = this.#ranges.find(from, to - from);
+    if (region !== undefined) this.#ranges.writes?.add(new GuestRange(region, from, to - from));
   }
 }

@@ -14,7 +14,7 @@ import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { MachineControl } from './machine-control.ts';
 import { MachineDisk } from './machine-disk.ts';
-import { createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
+import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
 import { VirtioDevices } from './virtio-devices.ts';
@@ -84,7 +84,7 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
     return vm;
   } catch (error) {
     vm?.close();
-    closeSync(memory.fd);
+    closeMemory(memory);
     throw error;
   }
 }
@@ -261,6 +261,6 @@ export class Machine {
     await this.#loop.close();
     this.#gdb?.close();
     this.#vm.close();
-    closeSync(this.#memory.fd);
+    closeMemory(this.#memory);
   }
 }
