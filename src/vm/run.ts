@@ -1,5 +1,5 @@
 import { registerMachine } from '../control/registry.ts';
-import { onEndingSignal, signalStatus } from '../host/signals.ts';
+import { onEndingSignal, onStatisticsSignal, signalStatus } from '../host/signals.ts';
 import { enterRawMode } from '../host/terminal.ts';
 import type { MachineConfig, MachineEnd } from './config.ts';
 import { connectConsoleInput } from './console-input.ts';
@@ -28,6 +28,7 @@ export async function runMachine(
     undo.push(steerFromOutside(made.control, sockets, log.notice));
     undo.push(registerMachine({ ...made.control.description, socket: sockets?.path }));
     undo.push(onEndingSignal(endOnSignals(made)));
+    if (config.stats) undo.push(onStatisticsSignal(() => made.askForStatistics()));
     if (config.gdb !== undefined) {
       const port = await made.listenForGdb(config.gdb);
       log.notice(`the machine waits for a debugger: gdb -ex 'target remote localhost:${port}'`);
