@@ -3,6 +3,12 @@ import type { HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
 import type { TransportKind } from '../virtio/plug.ts';
 
+/** Devices in processes of their own. */
+export interface SandboxConfig {
+  /** Folder of the policies for their system calls; those that come with Vivarium if undefined. */
+  readonly policyFolder?: string | undefined;
+}
+
 /** A machine to be run. */
 export interface MachineConfig {
   /** Path of the kernel: a bzImage, or an ELF (vmlinux). */
@@ -23,6 +29,8 @@ export interface MachineConfig {
   readonly virtioTransport: TransportKind;
   /** In the order of the guest's devices. */
   readonly sharedDirectories: readonly SharedDirectory[];
+  /** Jails for the devices; undefined: they are threads of the monitor. */
+  readonly sandbox: SandboxConfig | undefined;
   /** Ask the host for large pages under the RAM. */
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */
