@@ -274,6 +274,8 @@ export const COUNT_INTERRUPTS = 0x1520;
 export const COUNT_LOOKUPS = 0x1528;
 export const COUNT_DECODED_BLOCKS = 0x1530;
 export const COUNT_DECODED_INSTRUCTIONS = 0x1538;
+/** Instructions that regions ran; counted only by regions that were translated for it. */
+export const COUNT_TRANSLATED = 0x1540;
 
 // ---- x87, MMX, SSE -------------------------------------------------------------------------------------------------------
 /** Eight physical registers R0..R7 of 16 bytes: significand u64, then sign and exponent u16. MMi is R_i's significand; ST(i) is R_((TOP+i)&7). */
