@@ -6,7 +6,7 @@ import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { Poller } from '../host/poller.ts';
 import type { Bind } from '../jail/bubblewrap.ts';
 import { type DeviceProcess, startDeviceProcess } from '../jail/device-process.ts';
-import type { BackendStart } from '../virtio/device-main.ts';
+import type { BackendStart } from '../virtio/backend-start.ts';
 import type { RunningBackend } from './virtio-devices.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));

@@ -1,8 +1,9 @@
 // A back end in a process of its own: the first file of build/device-process.cjs.
 
 import { runInJail } from '../jail/inside.ts';
+import type { BackendStart } from '../virtio/backend-start.ts';
 import { BACKENDS } from '../virtio/backends.ts';
-import { type BackendStart, prepareBackend } from '../virtio/device-main.ts';
+import { prepareBackend } from '../virtio/device-main.ts';
 
 void runInJail(async ({ data, fds }) => {
   const start = { ...(data as Omit<BackendStart, 'fds'>), fds };
