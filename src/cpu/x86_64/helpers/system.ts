@@ -84,7 +84,8 @@ export function mov_to_cr(index: i32, value: u64): i32 {
 export function clts(): i32 {
   if (cpl()) return raise_error(GP, 0);
   store<u64>(CR0, load<u64>(CR0) & ~(<u64>CR0_TS));
-  return STATUS_OK;
+  update_mode();
+  return STATUS_NEXT;
 }
 
 // ---- Interrupt flag --------------------------------------------------------------------------------------------------------
@@ -289,5 +290,6 @@ export function xsetbv(): i32 {
   const value = edx_eax();
   if (cpl() || load<u32>(RCX) != 0 || !is_xcr0(value)) return raise_error(GP, 0);
   store<u64>(XCR0, value);
-  return STATUS_OK;
+  update_mode();
+  return STATUS_NEXT;
 }
