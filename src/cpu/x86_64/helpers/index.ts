@@ -29,7 +29,7 @@ export {
   fpu_test,
 } from './fpu/operations';
 export { fpu_extract, fpu_remainder, fpu_round, fpu_scale } from './fpu/rounding';
-export { fxrstor, fxsave, xrstor, xsave } from './fpu/save';
+export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './fpu/save';
 export { fpu_begin, fpu_operand } from './fpu/stack';
 export {
   avx_unavailable,

@@ -37,7 +37,7 @@ function isPure(name: HelperName): boolean {
 }
 
 /** Helpers that look at vector registers. */
-const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
+const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
 
 /** What is known of the flags at a point: how they follow from values that do not change any more. */
 export interface KnownFlags {

@@ -107,6 +107,8 @@ export const HELPERS = {
   fxsave: 'li:i',
   fxrstor: 'li:i',
   xsave: 'li:i',
+  xsaveopt: 'li:i',
+  xsavec: 'li:i',
   xrstor: 'li:i',
   // fpu/stack.ts, transfer.ts, operations.ts
   fpu_enter: ':i',

@@ -63,7 +63,7 @@ export function soft_f32_to_f16(source: u32, control: i32): u32 {
   if (biased <= 0 && !(biased == 0 && rounded >> 63)) {
     const denormal = shiftRightJam(sig, 1 - biased);
     const lost = (denormal & (unit - 1)) != 0;
-    if (!masked(UE)) signal(inexact || lost ? UE | PE : UE);
+    if (!masked(UE)) signal(inexact ? UE | PE : UE);
     else if (lost) signal(UE | PE);
     return sign | <u32>(roundAt(denormal, mode, negative, unit) >> shift);
   }
