@@ -1,0 +1,98 @@
+/** Guest RAM by guest-physical address as addresses of this process, so that the kernel can read and write it directly. */
+import type { HostRange } from '../disk/iovec.ts';
+import { addressOf } from '../host/ffi.ts';
+import type { GuestMemory } from '../hypervisor/guest-memory.ts';
+
+/** A region of guest RAM, mapped in this process. */
+export interface MappedRegion {
+  /** Guest-physical address of the first byte, and after the last one. */
+  readonly start: number;
+  readonly end: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** The first byte's address in this process. */
+  readonly host: number;
+}
+
+/** A piece of guest RAM. */
+export class GuestRange implements HostRange {
+  readonly address: number;
+  readonly length: number;
+  readonly #region: MappedRegion;
+
+  constructor(region: MappedRegion, guestAddress: number, length: number) {
+    this.address = region.host + (guestAddress - region.start);
+    this.length = length;
+    this.#region = region;
+  }
+
+  /** What the memory belongs to. */
+  get owner(): Uint8Array {
+    return this.#region.bytes;
+  }
+
+  /** Guest-physical address of the first byte. */
+  get guestAddress(): number {
+    return this.#region.start + (this.address - this.#region.host);
+  }
+
+  /** The bytes themselves. The guest may change them at any time. */
+  get bytes(): Uint8Array {
+    const from = this.address - this.#region.host;
+    return this.#region.bytes.subarray(from, from + this.length);
+  }
+}
+
+const PAGE_SHIFT = 12;
+
+/**
+ * Counts of what devices have written to guest RAM, 16 bits a page: processors that keep what they have decoded look at them
+ * (MemorySlot.deviceWrites).
+ */
+export class DeviceWrites {
+  readonly #counts: Uint16Array;
+  readonly #places: readonly { readonly guestAddress: number; readonly fdOffset: number }[];
+
+  /** `counts`: by page of the RAM's file, which has the region at `guestAddress` from `fdOffset` on. */
+  constructor(counts: Uint16Array, places: readonly { readonly guestAddress: number; readonly fdOffset: number }[]) {
+    this.#counts = counts;
+    this.#places = places;
+  }
+
+  /** After the write, and before the guest is told of it. */
+  add(range: GuestRange): void {
+    if (range.length === 0) return;
+    const { guestAddress } = range;
+    const place = this.#places.findLast((one) => one.guestAddress <= guestAddress);
+    if (place === undefined) return;
+    const first = guestAddress - place.guestAddress + place.fdOffset;
+    const last = (first + range.length - 1) / 2 ** PAGE_SHIFT;
+    for (let page = Math.floor(first / 2 ** PAGE_SHIFT); page <= last; page++) Atomics.add(this.#counts, page, 1);
+  }
+}
+
+/** All of guest RAM. */
+export class GuestRanges {
+  /** Absent where no processor needs to know. */
+  readonly writes: DeviceWrites | undefined;
+  readonly #regions: readonly MappedRegion[];
+
+  constructor(memory: GuestMemory, writes?: DeviceWrites) {
+    this.writes = writes;
+    this.#regions = memory.regions.map(({ guestAddress, bytes }) => ({
+      start: guestAddress,
+      end: guestAddress + bytes.length,
+      bytes,
+      view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+      host: Number(addressOf(bytes.buffer)) + bytes.byteOffset,
+    }));
+  }
+
+  /** The region that has all of these bytes; undefined: they are not guest RAM. Both numbers are integers, `length` 0 or more. */
+  find(address: number, length: number): MappedRegion | undefined {
+    for (const region of this.#regions) {
+      if (address >= region.start && address + length <= region.end) return region;
+    }
+    return undefined;
+  }
+}
