@@ -107,7 +107,9 @@ export function runCommand(done: (status: number) => void): Command {
     )
     .addOption(new Option('--check-translation', 'compare translated code with the interpreter as it runs (slow)'))
     .addOption(
-      new Option('-s, --socket <PATH>', 'make a control socket; in a folder: vivarium-PID.sock').argParser(once(asIs)),
+      new Option('-s, --socket <PATH>', 'make a control socket there; in a folder: vivarium-PID.sock').argParser(
+        once(asIs),
+      ),
     )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))

@@ -14,6 +14,7 @@ import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { Insight } from './insight/insight.ts';
 import { MachineControl } from './machine-control.ts';
+import { MachineDisk } from './machine-disk.ts';
 import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
@@ -176,6 +177,11 @@ export class Machine {
       },
       memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
       vcpus: this.#vcpus,
+      disks: config.disks.map(
+        (disk, index) =>
+          // Disks are the first devices.
+          new MachineDisk(index, disk, models[index]!.config, (request) => this.#devices.request(index, request)),
+      ),
       debugged: config.gdb !== undefined,
       exit: () => this.end({ kind: 'asked' }),
     });
