@@ -23,6 +23,14 @@ export const ENOSPC = 28;
 export const EPIPE = 32;
 export const ENOSYS = 38;
 export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ENETUNREACH = 101;
+export const ECONNRESET = 104;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
+export const EHOSTUNREACH = 113;
+export const EINPROGRESS = 115;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],
@@ -48,6 +56,14 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPIPE]: ['EPIPE', 'broken pipe'],
   [ENOSYS]: ['ENOSYS', 'function not implemented'],
   [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
+  [EADDRINUSE]: ['EADDRINUSE', 'address already in use'],
+  [EADDRNOTAVAIL]: ['EADDRNOTAVAIL', 'cannot assign requested address'],
+  [ENETUNREACH]: ['ENETUNREACH', 'network is unreachable'],
+  [ECONNRESET]: ['ECONNRESET', 'connection reset by peer'],
+  [ETIMEDOUT]: ['ETIMEDOUT', 'connection timed out'],
+  [ECONNREFUSED]: ['ECONNREFUSED', 'connection refused'],
+  [EHOSTUNREACH]: ['EHOSTUNREACH', 'no route to host'],
+  [EINPROGRESS]: ['EINPROGRESS', 'operation now in progress'],
 };
 
 /** Name of an error number: `EAGAIN`; `errno 77` where it has none here. */
