@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LAYERS = [
   ['cli'],
   ['vm'],
-  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'net'],
+  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'fs', 'net'],
   ['hypervisor'],
   ['cpu'],
   ['host', 'wasm'],
@@ -21,8 +21,9 @@ const LAYERS = [
 /** Imports inside one layer: each names a folder and those of its neighbours which it may import. */
 const NEIGHBOURS: Record<string, readonly string[]> = {
   arch: ['devices'],
+  fs: ['disk'],
   net: ['disk'],
-  virtio: ['devices', 'disk', 'net'],
+  virtio: ['devices', 'disk', 'fs', 'net'],
 };
 
 /** Folders that only the folders named beside them (and they themselves) may import. */
