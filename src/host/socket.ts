@@ -2,6 +2,7 @@
 import { closeDescriptor } from './descriptor.ts';
 import { EINPROGRESS, EINTR } from './errno.ts';
 import { addressOf, check, type FfiValue, libc, uninterrupted } from './ffi.ts';
+import { IoVector, type MemoryRange } from './io-vector.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -27,9 +28,6 @@ const BACKLOG = 128;
 /** sockaddr_in6, the larger of the two. */
 const ADDRESS_SIZE = 28;
 const IPV4_ADDRESS_SIZE = 16;
-/** Ranges that one call takes (IOV_MAX). */
-const MAX_RANGES = 1024;
-const IOVEC_SIZE = 16;
 /** struct msghdr of 64-bit Linux: name, its length, iov, its count, control, its length, flags. */
 const MSGHDR_SIZE = 56;
 
@@ -52,12 +50,6 @@ export interface SocketAddress {
   /** Network order. */
   readonly address: Uint8Array;
   readonly port: number;
-}
-
-/** A piece of memory that lives as long as the call. */
-interface MemoryRange {
-  readonly address: number;
-  readonly length: number;
 }
 
 function encode({ address, port }: SocketAddress): Buffer {
@@ -172,24 +164,17 @@ export function socketError(fd: number): number {
   return result < 0 ? -result : (value[0] as number);
 }
 
-const vector = new Uint32Array((MAX_RANGES * IOVEC_SIZE) / 4);
+const vector = new IoVector();
 const message = Buffer.alloc(MSGHDR_SIZE);
 let messageReady = false;
 
 /** Sends what is in memory, in order, as one datagram where the socket has those. Bytes taken, or the negated errno. */
 export function sendRanges(fd: number, ranges: readonly MemoryRange[]): number {
   if (!messageReady) {
-    message.writeBigUInt64LE(addressOf(vector.buffer), 16);
+    message.writeBigUInt64LE(addressOf(vector.bytes.buffer), 16);
     messageReady = true;
   }
-  const count = Math.min(ranges.length, MAX_RANGES);
-  for (let i = 0; i < count; i++) {
-    const { address, length } = ranges[i] as MemoryRange;
-    vector[4 * i] = address;
-    vector[4 * i + 1] = address / 2 ** 32;
-    vector[4 * i + 2] = length;
-    vector[4 * i + 3] = length / 2 ** 32;
-  }
+  const count = vector.set(ranges);
   message.writeUInt32LE(count, 24);
   return uninterrupted(() => sendmsg(fd, message, MSG_NOSIGNAL));
 }

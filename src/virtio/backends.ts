@@ -4,6 +4,8 @@ import type { BackendFactory } from './backend.ts';
 export const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: BackendFactory }>>> = {
   block: () => import('./block/backend.ts'),
   fs: () => import('./fs/backend.ts'),
+  net_tap: () => import('./net/tap-backend.ts'),
+  net_user: () => import('./net/user-backend.ts'),
   p9: () => import('./p9/backend.ts'),
   rng: () => import('./rng/backend.ts'),
 };

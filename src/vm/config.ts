@@ -1,6 +1,7 @@
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
+import type { NetConfig } from '../virtio/net/config.ts';
 import type { TransportKind } from '../virtio/plug.ts';
 
 /** A machine to be run. */
@@ -19,6 +20,8 @@ export interface MachineConfig {
   readonly splitIrqchip: boolean;
   /** In the order of the guest's names: vda, vdb, ... */
   readonly disks: readonly DiskConfig[];
+  /** In the order of the guest's interfaces. */
+  readonly networks: readonly NetConfig[];
   /** How the guest reaches its virtio devices. */
   readonly virtioTransport: TransportKind;
   /** In the order of the guest's devices. */
