@@ -106,6 +106,20 @@ withServed('files belong to the user of the attach, and the group of the request
   client.forget({ number: 50 });
 });
 
+withServed('who is not root takes set-user-id bits away by writing', ({ client, path }) => {
+  if (process.geteuid?.() !== 0) return;
+  for (const [uid, mode] of [
+    [0, 0o6755],
+    [1234, 0o755],
+  ] as const) {
+    client.ask(p9.Tattach, u32(50), u32(0xffff_ffff), text('user'), text(''), u32(uid));
+    client.ask(p9.Tlcreate, u32(50), text(`${uid}`), u32(O_RDWR), u32(0o6755), u32(0));
+    client.write({ ref: { number: 50 }, handle: 0n }, 0, Buffer.from('x'));
+    assert.equal(lstatSync(join(path, `${uid}`)).mode & 0o7777, mode);
+    client.forget({ number: 50 });
+  }
+});
+
 withServed('an attribute that comes in pieces, too short, or too long', ({ client, path }) => {
   writeFileSync(join(path, 'file'), '');
   const start = (size: number): { number: number } => {
