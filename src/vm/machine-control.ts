@@ -24,6 +24,7 @@ export class MachineControl implements ControlledMachine {
     readonly description: MachineDescription;
     readonly memory: readonly MemoryRegion[];
     readonly vcpus: VcpuThreads;
+    readonly disks: readonly DiskControl[];
     /** A debugger stops and starts the vCPUs. */
     readonly debugged: boolean;
     readonly exit: () => void;
@@ -31,7 +32,7 @@ export class MachineControl implements ControlledMachine {
     this.description = parts.description;
     this.memory = parts.memory;
     this.balloon = undefined;
-    this.disks = [];
+    this.disks = parts.disks;
     this.#vcpus = parts.vcpus;
     this.#debugged = parts.debugged;
     this.#exit = parts.exit;

@@ -24,10 +24,18 @@ export const BLOCK_HASH_END = 0x600000;
 /** One u32 for each 4 KiB page of RAM: head of the list of nodes for code decoded from it, 0 if none. */
 export const CODE_PAGES = 0x800000;
 export const CODE_PAGES_END = 0xc00000;
+/**
+ * u16 for each page of a memory slot that has SLOT_O_WRITES: devices count up when they have written to the page. A file is
+ * mapped here.
+ */
+export const DEVICE_WRITES = 0xd00000;
+export const DEVICE_WRITES_SIZE = 0x200000;
+/** u16 for each page of this memory: what its count was when the first block was decoded from it. */
+export const DEVICE_WRITES_SEEN = 0xf00000;
 /** CPUID table: see CPUID_*. */
 export const CPUID_TABLE = 0xc00000;
 /** Decoded records, block headers and page nodes: a bump arena. */
-export const ARENA = 0x1000000;
+export const ARENA = 0x1100000;
 export const ARENA_END = 0x8000000;
 /** Guest memory: everything above belongs to memory slots. */
 export const RAM_BASE = 0x8000000;
@@ -266,6 +274,8 @@ export const COUNT_INTERRUPTS = 0x1520;
 export const COUNT_LOOKUPS = 0x1528;
 export const COUNT_DECODED_BLOCKS = 0x1530;
 export const COUNT_DECODED_INSTRUCTIONS = 0x1538;
+/** Instructions that regions ran; counted only by regions that were translated for it. */
+export const COUNT_TRANSLATED = 0x1540;
 
 // ---- x87, MMX, SSE -------------------------------------------------------------------------------------------------------
 /** Eight physical registers R0..R7 of 16 bytes: significand u64, then sign and exponent u16. MMi is R_i's significand; ST(i) is R_((TOP+i)&7). */
@@ -296,6 +306,8 @@ export const SLOT_O_START = 0;
 export const SLOT_O_SIZE = 8;
 export const SLOT_O_HOST = 16;
 export const SLOT_O_FLAGS = 20;
+/** u32. Address of the first page's count in DEVICE_WRITES; 0: devices do not tell. */
+export const SLOT_O_WRITES = 24;
 export const SLOTS_MAX = 64;
 
 // ---- TLB -------------------------------------------------------------------------------------------------------------------

@@ -48,7 +48,8 @@ export interface Translation {
   readonly slots: readonly number[];
 }
 
-export function translate(regions: readonly PlacedRegion[]): Translation {
+/** `counting`: the regions add to COUNT_TRANSLATED. */
+export function translate(regions: readonly PlacedRegion[], counting: boolean): Translation {
   const drafts = regions
     .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
     // A region that hands its first instruction to the interpreter would hand it to itself.
@@ -75,7 +76,7 @@ export function translate(regions: readonly PlacedRegion[]): Translation {
   };
   for (const { slot, flow, skipped, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, skipped, draft).write(flow));
+    module.define(index, (f) => new FunctionWriter(f, imports, skipped, draft).write(flow, counting));
     module.elements(slot, [index]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
@@ -110,6 +111,8 @@ class FunctionWriter {
   readonly #exitStatus: Expr;
   readonly #labels = new Map<FlowNode, { block?: Label; loop?: Label }>();
   #flow: Flow | undefined;
+  /** The budget that came in, where what is run is counted. */
+  #budgetBefore: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
   constructor(f: FunctionBuilder, imports: Imports, skipped: Set<Decoded>, draft?: FunctionWriter) {
@@ -144,9 +147,10 @@ class FunctionWriter {
     if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
   }
 
-  write(flow: Flow): void {
+  write(flow: Flow, counting: boolean): void {
     const f = this.#f;
     const c = this.#context;
+    if (counting) this.#budgetBefore = f.copy(c.budget);
     loadRegisters(c);
     if (c.flagsUsed) loadFlags(c);
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
@@ -188,7 +192,21 @@ class FunctionWriter {
     });
     storeRegisters(this.#context);
     if (this.#context.flagsWritten) storeFlags(this.#context);
+    this.#count(kind);
     this.#leaveBy(kind);
+  }
+
+  /** Adds what was run since the region was entered to COUNT_TRANSLATED. */
+  #count(kind: Exit): void {
+    if (!this.#budgetBefore) return;
+    let count = i32.sub(this.#budgetBefore, this.#exitBudget);
+    if (kind !== 'lookup' && kind !== 'branch') {
+      // The budget of these is one from which the record's own count is still to be taken.
+      count = i32.add(count, load('i32.load8_u', this.#exitRecord, L.R_COUNT));
+      if (kind === 'leave' || kind === 'dispatch') count = i32.sub(count, constI32(1));
+    }
+    const total = i64.add(load('i64.load', constI32(L.COUNT_TRANSLATED)), i64.extend_i32_s(count));
+    this.#f.store('i64.store', constI32(L.COUNT_TRANSLATED), total);
   }
 
   #leaveBy(kind: Exit): void {
