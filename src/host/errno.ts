@@ -34,6 +34,7 @@ export const ENOTEMPTY = 39;
 export const ELOOP = 40;
 export const ENODATA = 61;
 export const EOVERFLOW = 75;
+export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
 export const EADDRNOTAVAIL = 99;
@@ -44,6 +45,7 @@ export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
 export const EINPROGRESS = 115;
 export const ESTALE = 116;
+export const ECONNABORTED = 103;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],
@@ -80,6 +82,7 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [ELOOP]: ['ELOOP', 'too many levels of symbolic links'],
   [ENODATA]: ['ENODATA', 'no data available'],
   [EOVERFLOW]: ['EOVERFLOW', 'value too large for its type'],
+  [EMSGSIZE]: ['EMSGSIZE', 'message too long'],
   [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
   [EADDRINUSE]: ['EADDRINUSE', 'address already in use'],
   [EADDRNOTAVAIL]: ['EADDRNOTAVAIL', 'cannot assign requested address'],

@@ -1,5 +1,6 @@
 import { closeDescriptor } from '../host/descriptor.ts';
 import type { DeviceModel } from '../virtio/backend.ts';
+import { balloonModel } from '../virtio/balloon/model.ts';
 import { blockModel } from '../virtio/block/model.ts';
 import { fsModel } from '../virtio/fs/model.ts';
 import { tapNetModel } from '../virtio/net/tap-model.ts';
@@ -21,7 +22,7 @@ export function deviceModels(config: MachineConfig): DeviceModel[] {
   const models: DeviceModel[] = [];
   try {
     for (const disk of config.disks) models.push(blockModel(disk, Math.min(config.cpus, MAX_DISK_QUEUES)));
-    models.push(rngModel());
+    models.push(rngModel(), balloonModel());
     for (const network of config.networks) {
       const pairs = Math.min(config.cpus, MAX_NET_PAIRS);
       models.push(network.kind === 'user' ? userNetModel(network) : tapNetModel(network, pairs));

@@ -53,7 +53,7 @@ export function tapNetModel(config: TapNetConfig, pairs: number): DeviceModel {
     setOffloads(first, 0);
     const guestMac = randomMac();
     return netModel({
-      device: 'net_tap',
+      device: 'net',
       label: `tap ${name}`,
       mac: guestMac,
       mtu: interfaceMtu(name),

@@ -29,6 +29,19 @@ interface Entry {
   readonly node: number;
 }
 
+/** What a translator has done since it was made. */
+export interface TranslationCounts {
+  /** Regions asked for, and those that came into use. */
+  requested: number;
+  installed: number;
+  /** Of the regions that were translated: guest instructions, bytes of WebAssembly, modules. */
+  instructions: number;
+  bytes: number;
+  modules: number;
+  /** Time that translating took, mostly in a thread of its own. */
+  milliseconds: number;
+}
+
 /**
  * Finds hot code by looking where the interpreter is whenever its budget is used up, and has it translated. A region
  * stands in the handlers' table, and in the first record of its entry block instead of the first instruction's handler.
@@ -38,6 +51,15 @@ export class Translator {
   readonly #imports: Record<string, Exports>;
   readonly #collector: Collector;
   readonly #sampleHeat: number;
+  readonly #counting: boolean;
+  readonly counts: TranslationCounts = {
+    requested: 0,
+    installed: 0,
+    instructions: 0,
+    bytes: 0,
+    modules: 0,
+    milliseconds: 0,
+  };
   readonly #worker: Worker | undefined;
   /** To the translator's thread; undefined: this one translates, at once. */
   readonly #port: MessagePort | undefined;
@@ -52,8 +74,12 @@ export class Translator {
   readonly #firstSlot = handlerCount();
   #nextSlot = this.#firstSlot;
 
-  /** `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. */
-  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean) {
+  /**
+   * `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. `counting`: the
+   * regions count the instructions that they run.
+   */
+  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean, counting: boolean) {
+    this.#counting = counting;
     this.#view = new DataView(memory.buffer);
     this.#imports = { env: { memory, table: engine['table'] }, engine, helpers };
     this.#collector = new Collector(memory.buffer as ArrayBuffer, (record) => this.#original.get(record));
@@ -109,6 +135,7 @@ export class Translator {
     this.#requested.add(record);
     const collected = this.#collector.collect(record);
     if (!collected) return;
+    this.counts.requested++;
     const slot = this.#nextSlot++;
     const view = this.#view;
     // Until the region is in place, writes to its bytes reach a record of its own.
@@ -125,7 +152,12 @@ export class Translator {
     view.setUint32(node + L.NODE_HASH, 0, true);
     view.setUint32(page, node, true);
     this.#entries.set(slot, { record, node });
-    const request: Request = { collected, slot, generation: view.getUint32(L.ARENA_GENERATION, true) };
+    const request: Request = {
+      collected,
+      slot,
+      generation: view.getUint32(L.ARENA_GENERATION, true),
+      counting: this.#counting,
+    };
     if (this.#port) {
       this.#port.postMessage(request);
     } else {
@@ -142,7 +174,12 @@ export class Translator {
     }
   }
 
-  #take({ generation, module, slots }: Answer): void {
+  #take({ generation, module, slots, instructions, bytes, milliseconds }: Answer): void {
+    const { counts } = this;
+    counts.modules++;
+    counts.instructions += instructions;
+    counts.bytes += bytes;
+    counts.milliseconds += milliseconds;
     // Its slots may be somebody else's by now.
     if (generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) return;
     new WebAssembly.Instance(module, this.#imports as never);
@@ -156,6 +193,7 @@ export class Translator {
     const { record, node } = entry;
     // The guest has changed the code meanwhile.
     if (view.getUint16(node + L.NODE + L.R_HANDLER, true) === L.HANDLER_STALE) return;
+    this.counts.installed++;
     this.#original.set(record, view.getUint16(record + L.R_HANDLER, true));
     view.setUint16(record + L.R_HANDLER, slot, true);
     view.setUint32(node + L.NODE_RECORDS, record, true);
