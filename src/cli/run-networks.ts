@@ -4,8 +4,8 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseAddress } from '../net/address.ts';
 import type { PublishedPort } from '../net/config.ts';
 import { parseRule } from '../net/policy.ts';
-import type { NetConfig } from '../virtio/net/config.ts';
-import { asIs, collectParsed, once, oneOf } from './options.ts';
+import { DEFAULT_TAP, type NetConfig, type TapNetConfig } from '../virtio/net/config.ts';
+import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 
 const NETWORKS = ['user', 'none'] as const;
 
@@ -15,6 +15,11 @@ export interface NetworkOptions {
   readonly netDeny?: readonly string[];
   readonly netLog?: string;
   readonly publish?: readonly PublishedPort[];
+  readonly tap?: string;
+  readonly tapFd?: number;
+  readonly host_ip?: Uint8Array;
+  readonly netmask?: Uint8Array;
+  readonly mac?: Uint8Array;
 }
 
 export function addNetworkOptions(command: Command): Command {
@@ -43,7 +48,43 @@ export function addNetworkOptions(command: Command): Command {
         '--publish <[HOSTIP:]HOST:GUEST[/tcp|udp]>',
         'lead this port of the host to a port of the guest; may be repeated (default HOSTIP: 127.0.0.1)',
       ).argParser(collectParsed(parsePublished)),
-    );
+    )
+    .addOption(
+      new Option('--tap <NAME>', 'a network card on this tap, which is made if it is not there').argParser(
+        once(parseInterface),
+      ),
+    )
+    .addOption(
+      new Option('--tap-fd <FD>', 'a network card on a tap that is open as this descriptor').argParser(
+        once(integer(0, 2 ** 31 - 1, 'a descriptor')),
+      ),
+    )
+    .addOption(
+      new Option('--host_ip <ADDRESS>', 'IPv4 address of the host on a tap; with --netmask and --mac').argParser(
+        once(ipv4),
+      ),
+    )
+    .addOption(new Option('--netmask <MASK>', 'netmask of the host on a tap').argParser(once(ipv4)))
+    .addOption(new Option('--mac <MAC>', 'hardware address of the host on a tap').argParser(once(hardwareAddress)));
+}
+
+/** IFNAMSIZ, and what the kernel refuses in a name; one `%d` stands for a number. */
+function parseInterface(text: string): string {
+  if (/^[^\s/:%]+(%d)?$/.test(text) && text !== '.' && text !== '..' && text.length <= 15) return text;
+  throw new InvalidArgumentError('it takes the name of an interface, up to 15 characters');
+}
+
+function ipv4(text: string): Uint8Array {
+  const address = parseAddress(text);
+  if (address?.length !== 4) throw new InvalidArgumentError('it takes an IPv4 address');
+  return address;
+}
+
+function hardwareAddress(text: string): Uint8Array {
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(text)) {
+    throw new InvalidArgumentError('it takes six bytes in hexadecimal with colons between, as 02:00:00:00:00:01');
+  }
+  return Uint8Array.from(text.split(':'), (byte) => Number.parseInt(byte, 16));
 }
 
 function rule(allow: boolean): (text: string) => string {
@@ -79,18 +120,45 @@ function parsePublished(text: string): PublishedPort {
   };
 }
 
+/** Names of the options that are there. */
+function given(options: Readonly<Record<string, unknown>>): string[] {
+  return Object.keys(options).filter((name) => {
+    const value = options[name];
+    return value !== undefined && !(Array.isArray(value) && value.length === 0);
+  });
+}
+
 /** The networks that the options ask for. Throws Error where they contradict each other. */
 export function networksOf(options: NetworkOptions): NetConfig[] {
   const { net, netAllow = [], netDeny = [], netLog, publish = [] } = options;
-  if (net === 'none') {
-    const unused = [
-      ...(netAllow.length > 0 ? ['--net-allow'] : []),
-      ...(netDeny.length > 0 ? ['--net-deny'] : []),
-      ...(netLog === undefined ? [] : ['--net-log']),
-      ...(publish.length > 0 ? ['--publish'] : []),
-    ];
-    if (unused.length > 0) throw new Error(`${unused[0]}: it is for --net user: leave one of the two out`);
-    return [];
+  const tap = tapOf(options);
+  const user = net === 'user' || (net === undefined && tap === undefined);
+  if (!user) {
+    const [unused] = given({
+      '--net-allow': netAllow,
+      '--net-deny': netDeny,
+      '--net-log': netLog,
+      '--publish': publish,
+    });
+    if (unused !== undefined) throw new Error(`${unused}: it is for the user network: add --net user or leave it out`);
   }
-  return [{ kind: 'user', allow: netAllow, deny: netDeny, published: publish, log: netLog }];
+  return [
+    ...(user ? [{ kind: 'user', allow: netAllow, deny: netDeny, published: publish, log: netLog } as const] : []),
+    ...(tap === undefined ? [] : [tap]),
+  ];
+}
+
+function tapOf({ tap, tapFd, host_ip, netmask, mac }: NetworkOptions): TapNetConfig | undefined {
+  const ends = given({ '--host_ip': host_ip, '--netmask': netmask, '--mac': mac });
+  if (ends.length !== 0 && ends.length !== 3) {
+    throw new Error(`${ends[0]}: --host_ip, --netmask and --mac go together: give all three`);
+  }
+  if (tapFd !== undefined) {
+    const [other] = [...ends, ...given({ '--tap': tap })];
+    if (other !== undefined)
+      throw new Error(`${other}: a tap that is open is set up already: leave out ${other} or --tap-fd`);
+    return { kind: 'tap', tap: { fd: tapFd } };
+  }
+  if (tap === undefined && ends.length === 0) return undefined;
+  return { kind: 'tap', tap: { name: tap ?? DEFAULT_TAP }, address: host_ip, netmask, mac };
 }

@@ -11,6 +11,9 @@ export interface UserNetConfig {
   readonly log?: string | undefined;
 }
 
+/** The name of the tap that is made where only its address is given. */
+export const DEFAULT_TAP = 'vmtap%d';
+
 export interface TapNetConfig {
   readonly kind: 'tap';
   /** A tap that is open already, or the name of one; it is made if it is not there, `%d` in it stands for a number. */
@@ -19,8 +22,6 @@ export interface TapNetConfig {
   readonly address?: Uint8Array | undefined;
   readonly netmask?: Uint8Array | undefined;
   readonly mac?: Uint8Array | undefined;
-  /** Leave the moving of packets to the kernel's vhost-net. */
-  readonly vhost: boolean;
 }
 
 export type NetConfig = UserNetConfig | TapNetConfig;

@@ -27,8 +27,6 @@ export interface TapParams {
   readonly mac: readonly number[];
 }
 
-/** The name of the tap that --host_ip makes. */
-export const DEFAULT_TAP = 'vmtap%d';
 const TAP_FEATURES = features(N.VIRTIO_NET_F_GUEST_ECN, N.VIRTIO_NET_F_HOST_ECN);
 
 /** A network device on a tap. `pairs`: of queues; a tap that was opened by others has one. Throws NetError. */
