@@ -45,7 +45,7 @@ export interface HelperExports {
 export type Translation = 'thread' | 'at-once' | 'none';
 
 /** Instructions between two looks at which code is hot. */
-const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 10_000);
+const SAMPLE_INTERVAL = 10_000;
 
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 

@@ -1,5 +1,6 @@
 // The translator's thread (a Worker of a vCPU's): takes collected blocks, gives back compiled modules.
 
+import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { setNiceness, threadId, threadsNamed } from '../../../host/threads.ts';
 import { compile, type Request } from './compile.ts';
@@ -13,15 +14,14 @@ export interface TranslatorData {
 /** Regions of one module at most: what is compiled together is also kept together. */
 const BATCH = 32;
 
-/** Of this thread, and of the threads in which V8 compiles. */
-const TRANSLATOR_NICENESS = 15;
-const COMPILER_NICENESS = 10;
+/** Of this thread, and of those in which V8 compiles. More would starve them where other programs keep the processors busy. */
+const NICENESS = 5;
 
 /** What makes code faster must not keep the guest from running the code there is, on a host with few processors. */
 function stepBack(): void {
   if (process.platform !== 'linux') return;
-  setNiceness(threadId(), TRANSLATOR_NICENESS);
-  for (const tid of threadsNamed('node-V8Worker')) setNiceness(tid, COMPILER_NICENESS);
+  setNiceness(threadId(), NICENESS);
+  for (const tid of threadsNamed('node-V8Worker')) setNiceness(tid, NICENESS);
 }
 
 const { port, answers } = workerData as TranslatorData;
@@ -48,5 +48,7 @@ function answer(requests: readonly Request[]): void {
   Atomics.add(count, 0, 1);
 }
 
+// A module's functions are compiled here, not by the vCPU's thread when it first calls them. The flag is of the whole process.
+setFlagsFromString('--no-wasm-lazy-compilation');
 stepBack();
 port.on('message', work);
