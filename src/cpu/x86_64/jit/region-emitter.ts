@@ -1,4 +1,4 @@
-import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import { callExpr, constI32, constI64, type Expr, i32, i64, load, OP_LOCAL, type ValType } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
@@ -61,6 +61,8 @@ export interface RegionContext {
   known: KnownFlags | undefined;
   /** The locals hold what is known, too. */
   settled: boolean;
+  /** What two ways know: its locals live on. */
+  readonly pinned: Set<KnownFlags>;
   /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
   readonly settleFirst: Set<Decoded>;
   /** Instructions run and not paid yet, the current one included. */
@@ -483,6 +485,7 @@ export class RegionEmitter extends Emitter {
 
   branchIf(condition: Expr): void {
     const { known, settled, unpaid } = this.#c;
+    if (known) this.#c.pinned.add(known);
     this.f.if(condition, () => this.#taken());
     // The other way knows nothing of what the first one did.
     this.#c.known = known;
@@ -573,6 +576,11 @@ function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
     default:
       return i32.or(zero(), i32.xor(overflow(), negative()));
   }
+}
+
+/** The locals that what is known is made of. */
+export function flagLocals(known: KnownFlags | undefined): Expr[] {
+  return [known?.result, known?.a, known?.b].filter((value) => value?.code === OP_LOCAL) as Expr[];
 }
 
 export function storeRegisters(c: RegionContext): void {

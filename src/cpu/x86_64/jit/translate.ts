@@ -12,6 +12,7 @@ import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
 import type { Decoded, Region } from './region.ts';
 import {
   type Exit,
+  flagLocals,
   loadFlags,
   loadRegisters,
   type RegionContext,
@@ -138,6 +139,7 @@ class FunctionWriter {
       known: undefined,
       settled: false,
       settleFirst: used?.settleFirst ?? new Set(),
+      pinned: new Set(),
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
@@ -262,6 +264,7 @@ class FunctionWriter {
 
   #instructions(node: FlowNode): void {
     const c = this.#context;
+    const f = this.#f;
     const { block } = node;
     for (const decoded of block.instructions) {
       if (this.#skipped.has(decoded)) {
@@ -271,6 +274,8 @@ class FunctionWriter {
       }
       c.unpaid++;
       if (c.settleFirst.has(decoded)) settleFlags(c);
+      const before = c.known;
+      f.beginScope();
       const emitter = new RegionEmitter(c, decoded, () => this.#taken(node, decoded));
       try {
         decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
@@ -282,6 +287,12 @@ class FunctionWriter {
         return;
       }
       emitter.end();
+      const kept = new Set(flagLocals(c.known));
+      f.endScope(kept);
+      // What was known of the flags before lives on where another way still looks at it.
+      if (before && before !== c.known && !c.pinned.has(before)) {
+        for (const local of new Set(flagLocals(before))) if (!kept.has(local)) f.release(local);
+      }
       if (emitter.ended) return;
     }
     this.#next(node);
