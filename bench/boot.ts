@@ -3,7 +3,6 @@
 // Into the initramfs goes a program, started as the first process, that writes one line and powers off. Measured from the start of
 // the process: the first guest instruction (by a kernel that does nothing else), that line, and the end of the process.
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,12 +12,12 @@ import { BASE_COMMAND_LINE } from '../src/arch/x86_64/cmdline.ts';
 import { defaultGuest } from '../src/cli/guest.ts';
 import { writeCpio } from '../src/guest/cpio.ts';
 import { debugExitKernel, markerProgram } from './lib/elf.ts';
+import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
 import { type Summary, summarize } from './lib/statistics.ts';
 import { type TimedRun, timedRun } from './lib/timed-run.ts';
 
 const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
-const QEMU = 'qemu-system-x86_64';
 /** Memory of the guests, in MiB. */
 const MEMORY = 512;
 export const MARKER = 'vivarium-bench: user space';
@@ -58,16 +57,6 @@ async function readOptions(args: string[]): Promise<Options> {
   }
   const guest = await defaultGuest();
   return { kernel: values.kernel ?? guest.kernel, initrd: values.initrd ?? guest.initrd, runs };
-}
-
-/** QEMU's version. */
-function qemuVersion(): string {
-  try {
-    const text = execFileSync(QEMU, ['--version'], { encoding: 'utf8' });
-    return /version (\S+)/.exec(text)?.[1] ?? text;
-  } catch {
-    throw new Error(`${QEMU} is needed to compare with: apt-get install --no-install-recommends qemu-system-x86`);
-  }
 }
 
 /** An initramfs that holds the first process of the bench beside all that is in `initrd`. */

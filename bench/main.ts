@@ -1,8 +1,13 @@
 // `npm run bench -- NAME [options]`
 import { bootBench } from './boot.ts';
+import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
 
-const BENCHES: Record<string, (args: string[]) => Promise<void>> = { boot: bootBench, kvm: kvmBench };
+const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
+  boot: bootBench,
+  guest: guestBench,
+  kvm: kvmBench,
+};
 
 const [name = '', ...args] = process.argv.slice(2);
 const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;

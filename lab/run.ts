@@ -66,7 +66,7 @@ function qemuArguments(lab: Lab, share: string, console: string, options: LabOpt
     `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap${more}`,
   ];
   return [
-    ...['-accel', 'tcg', '-cpu', 'EPYC,+svm,+npt', '-M', 'q35'],
+    ...['-accel', 'tcg,thread=single', '-cpu', 'EPYC,+svm,+npt', '-M', 'q35'],
     ...['-smp', String(options.cpus ?? 2), '-m', String(options.memory ?? 4096)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', lab.kernel, '-initrd', lab.initrd],

@@ -37,10 +37,11 @@ export function table(rows: readonly (readonly string[])[]): string {
   return [line(rows[0]!), rule, ...rows.slice(1).map(line)].join('\n');
 }
 
-/** Writes bench/results/NAME.json and NAME.md. */
-export function writeResults(name: string, data: object, page: string): void {
+/** Writes bench/results/NAME.json and NAME.md, and NAME.svg where there is a chart. */
+export function writeResults(name: string, data: object, page: string, chart?: string): void {
   const folder = new URL('../results/', import.meta.url);
   mkdirSync(folder, { recursive: true });
   writeFileSync(new URL(`${name}.json`, folder), `${JSON.stringify(data, null, 2)}\n`);
   writeFileSync(new URL(`${name}.md`, folder), page);
+  if (chart !== undefined) writeFileSync(new URL(`${name}.svg`, folder), chart);
 }

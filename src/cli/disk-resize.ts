@@ -1,12 +1,20 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { ask } from '../control/client.ts';
+import { socketOf } from '../control/registry.ts';
 import { DiskError } from '../disk/error.ts';
 import { resizeImage } from '../disk/qcow2/resize.ts';
 import { describeSize, size, withImage } from './disk-work.ts';
+import { asIs, once } from './options.ts';
 
 /** A new size, or by how much to change the present one. */
 interface Change {
   readonly sign: '' | '+' | '-';
   readonly bytes: number;
+}
+
+interface ResizeOptions {
+  readonly shrink?: boolean;
+  readonly machine?: string;
 }
 
 function change(text: string): Change {
@@ -21,20 +29,34 @@ function change(text: string): Change {
 /** `vivarium disk resize`. */
 export function diskResizeCommand(): Command {
   return new Command('resize')
-    .description('Make the disk in a qcow2 image larger or smaller')
-    .argument('<PATH>', 'path of the image')
+    .description('Make a disk larger or smaller: the one in a qcow2 image, or one of a machine that runs')
+    .argument('<PATH>', 'path of the image; with --machine: the name of a disk, such as vda')
     .argument('<SIZE>', 'the new size, or +SIZE to add', change)
     .addOption(new Option('--shrink', 'make it smaller, and lose what is behind the new end'))
-    .action((path: string, { sign, bytes }: Change, { shrink }: { readonly shrink?: boolean }) =>
-      withImage(path, { writable: true }, (image) => {
-        const wanted = sign === '' ? bytes : image.size + (sign === '+' ? bytes : -bytes);
-        if (wanted < 0) throw new DiskError(`${path}: the disk has only ${describeSize(image.size)}`);
-        if (wanted < image.size && !shrink) {
-          throw new DiskError(
-            `${path}: the disk has ${describeSize(image.size)}: --shrink makes it smaller, and loses data`,
-          );
-        }
-        resizeImage(image, wanted);
-      }),
+    .addOption(
+      new Option('--machine <MACHINE>', 'of a machine that runs: its control socket, or its number').argParser(
+        once(asIs),
+      ),
+    )
+    .action((path: string, by: Change, options: ResizeOptions) =>
+      options.machine === undefined
+        ? withImage(path, { writable: true }, (image) => resizeImage(image, newSize(path, image.size, by, options)))
+        : resizeInMachine(socketOf(options.machine), path, by, options),
     );
+}
+
+/** Throws DiskError where the change makes the disk smaller, and nobody has allowed that. */
+function newSize(disk: string, present: number, { sign, bytes }: Change, { shrink }: ResizeOptions): number {
+  const wanted = sign === '' ? bytes : present + (sign === '+' ? bytes : -bytes);
+  if (wanted < 0) throw new DiskError(`${disk}: the disk has only ${describeSize(present)}`);
+  if (wanted < present && !shrink) {
+    throw new DiskError(`${disk}: the disk has ${describeSize(present)}: --shrink makes it smaller, and loses data`);
+  }
+  return wanted;
+}
+
+async function resizeInMachine(socket: string, name: string, by: Change, options: ResizeOptions): Promise<void> {
+  const path = `/disks/${encodeURIComponent(name)}`;
+  const { size: present } = (await ask(socket, 'GET', path)) as { readonly size: number };
+  await ask(socket, 'PATCH', path, { size: newSize(name, present, by, options) });
 }

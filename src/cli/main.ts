@@ -1,9 +1,13 @@
 import { Command, CommanderError } from 'commander';
 import { EndedBySignal, signalStatus } from '../host/signals.ts';
+import { balloonCommand } from './balloon.ts';
 import { createQcow2Command } from './create-qcow2.ts';
 import { diskCommand } from './disk.ts';
 import { guestCommand } from './guest.ts';
+import { psCommand } from './ps.ts';
 import { runCommand } from './run.ts';
+import { statsCommand } from './stats.ts';
+import { resumeCommand, stopCommand, suspendCommand } from './stop.ts';
 
 /** Runs the command line; resolves with the exit status. Errors are one line on standard error. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -17,8 +21,19 @@ export async function main(argv: readonly string[]): Promise<number> {
     .exitOverride()
     .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(`vivarium: ${describeUsageError(text)}\n`) });
-  for (const command of [runCommand(done), guestCommand(), diskCommand(done), createQcow2Command()])
-    addCommand(program, command);
+  const commands = [
+    runCommand(done),
+    psCommand(),
+    stopCommand(),
+    suspendCommand(),
+    resumeCommand(),
+    balloonCommand(),
+    statsCommand(),
+    guestCommand(),
+    diskCommand(done),
+    createQcow2Command(),
+  ];
+  for (const command of commands) addCommand(program, command);
 
   const [name] = argv;
   if (name === undefined) {

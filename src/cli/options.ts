@@ -33,9 +33,11 @@ export function once<T>(parse: (text: string) => T): (text: string, previous: T 
   };
 }
 
-/** Values of an option that may be repeated. */
-export function collect(text: string, previous: readonly string[] | undefined): string[] {
-  return [...(previous ?? []), text];
+/** Values of an option that may be repeated, each read by `parse`. */
+export function collectParsed<T>(
+  parse: (text: string) => T,
+): (text: string, previous: readonly T[] | undefined) => T[] {
+  return (text, previous) => [...(previous ?? []), parse(text)];
 }
 
 export const asIs = (text: string): string => text;

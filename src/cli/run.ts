@@ -1,10 +1,15 @@
 import { Command, Option } from 'commander';
+import type { SharedDirectory } from '../fs/shared-directory.ts';
 import { signalStatus } from '../host/signals.ts';
 import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
+import type { DiskConfig } from '../virtio/block/model.ts';
+import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
 import type { MachineEnd } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
-import { asIs, collect, integer, once, oneOf } from './options.ts';
+import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
+import { addDiskOptions } from './run-disks.ts';
+import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
@@ -12,17 +17,26 @@ const TRIPLE_FAULT_STATUS = 3;
 interface RunOptions {
   readonly cpus?: number;
   readonly mem?: number;
-  readonly params?: readonly string[];
+  readonly params: readonly string[];
+  readonly disks: readonly DiskConfig[];
   readonly initrd?: string;
   readonly hypervisor: HypervisorChoice;
+  readonly splitIrqchip?: boolean;
+  readonly virtioTransport: TransportKind;
+  readonly sharedDir?: readonly SharedDirectory[];
+  readonly mount?: readonly SharedMount[];
   readonly hugepages?: boolean;
   readonly gdb?: number;
+  readonly socket?: string;
   readonly debugExit?: boolean;
   readonly verbose?: boolean;
 }
 
 const HELP = `
 KERNEL is a bzImage (vmlinuz) or an ELF (vmlinux). Without it, Debian's kernel and a small system are fetched and run.
+
+A disk's PATH may end in options: ,overlay lets the guest write and throws that away at the end, ,direct goes past the host's cache
+(raw disks), ,serial=ID is what the guest sees. /proc/self/fd/N is a descriptor that was inherited.
 
 The console is standard input and output. At a terminal, Ctrl-C goes to the guest, Ctrl-A x leaves, Ctrl-A a sends Ctrl-A.
 
@@ -31,7 +45,10 @@ with --debug-exit, a guest that writes v to port 0xf4 ends it with (v << 1) | 1.
 
 /** `vivarium run`. `done` gets the exit status. */
 export function runCommand(done: (status: number) => void): Command {
-  return new Command('run')
+  const disks: DiskConfig[] = [];
+  const params: string[] = [];
+  const param = (text: string): void => void params.push(text);
+  const command = new Command('run')
     .description('Run a guest')
     .argument('[KERNEL]', 'path of the kernel')
     .addOption(
@@ -40,15 +57,34 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(
       new Option('-m, --mem <MiB>', 'memory (default: 256)').argParser(once(integer(1, 2 ** 30, 'a number of MiB'))),
     )
-    .addOption(
-      new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(collect),
-    )
-    .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)))
+    .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(param))
+    .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
+  addDiskOptions(command, disks, param);
+  return command
     .addOption(
       new Option('--hypervisor <NAME>', 'what runs the guest')
         .choices(HYPERVISOR_CHOICES)
         .default('auto')
         .argParser(once(oneOf(HYPERVISOR_CHOICES))),
+    )
+    .addOption(new Option('--split-irqchip', 'keep I/O APIC, 8259s and 8254 out of the kernel (KVM)'))
+    .addOption(
+      new Option('--virtio-transport <NAME>', 'how the guest reaches its virtio devices')
+        .choices(TRANSPORTS)
+        .default('pci')
+        .argParser(once(oneOf(TRANSPORTS))),
+    )
+    .addOption(
+      new Option(
+        '--shared-dir <PATH:TAG[,OPTION...]>',
+        'a directory for the guest, who mounts it by its tag; may be repeated (options: type=p9|fs, ro, uid=N, gid=N, cache=auto|always|never)',
+      ).argParser(collectParsed(parseSharedDirectory)),
+    )
+    .addOption(
+      new Option(
+        '--mount <HOST:GUEST[:ro]>',
+        'a directory that the default guest mounts at boot; may be repeated',
+      ).argParser(collectParsed(parseMount)),
     )
     .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM)'))
     .addOption(
@@ -56,24 +92,35 @@ export function runCommand(done: (status: number) => void): Command {
         once(integer(0, 65535, 'a port')),
       ),
     )
+    .addOption(
+      new Option('-s, --socket <PATH>', 'make a control socket; in a folder: vivarium-PID.sock').argParser(once(asIs)),
+    )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
-    .action(async (kernel: string | undefined, options: RunOptions) => done(await run(kernel, options)));
+    .action(async (kernel: string | undefined, options: RunOptions) =>
+      done(await run(kernel, { ...options, disks, params })),
+    );
 }
 
 async function run(kernel: string | undefined, options: RunOptions): Promise<number> {
+  const shared = sharedDirectories(options.sharedDir ?? [], options.mount ?? []);
   const guest = kernel === undefined ? await defaultGuest() : undefined;
   const end = await runMachine(
     {
       kernel: kernel ?? (guest?.kernel as string),
       initrd: options.initrd ?? guest?.initrd,
-      params: options.params ?? [],
+      params: [...shared.params, ...options.params],
+      sharedDirectories: shared.directories,
       cpus: options.cpus ?? 1,
       memory: options.mem ?? 256,
       hypervisor: options.hypervisor,
+      splitIrqchip: options.splitIrqchip ?? false,
+      disks: options.disks,
+      virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
+      socket: options.socket,
       debugExit: options.debugExit ?? false,
     },
     { notice: say, detail: options.verbose ? say : () => {} },

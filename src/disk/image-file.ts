@@ -2,11 +2,9 @@
 import { fstatSync, ftruncateSync } from 'node:fs';
 import { EINTR, ENOSYS, EOPNOTSUPP, OsError } from '../host/errno.ts';
 import { check, libc, uninterrupted } from '../host/ffi.ts';
+import { IoVector } from './io-vector.ts';
 import { fillZeroes, type HostRange, lengthOf, rangeOf, sliceRanges } from './iovec.ts';
 
-/** Ranges that one call of the kernel takes (IOV_MAX). */
-const MAX_RANGES = 1024;
-const IOVEC_SIZE = 16;
 const SEEK_DATA = 3;
 const SEEK_END = 2;
 const ENXIO = 6;
@@ -28,8 +26,7 @@ export class ImageFile {
   readonly path: string;
   /** Bytes from the start to the end of the file, or of the block device. */
   size: number;
-  readonly #vector = Buffer.alloc(MAX_RANGES * IOVEC_SIZE);
-  readonly #view = new DataView(this.#vector.buffer, this.#vector.byteOffset);
+  readonly #vector = new IoVector();
   /** Whether the file system makes holes. */
   #punches = true;
   #zeroes = true;
@@ -82,13 +79,8 @@ export class ImageFile {
     const total = lengthOf(ranges);
     let rest = ranges;
     for (let done = 0; done < total; ) {
-      const count = Math.min(rest.length, MAX_RANGES);
-      for (let i = 0; i < count; i++) {
-        const { address, length } = rest[i]!;
-        this.#view.setBigUint64(i * IOVEC_SIZE, BigInt(address), true);
-        this.#view.setBigUint64(i * IOVEC_SIZE + 8, BigInt(length), true);
-      }
-      const moved = call(this.fd, this.#vector, count, offset + done);
+      const count = this.#vector.load(rest);
+      const moved = call(this.fd, this.#vector.bytes, count, offset + done);
       if (moved === -EINTR) continue;
       check(name, moved);
       if (moved === 0) {

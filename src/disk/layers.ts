@@ -5,6 +5,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { DiskError } from './error.ts';
+import { openInherited } from './inherited.ts';
 import { lockImage } from './lock.ts';
 import { HEADER_READ, type Header, isQcow2, parseHeader } from './qcow2/header.ts';
 import type { Backing, Qcow2Image } from './qcow2/image.ts';
@@ -28,6 +29,8 @@ export interface OpenLayersOptions {
   readonly writable: boolean;
   /** Leave out what is under the image. */
   readonly alone?: boolean;
+  /** Past the host's page cache (O_DIRECT): raw images. */
+  readonly direct?: boolean;
 }
 
 /** Files one under another. Each is a descriptor. */
@@ -48,7 +51,7 @@ export function openLayers(path: string, options: OpenLayersOptions): Layer[] {
     };
     while (next !== undefined) {
       const top = layers.length === 0;
-      const fd = openImage(next.path, top && options.writable);
+      const fd = openImage(next.path, top && options.writable, top && options.direct === true);
       layers.push({ fd, path: next.path, format: next.format ?? 'raw', writable: top && options.writable });
       const identity = identityOf(fd);
       if (seen.has(identity)) throw new DiskError(`${path}: its backing files lead back to ${next.path}`);
@@ -152,9 +155,12 @@ export function resolveBacking(imagePath: string, name: string): string {
   return isAbsolute(path) ? path : join(dirname(imagePath), path);
 }
 
-function openImage(path: string, writable: boolean): number {
+function openImage(path: string, writable: boolean, direct: boolean): number {
+  const inherited = openInherited(path, writable);
+  if (inherited !== undefined) return inherited;
   try {
-    const fd = openSync(path, (writable ? constants.O_RDWR : constants.O_RDONLY) | constants.O_NONBLOCK);
+    const flags = constants.O_NONBLOCK | (direct ? constants.O_DIRECT : 0);
+    const fd = openSync(path, (writable ? constants.O_RDWR : constants.O_RDONLY) | flags);
     const status = fstatSync(fd);
     if (status.isFile() || status.isBlockDevice()) return fd;
     closeSync(fd);
@@ -164,6 +170,7 @@ function openImage(path: string, writable: boolean): number {
     if (code === 'EACCES' || code === 'EPERM') {
       throw new DiskError(`${path}: it may not be opened for ${writable ? 'writing' : 'reading'} by this user`);
     }
+    if (code === 'EINVAL' && direct) throw new DiskError(`${path}: its file system has no direct access (O_DIRECT)`);
     if (code === 'EROFS') throw new DiskError(`${path}: its file system is read-only`);
     if (code !== 'EISDIR') throw new DiskError(`${path}: ${(error as Error).message}`);
   }

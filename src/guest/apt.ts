@@ -76,7 +76,7 @@ export class Apt {
     const [meta] = await this.#show([metaPackage]);
     const image = /\b(linux-image-\d[a-z0-9.+-]+-amd64)\b/.exec(meta?.get('Depends') ?? '')?.[1];
     if (image === undefined) throw new GuestError(`apt: ${metaPackage} depends on no kernel`);
-    const [kernel, busybox] = await this.#describe([image, BUSYBOX_PACKAGE]);
+    const [kernel, busybox] = await this.describe([image, BUSYBOX_PACKAGE]);
     return { kernel: kernel as Package, busybox: busybox as Package };
   }
 
@@ -86,8 +86,11 @@ export class Apt {
     await this.#run('apt-get', ['download', ...names], { cwd: folder, status: downloadStatus(progress) });
   }
 
-  /** In the order of `names`. */
-  async #describe(names: readonly string[]): Promise<Package[]> {
+  /**
+   * Packages by their names, in the same order.
+   * @throws GuestError if the lists lack one
+   */
+  async describe(names: readonly string[]): Promise<Package[]> {
     const stanzas = await this.#show(names);
     const versions = names.map((name, index) => `${name}=${stanzas[index]?.get('Version')}`);
     const { output } = await this.#run('apt-get', ['download', '--print-uris', ...versions], {});

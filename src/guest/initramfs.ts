@@ -41,7 +41,25 @@ load() {
   done
 }
 load /sys/bus/pci/devices/*/modalias /sys/bus/acpi/devices/*/modalias
+# Devices that only the command line tells of.
+read -r line </proc/cmdline
+case $line in *virtio_mmio.device=*) modprobe -q virtio_mmio ;; esac
 load /sys/bus/virtio/devices/*/modalias
+
+# Directories of the host: vivarium.mount=TAG:PATH, perhaps with :ro.
+read -r parameters </proc/cmdline
+set -f
+for item in $parameters; do
+  case $item in
+    vivarium.mount=*)
+      item=\${item#*=}
+      options=rw
+      case $item in *:ro) item=\${item%:ro} options=ro ;; esac
+      mkdir -p "\${item#*:}"
+      mount -t virtiofs -o $options "\${item%%:*}" "\${item#*:}" || echo "\${item#*:} is not mounted" >/dev/console
+      ;;
+  esac
+done
 `;
 
 /** The end of the login shell is the end of the machine. The sleep keeps init from starting another meanwhile. */

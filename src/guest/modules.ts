@@ -20,6 +20,7 @@ export const GUEST_MODULES: readonly string[] = [
   'virtio_console',
   'virtio_balloon',
   'virtio_rng',
+  'virtiofs',
   '9p',
   '9pnet_virtio',
   'vmw_vsock_virtio_transport',

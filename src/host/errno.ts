@@ -14,15 +14,28 @@ export const EACCES = 13;
 export const EFAULT = 14;
 export const EBUSY = 16;
 export const EEXIST = 17;
+export const EXDEV = 18;
 export const ENODEV = 19;
+export const ENOTDIR = 20;
+export const EISDIR = 21;
 export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const ENOTTY = 25;
+export const ETXTBSY = 26;
+export const EFBIG = 27;
 export const ENOSPC = 28;
+export const EROFS = 30;
 export const EPIPE = 32;
+export const ERANGE = 34;
+export const ENAMETOOLONG = 36;
 export const ENOSYS = 38;
+export const ENOTEMPTY = 39;
+export const ELOOP = 40;
+export const ENODATA = 61;
+export const EOVERFLOW = 75;
 export const EOPNOTSUPP = 95;
+export const ESTALE = 116;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],
@@ -39,15 +52,28 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EFAULT]: ['EFAULT', 'bad address'],
   [EBUSY]: ['EBUSY', 'device or resource busy'],
   [EEXIST]: ['EEXIST', 'file exists'],
+  [EXDEV]: ['EXDEV', 'cross-device link'],
   [ENODEV]: ['ENODEV', 'no such device'],
+  [ENOTDIR]: ['ENOTDIR', 'not a directory'],
+  [EISDIR]: ['EISDIR', 'is a directory'],
   [EINVAL]: ['EINVAL', 'invalid argument'],
   [ENFILE]: ['ENFILE', 'too many open files in system'],
   [EMFILE]: ['EMFILE', 'too many open files'],
   [ENOTTY]: ['ENOTTY', 'inappropriate ioctl for device'],
+  [ETXTBSY]: ['ETXTBSY', 'text file busy'],
+  [EFBIG]: ['EFBIG', 'file too large'],
   [ENOSPC]: ['ENOSPC', 'no space left on device'],
+  [EROFS]: ['EROFS', 'read-only file system'],
   [EPIPE]: ['EPIPE', 'broken pipe'],
+  [ERANGE]: ['ERANGE', 'numerical result out of range'],
+  [ENAMETOOLONG]: ['ENAMETOOLONG', 'file name too long'],
   [ENOSYS]: ['ENOSYS', 'function not implemented'],
+  [ENOTEMPTY]: ['ENOTEMPTY', 'directory not empty'],
+  [ELOOP]: ['ELOOP', 'too many levels of symbolic links'],
+  [ENODATA]: ['ENODATA', 'no data available'],
+  [EOVERFLOW]: ['EOVERFLOW', 'value too large for its type'],
   [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
+  [ESTALE]: ['ESTALE', 'stale file handle'],
 };
 
 /** Name of an error number: `EAGAIN`; `errno 77` where it has none here. */

@@ -9,6 +9,9 @@ const EFD_NONBLOCK = 0x800;
 const eventfd = libc('int eventfd(unsigned int initval, int flags)');
 const eventfd_write = libc('int eventfd_write(int fd, uint64_t value)');
 const eventfd_read = libc('int eventfd_read(int fd, void *value)');
+const poll = libc('int poll(void *fds, unsigned long nfds, int timeout)');
+
+const POLLIN = 1;
 
 /** Signals an eventfd by its descriptor. Signals that nobody has taken yet add up to one. Throws OsError. */
 export function signalEvent(fd: number): void {
@@ -24,6 +27,17 @@ export function takeEvent(fd: number): number {
   if (result === -EAGAIN) return 0;
   check('eventfd_read', result);
   return Number(count[0]);
+}
+
+/** Has an eventfd signals that nobody took? They stay. Throws OsError. */
+export function hasEvent(fd: number): boolean {
+  // struct pollfd: fd, then events and revents of 16 bits each.
+  const descriptor = new Int32Array([fd, POLLIN]);
+  const ready = check(
+    'poll',
+    uninterrupted(() => poll(descriptor, 1, 0)),
+  );
+  return ready > 0;
 }
 
 /** An eventfd. Other threads of the process use it by its descriptor; other processes inherit or are sent it. */

@@ -3,6 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { check, libc } from './ffi.ts';
 
 const PRIO_PROCESS = 0;
+/** What Linux counts processor time in, for programs (USER_HZ). */
+const TICKS_PER_SECOND = 100;
 
 const gettid = libc('int gettid()');
 const setpriority = libc('int setpriority(int which, int who, int prio)');
@@ -24,6 +26,25 @@ export function threadsNamed(name: string): number[] {
   return readdirSync(folder)
     .filter((tid) => readFileSync(`${folder}/${tid}/comm`, 'latin1').trimEnd() === name)
     .map(Number);
+}
+
+/** Processor time that a thread has taken, seconds. */
+export interface ThreadTime {
+  readonly userSeconds: number;
+  readonly systemSeconds: number;
+}
+
+/** Of a thread of this process; undefined: it has ended. */
+export function threadTime(tid: number): ThreadTime | undefined {
+  let text: string;
+  try {
+    text = readFileSync(`/proc/self/task/${tid}/stat`, 'latin1');
+  } catch {
+    return undefined;
+  }
+  // proc(5), fields 14 and 15; the second is a name in brackets that may hold anything.
+  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+  return { userSeconds: Number(fields[11]) / TICKS_PER_SECOND, systemSeconds: Number(fields[12]) / TICKS_PER_SECOND };
 }
 
 /** Sends a signal to one thread of this process; 0 only asks whether it is there. Throws OsError (ESRCH: it has ended). */

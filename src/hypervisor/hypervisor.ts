@@ -204,6 +204,8 @@ export interface Vcpu {
   translate(linear: bigint): number | undefined;
   /** Queues a non-maskable interrupt. */
   nmi(): void;
+  /** Tells a guest with KVM's clock that it stood still, so that its watchdogs do not take the time for a hang. */
+  notePause(): void;
   run(): Exit;
   close(): void;
 }
@@ -236,6 +238,8 @@ export interface VmShare {
 export interface VmOptions {
   /** vCPUs that will be made, ids 0 to count - 1. */
   readonly vcpuCount: number;
+  /** Of the interrupt chip only the local APICs are the kernel's (KVM_CAP_SPLIT_IRQCHIP). KVM alone has such a thing. */
+  readonly splitIrqchip?: boolean;
 }
 
 export interface Hypervisor {

@@ -1,4 +1,7 @@
+import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { HypervisorChoice } from '../hypervisor/select.ts';
+import type { DiskConfig } from '../virtio/block/model.ts';
+import type { TransportKind } from '../virtio/plug.ts';
 
 /** A machine to be run. */
 export interface MachineConfig {
@@ -12,10 +15,20 @@ export interface MachineConfig {
   /** RAM, MiB. */
   readonly memory: number;
   readonly hypervisor: HypervisorChoice;
+  /** KVM: leave only the local APICs to the kernel. */
+  readonly splitIrqchip: boolean;
+  /** In the order of the guest's names: vda, vdb, ... */
+  readonly disks: readonly DiskConfig[];
+  /** How the guest reaches its virtio devices. */
+  readonly virtioTransport: TransportKind;
+  /** In the order of the guest's devices. */
+  readonly sharedDirectories: readonly SharedDirectory[];
   /** Ask the host for large pages under the RAM. */
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */
   readonly gdb?: number | undefined;
+  /** Path of the control socket that is to be made; in a folder that is given it gets a name of its own. */
+  readonly socket?: string | undefined;
   /** Does a write to port 0xf4 end the machine? */
   readonly debugExit: boolean;
 }

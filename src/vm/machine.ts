@@ -6,12 +6,17 @@ import { PlatformLoop } from '../devices/platform-loop.ts';
 import { HostClock } from '../host/clock.ts';
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
+import { plugDevices } from '../virtio/plug.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
+import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
+import { MachineControl } from './machine-control.ts';
 import { createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
+import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
+import { VirtioDevices } from './virtio-devices.ts';
 
 const MIB = 2 ** 20;
 
@@ -73,7 +78,7 @@ function checkSizes(
 function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory): Vm {
   let vm: Vm | undefined;
   try {
-    vm = hypervisor.createVm({ vcpuCount: config.cpus });
+    vm = hypervisor.createVm({ vcpuCount: config.cpus, splitIrqchip: config.splitIrqchip });
     plugMemory(vm, memory, config.hugepages);
     return vm;
   } catch (error) {
@@ -86,9 +91,11 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
 /** A machine, built and not yet started: everything that its configuration names, put together. */
 export class Machine {
   readonly platform: Platform;
+  readonly control: MachineControl;
   readonly #vm: Vm;
   readonly #memory: SharedMemory;
   readonly #loop: PlatformLoop;
+  readonly #devices: VirtioDevices;
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #boot: BootState;
@@ -96,19 +103,28 @@ export class Machine {
   #gdb: GdbServer | undefined;
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
-  /** Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
-  constructor(config: MachineConfig, console: { readonly fd: number }) {
+  /** `notice` takes lines for the user. Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
+  constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void = () => {}) {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
     checkSizes(config, hypervisor);
+    if (config.splitIrqchip && hypervisor.name !== 'kvm') {
+      throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
+    }
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined
         ? undefined
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
-    this.#memory = createMemory(config.memory * MIB);
-    this.#vm = createVm(hypervisor, config, this.#memory);
+    const models = deviceModels(config);
+    try {
+      this.#memory = createMemory(config.memory * MIB);
+      this.#vm = createVm(hypervisor, config, this.#memory);
+    } catch (error) {
+      closeModels(models);
+      throw error;
+    }
     const clock = new HostClock();
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
     const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
@@ -117,7 +133,16 @@ export class Machine {
       wallTime: Date.now,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
+    this.#devices = new VirtioDevices(models, config.virtioTransport, this.#memory, {
+      log: notice,
+      failed: (message) => this.end({ kind: 'failure', message }),
+      interrupt: (device) => transports.updateIntx(device),
+      event: () => {},
+    });
+    const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
+    transports.reset();
     this.platform.reset();
+    this.#devices.start();
 
     const channels = config.gdb === undefined ? [] : Array.from({ length: config.cpus }, createChannel);
     // The threads prepare their vCPUs while this one unpacks the kernel.
@@ -128,10 +153,23 @@ export class Machine {
         vm: this.#vm.share(),
         memory: this.#memory,
         platform: { range: platformRange, config: platformConfig },
+        virtio: this.#devices.share,
         clockOrigin: clock.origin,
       },
       channels.map(({ agentEnd }) => agentEnd),
     );
+    this.control = new MachineControl({
+      description: {
+        kernel: config.kernel,
+        hypervisor: hypervisor.name,
+        cpus: config.cpus,
+        memory: config.memory * MIB,
+      },
+      memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
+      vcpus: this.#vcpus,
+      debugged: config.gdb !== undefined,
+      exit: () => this.end({ kind: 'asked' }),
+    });
     this.#target =
       config.gdb === undefined
         ? undefined
@@ -152,6 +190,7 @@ export class Machine {
             : { kind: 'failure', message: `the console cannot be written: ${error.message}` },
         ),
     });
+    const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
       this.#boot = buildBootImage({
         memory: openMemory(this.#memory),
@@ -159,8 +198,9 @@ export class Machine {
         kernelName: config.kernel,
         entry: 'auto',
         ...(initrd && { initrd }),
-        params: config.params,
+        params: [...mmio.params, ...config.params],
         vcpuCount: config.cpus,
+        extraDevices: mmio.aml,
       });
     } catch (error) {
       void this.close();
@@ -188,6 +228,7 @@ export class Machine {
 
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
+    await this.#devices.ready();
     this.#vcpus.start(this.#boot.entry);
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
@@ -201,6 +242,7 @@ export class Machine {
 
   /** Ends the run, for the first reason given. */
   end(reason: MachineEnd): void {
+    this.control.ended();
     this.#ended.resolve(reason);
   }
 
@@ -209,6 +251,7 @@ export class Machine {
     this.#target?.end(0);
     this.platform.stopConsole();
     await this.#vcpus.stop();
+    await this.#devices.close();
     await this.#loop.close();
     this.#gdb?.close();
     this.#vm.close();

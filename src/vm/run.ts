@@ -1,4 +1,7 @@
-import { onEndingSignal } from '../host/signals.ts';
+import { registerMachine } from '../control/registry.ts';
+import type { ControlServer } from '../control/server.ts';
+import { socketPath } from '../control/socket-file.ts';
+import { onEndingSignal, signalStatus } from '../host/signals.ts';
 import { enterRawMode } from '../host/terminal.ts';
 import type { MachineConfig, MachineEnd } from './config.ts';
 import { connectConsoleInput } from './console-input.ts';
@@ -7,33 +10,53 @@ import { Machine } from './machine.ts';
 const STDOUT = 1;
 
 /**
- * Builds a machine, runs it with standard input and output as its console, and steers it: signals and Ctrl-A x end it.
- * Rejects with one line for the user when it cannot be built. `log` takes lines about what happens: what the user has to
- * know, and what he may want to.
+ * Builds a machine, runs it with standard input and output as its console, and steers it: signals, Ctrl-A x and the control
+ * socket end it. Rejects with one line for the user when it cannot be built. `log` takes lines about what happens: what the
+ * user has to know, and what he may want to.
  */
 export async function runMachine(
   config: MachineConfig,
   log: { readonly notice: (line: string) => void; readonly detail: (line: string) => void },
 ): Promise<MachineEnd> {
-  const machine = new Machine(config, { fd: STDOUT });
-  for (const line of machine.info) log.detail(line);
-  const stopSignals = onEndingSignal((signal) => machine.end({ kind: 'signal', signal }));
-  let restoreTerminal = (): void => {};
-  let stopInput = (): void => {};
+  const undo: (() => void)[] = [];
+  let machine: Machine | undefined;
   try {
+    const sockets = config.socket === undefined ? undefined : await openSockets(socketPath(config.socket));
+    if (sockets) undo.push(() => sockets.close());
+    const made = new Machine(config, { fd: STDOUT }, log.notice);
+    machine = made;
+    for (const line of made.info) log.detail(line);
+    sockets?.serve(made.control);
+    undo.push(registerMachine({ ...made.control.description, socket: sockets?.path }));
+    undo.push(onEndingSignal(endOnSignals(made)));
     if (config.gdb !== undefined) {
-      const port = await machine.listenForGdb(config.gdb);
+      const port = await made.listenForGdb(config.gdb);
       log.notice(`the machine waits for a debugger: gdb -ex 'target remote localhost:${port}'`);
     }
-    restoreTerminal = enterRawMode();
-    stopInput = connectConsoleInput(process.stdin, machine.platform, () => machine.end({ kind: 'asked' }));
-    return await machine.run();
+    undo.push(enterRawMode());
+    undo.push(connectConsoleInput(process.stdin, made.platform, () => made.end({ kind: 'asked' })));
+    return await made.run();
   } catch (error) {
-    await machine.close();
+    await machine?.close();
     throw error;
   } finally {
-    stopInput();
-    restoreTerminal();
-    stopSignals();
+    for (const step of undo.reverse()) step();
   }
+}
+
+/** The server is loaded where it is wanted: HTTP takes as long as the rest of the command line. */
+async function openSockets(path: string): Promise<ControlServer> {
+  const { ControlServer } = await import('../control/server.ts');
+  return new ControlServer(path);
+}
+
+/** The first signal ends the run in good order; one that comes while that is under way does not wait for it. */
+function endOnSignals(machine: Machine): (signal: NodeJS.Signals) => void {
+  let ending = false;
+  return (signal) => {
+    // What must be put right at the end, such as the terminal, is put right at the process's exit, too.
+    if (ending) process.exit(signalStatus(signal));
+    ending = true;
+    machine.end({ kind: 'signal', signal });
+  };
 }

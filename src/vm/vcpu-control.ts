@@ -6,7 +6,8 @@ const STATE = 0;
 const READY = 1;
 /** vCPUs that stand still, since they have been asked to. */
 const PARKED = 2;
-const WORDS = 3;
+/** From here on: the number of each vCPU's kernel thread, 0 until it is set up. */
+const THREADS = 3;
 
 const RUN = 0;
 const PAUSE = 1;
@@ -17,7 +18,7 @@ export class VcpuControl {
   readonly #words: Int32Array;
   readonly #count: number;
 
-  constructor(vcpuCount: number, buffer = new SharedArrayBuffer(WORDS * 4)) {
+  constructor(vcpuCount: number, buffer = new SharedArrayBuffer((THREADS + vcpuCount) * 4)) {
     this.buffer = buffer;
     this.#words = new Int32Array(buffer);
     this.#count = vcpuCount;
@@ -25,8 +26,9 @@ export class VcpuControl {
 
   // ---- In the thread of a vCPU -------------------------------------------------------------------------------------------
 
-  /** This vCPU is set up. */
-  ready(): void {
+  /** This vCPU is set up; `tid` is its kernel thread. */
+  ready(vcpuId: number, tid: number): void {
+    Atomics.store(this.#words, THREADS + vcpuId, tid);
     Atomics.add(this.#words, READY, 1);
     Atomics.notify(this.#words, READY);
   }
@@ -41,12 +43,18 @@ export class VcpuControl {
     }
   }
 
-  /** To be asked before each entry into the guest; stands still while the machine is paused. False: the machine ends. */
-  mayRun(): boolean {
+  /**
+   * To be asked before each entry into the guest; stands still while the machine is paused, and then calls `afterwards`. False:
+   * the machine ends.
+   */
+  mayRun(afterwards: () => void): boolean {
     const words = this.#words;
-    for (;;) {
+    for (let paused = false; ; paused = true) {
       const state = Atomics.load(words, STATE);
-      if (state !== PAUSE) return state === RUN;
+      if (state !== PAUSE) {
+        if (paused && state === RUN) afterwards();
+        return state === RUN;
+      }
       Atomics.add(words, PARKED, 1);
       Atomics.notify(words, PARKED);
       Atomics.wait(words, STATE, PAUSE);
@@ -55,6 +63,13 @@ export class VcpuControl {
   }
 
   // ---- In the main thread ------------------------------------------------------------------------------------------------
+
+  /** Kernel threads of the vCPUs that are set up. */
+  get threads(): number[] {
+    return Array.from({ length: this.#count }, (_, vcpuId) => Atomics.load(this.#words, THREADS + vcpuId)).filter(
+      Boolean,
+    );
+  }
 
   /** The vCPUs shall stand still; they have to be kicked. */
   pause(): void {

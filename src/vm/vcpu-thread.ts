@@ -12,8 +12,10 @@ import { vcpuCpuid } from '../arch/x86_64/cpuid.ts';
 import { Platform, type PlatformConfig } from '../devices/platform.ts';
 import { type ClockOrigin, HostClock } from '../host/clock.ts';
 import type { SharedRange } from '../host/shared-state.ts';
+import { threadId } from '../host/threads.ts';
 import type { Hypervisor, Vcpu, VmShare } from '../hypervisor/hypervisor.ts';
 import { hypervisorNamed } from '../hypervisor/select.ts';
+import { plugDevices, type VirtioShare } from '../virtio/plug.ts';
 import { DebugAgent } from './gdb/agent.ts';
 import type { AgentEnd } from './gdb/channel.ts';
 import { openMemory, type SharedMemory } from './memory.ts';
@@ -26,6 +28,7 @@ export interface VcpuThreadData {
   readonly vm: VmShare;
   readonly memory: SharedMemory;
   readonly platform: { readonly range: SharedRange; readonly config: PlatformConfig };
+  readonly virtio: VirtioShare;
   readonly clockOrigin: ClockOrigin;
   /** A VcpuControl's. */
   readonly control: SharedArrayBuffer;
@@ -66,7 +69,7 @@ function configure(hypervisor: Hypervisor, vcpu: Vcpu): void {
 /** Runs until the machine ends. */
 function run(vcpu: Vcpu, platform: Platform, control: VcpuControl, debug: DebugAgent | undefined): VcpuEnd {
   debug?.start();
-  while (control.mayRun()) {
+  while (control.mayRun(() => vcpu.notePause())) {
     const exit = vcpu.run();
     switch (exit.kind) {
       case 'io-in':
@@ -120,6 +123,7 @@ function main(): void {
     wallTime: Date.now,
     setIrqLine: (gsi, level) => vm.setIrqLine(gsi, level),
   });
+  plugDevices(platform, vm, data.virtio);
   const control = new VcpuControl(data.vcpuCount, data.control);
   const vcpu = vm.createVcpu(data.vcpuId);
   try {
@@ -129,7 +133,7 @@ function main(): void {
     throw error;
   }
   const debug = data.debugger && new DebugAgent(vcpu, openMemory(data.memory), data.debugger);
-  control.ready();
+  control.ready(data.vcpuId, threadId());
   port.once('message', ({ entry }: VcpuStart) => {
     let how: VcpuEnd;
     try {

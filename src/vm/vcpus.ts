@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { EntryState } from '../arch/x86_64/cpu-state.ts';
+import { type ThreadTime, threadTime } from '../host/threads.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
 import { VcpuControl } from './vcpu-control.ts';
 import type { VcpuEnd, VcpuStart, VcpuThreadData } from './vcpu-thread.ts';
@@ -61,6 +62,11 @@ export class VcpuThreads {
   /** They go on. */
   resume(): void {
     this.#control.resume();
+  }
+
+  /** Processor time that each vCPU's thread has taken. */
+  times(): ThreadTime[] {
+    return this.#control.threads.map(threadTime).filter((time) => time !== undefined);
   }
 
   #kickAll(): void {

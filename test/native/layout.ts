@@ -89,6 +89,7 @@ export const S_LEFT = STATE + 0x08;
 /** Non-zero between the jump to a case's code and its exit. */
 export const S_ACTIVE = STATE + 0x10;
 export const S_TARGET = STATE + 0x18;
+/** RSP of a case that a signal ended. */
 export const S_RSP = STATE + 0x20;
 export const S_RBX = STATE + 0x28;
 export const S_OUTER_RSP = STATE + 0x30;

@@ -21,6 +21,7 @@ const SA_ONSTACK = 0x08000000;
 const SA_NODEFER = 0x40000000;
 
 /** Offsets in struct ucontext (asm/ucontext.h, asm/sigcontext.h). */
+const UC_RSP = 160;
 const UC_RIP = 168;
 const UC_EFLAGS = 176;
 const UC_ERR = 192;
@@ -99,10 +100,19 @@ export function nativeEntry(a: Assembler): void {
   a.mov(at('rcx', L.CASE_OUT_ERROR), 'rax');
   a.mov('rax', at('rdx', UC_RIP));
   a.mov(at('rcx', L.CASE_OUT_RIP), 'rax');
-  a.mov('eax', a.address('exit_fault'));
+  // A paravirtual kernel cannot return to an RSP that is not canonical: the case's own comes back behind the return.
+  a.mov('rax', at('rdx', UC_RSP));
+  a.mov(absolute(L.S_RSP), 'rax');
+  a.mov('eax', L.STACK_END);
+  a.mov(at('rdx', UC_RSP), 'rax');
+  a.mov('eax', a.address('exit_signal'));
   a.mov(at('rdx', UC_RIP), 'rax');
   a.and(at('rdx', UC_EFLAGS, 4), ~RFLAGS_TF);
   a.ret();
+
+  a.label('exit_signal');
+  a.mov('rsp', absolute(L.S_RSP));
+  a.jmp('exit_fault');
 
   a.label('not_ours');
   a.mov('ecx', 'edi');

@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LAYERS = [
   ['cli'],
   ['vm'],
-  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk'],
+  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'fs'],
   ['hypervisor'],
   ['cpu'],
   ['host', 'wasm'],
@@ -21,7 +21,8 @@ const LAYERS = [
 /** Imports inside one layer: each names a folder and those of its neighbours which it may import. */
 const NEIGHBOURS: Record<string, readonly string[]> = {
   arch: ['devices'],
-  virtio: ['devices', 'disk'],
+  fs: ['disk'],
+  virtio: ['devices', 'disk', 'fs'],
 };
 
 /** Folders that only the folders named beside them (and they themselves) may import. */

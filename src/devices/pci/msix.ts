@@ -19,9 +19,9 @@ const DATA = 2;
 const VECTOR_CONTROL = 3;
 const VECTOR_MASKED = 1;
 
-/** Bytes of shared state for so many vectors. */
+/** Bytes of shared state for so many vectors: the table, and what each vector's event is connected to. */
 export function msixStateSize(vectors: number): number {
-  return WORDS_SIZE + vectors * ENTRY_SIZE + msixPbaSize(vectors);
+  return WORDS_SIZE + 2 * vectors * ENTRY_SIZE;
 }
 
 /** Bytes of the table. */
@@ -43,20 +43,46 @@ export interface MsixPlace {
   readonly pbaOffset: number;
 }
 
-/** Message-signalled interrupts of a function (PCI Local Bus 3.0, 6.8.2): its table, pending bits and capability. */
+/**
+ * The events behind the vectors: whoever has an interrupt for a vector signals its event, masked or not. Calls come from any thread,
+ * one at a time.
+ */
+export interface VectorEvents {
+  /** From now on each signal of the vector's event, and one that waits already, sends the message. Also to change it. */
+  connect(vector: number, msi: Msi): void;
+  /** From now on its signals wait. */
+  disconnect(vector: number): void;
+  /** Does a signal wait? */
+  pending(vector: number): boolean;
+}
+
+/**
+ * Message-signalled interrupts of a function (PCI Local Bus 3.0, 6.8.2): table, pending bits and capability. A vector that is
+ * masked is disconnected from its event, and the signals that wait there are its pending bit.
+ */
 export class Msix {
   readonly #vectors: number;
   readonly #state: DeviceState;
   readonly #table: Int32Array;
   readonly #tableBytes: Uint8Array;
-  readonly #pending: Uint8Array;
+  /** For each vector the message it is connected to, as in the table; in place of vector control, whether it is. */
+  readonly #connected: Int32Array;
   readonly #config: ConfigSpace;
   readonly #capability: number;
-  readonly #send: (msi: Msi) => void;
+  readonly #events: VectorEvents;
   readonly #control = new Uint8Array(1);
 
-  /** `range` has msixStateSize() bytes. Adds the capability. Throws RangeError for a place that cannot be. */
-  constructor(range: SharedRange, config: ConfigSpace, place: MsixPlace, send: (msi: Msi) => void) {
+  /**
+   * `range` has msixStateSize() bytes. Adds the capability; `onControl` is called when the guest has written it. Throws RangeError
+   * for a place that cannot be.
+   */
+  constructor(
+    range: SharedRange,
+    config: ConfigSpace,
+    place: MsixPlace,
+    events: VectorEvents,
+    onControl: () => void = () => {},
+  ) {
     const { vectors, bar, tableOffset, pbaOffset } = place;
     if (!(vectors >= 1 && vectors <= MAX_VECTORS) || ((tableOffset | pbaOffset) & 7) !== 0) {
       throw new RangeError(`MSI-X: ${vectors} vectors, table at ${tableOffset}, pending bits at ${pbaOffset}`);
@@ -66,40 +92,33 @@ export class Msix {
     const table = range.offset + WORDS_SIZE;
     this.#table = new Int32Array(range.buffer, table, vectors * 4);
     this.#tableBytes = new Uint8Array(range.buffer, table, vectors * ENTRY_SIZE);
-    this.#pending = new Uint8Array(range.buffer, table + vectors * ENTRY_SIZE, msixPbaSize(vectors));
+    this.#connected = new Int32Array(range.buffer, table + vectors * ENTRY_SIZE, vectors * 4);
     this.#config = config;
-    this.#send = send;
+    this.#events = events;
     const body = new Uint8Array(10);
     const view = new DataView(body.buffer);
     view.setUint16(0, vectors - 1, true);
     view.setUint32(2, tableOffset | bar, true);
     view.setUint32(6, pbaOffset | bar, true);
     const writable = Uint8Array.of(0, ENABLE | FUNCTION_MASK, 0, 0, 0, 0, 0, 0, 0, 0);
-    this.#capability = config.addCapability({ id: CAPABILITY_MSIX, body, writable, afterWrite: () => this.#flush() });
+    const afterWrite = (): void => {
+      this.#state.locked(() => this.#connectAll());
+      onControl();
+    };
+    this.#capability = config.addCapability({ id: CAPABILITY_MSIX, body, writable, afterWrite });
   }
 
   /** Power-on state, all vectors masked: once, before any other call in any thread. */
   reset(): void {
     this.#state.words.fill(0);
-    this.#tableBytes.fill(0);
-    this.#pending.fill(0);
+    this.#table.fill(0);
+    this.#connected.fill(0);
     for (let vector = 0; vector < this.#vectors; vector++) this.#table[vector * 4 + VECTOR_CONTROL] = VECTOR_MASKED;
   }
 
   /** Does the guest take messages in place of INTx? */
   get enabled(): boolean {
     return (this.#readControl() & ENABLE) !== 0;
-  }
-
-  /** Sends a vector's message, now or when it is unmasked. Vectors that do not exist, or while it is not enabled: nothing. */
-  signal(vector: number): void {
-    if (!Number.isInteger(vector) || vector < 0 || vector >= this.#vectors) return;
-    this.#state.locked(() => {
-      const control = this.#readControl();
-      if ((control & ENABLE) === 0) return;
-      if (this.#isMasked(vector, control)) this.#setPending(vector, true);
-      else this.#sendVector(vector);
-    });
   }
 
   /** A guest's read in the table; past its end zeros. */
@@ -111,60 +130,66 @@ export class Msix {
 
   writeTable(offset: number, data: Uint8Array): void {
     this.#state.locked(() => {
-      for (let i = 0; i < data.length && offset + i < this.#tableBytes.length; i++) {
-        const at = offset + i;
-        const value = data[i] as number;
+      const end = Math.min(offset + data.length, this.#tableBytes.length);
+      for (let at = offset; at < end; at++) {
+        const value = data[at - offset] as number;
         // Of vector control only the mask bit exists.
         if ((at & 12) !== VECTOR_CONTROL * 4) this.#tableBytes[at] = value;
         else if ((at & 3) === 0) this.#tableBytes[at] = value & VECTOR_MASKED;
       }
-      this.#sendPending();
+      const control = this.#readControl();
+      for (let vector = Math.floor(offset / ENTRY_SIZE); vector * ENTRY_SIZE < end; vector++) {
+        this.#connectOne(vector, control);
+      }
     });
   }
 
   /** A guest's read of pending bits. They cannot be written. */
   readPba(offset: number, data: Uint8Array): void {
     this.#state.locked(() => {
-      for (let i = 0; i < data.length; i++) data[i] = this.#pending[offset + i] ?? 0;
+      for (let i = 0; i < data.length; i++) {
+        let bits = 0;
+        for (let bit = 0; bit < 8; bit++) if (this.#isPending((offset + i) * 8 + bit)) bits |= 1 << bit;
+        data[i] = bits;
+      }
     });
   }
 
-  #flush(): void {
-    this.#state.locked(() => this.#sendPending());
+  #isPending(vector: number): boolean {
+    if (vector >= this.#vectors || this.#connected[vector * 4 + VECTOR_CONTROL] === 1) return false;
+    return this.#events.pending(vector);
   }
 
-  #sendPending(): void {
+  #connectAll(): void {
     const control = this.#readControl();
-    if ((control & ENABLE) === 0) return;
-    for (let byte = 0; byte < this.#pending.length; byte++) {
-      for (let bits = this.#pending[byte] as number, bit = 0; bits !== 0; bits >>= 1, bit++) {
-        const vector = byte * 8 + bit;
-        if ((bits & 1) === 0 || this.#isMasked(vector, control)) continue;
-        this.#setPending(vector, false);
-        this.#sendVector(vector);
-      }
+    for (let vector = 0; vector < this.#vectors; vector++) this.#connectOne(vector, control);
+  }
+
+  /** Brings a vector's event to where the guest wants it. */
+  #connectOne(vector: number, control: number): void {
+    const at = vector * 4;
+    const masked =
+      (control & (ENABLE | FUNCTION_MASK)) !== ENABLE ||
+      ((this.#table[at + VECTOR_CONTROL] as number) & VECTOR_MASKED) !== 0;
+    const connected = this.#connected[at + VECTOR_CONTROL] === 1;
+    if (masked) {
+      if (connected) this.#events.disconnect(vector);
+      this.#connected[at + VECTOR_CONTROL] = 0;
+      return;
     }
+    const message = this.#table.subarray(at, at + VECTOR_CONTROL);
+    if (connected && message.every((word, i) => word === this.#connected[at + i])) return;
+    this.#connected.set(message, at);
+    this.#connected[at + VECTOR_CONTROL] = 1;
+    const word = (index: number): number => (message[index] as number) >>> 0;
+    this.#events.connect(vector, {
+      address: (BigInt(word(ADDRESS_HIGH)) << 32n) | BigInt(word(ADDRESS_LOW)),
+      data: word(DATA),
+    });
   }
 
   #readControl(): number {
     this.#config.peek(this.#capability + CONTROL_HIGH, this.#control);
     return this.#control[0] as number;
-  }
-
-  #isMasked(vector: number, control: number): boolean {
-    return (
-      (control & FUNCTION_MASK) !== 0 || ((this.#table[vector * 4 + VECTOR_CONTROL] as number) & VECTOR_MASKED) !== 0
-    );
-  }
-
-  #setPending(vector: number, pending: boolean): void {
-    const bit = 1 << (vector & 7);
-    const byte = this.#pending[vector >> 3] as number;
-    this.#pending[vector >> 3] = pending ? byte | bit : byte & ~bit;
-  }
-
-  #sendVector(vector: number): void {
-    const word = (index: number): number => (this.#table[vector * 4 + index] as number) >>> 0;
-    this.#send({ address: (BigInt(word(ADDRESS_HIGH)) << 32n) | BigInt(word(ADDRESS_LOW)), data: word(DATA) });
   }
 }

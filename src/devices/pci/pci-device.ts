@@ -6,6 +6,8 @@ import type { ConfigSpace } from './config-space.ts';
  */
 export interface PciDevice {
   readonly config: ConfigSpace;
+  /** Power-on state of what it has besides its configuration space: once, before any other call in any thread. */
+  reset?(): void;
   /** Reads in a BAR, named by its index; total as BusDevice's. Absent: for functions without BARs. */
   readBar?(bar: number, offset: number, data: Uint8Array): void;
   writeBar?(bar: number, offset: number, data: Uint8Array): void;

@@ -68,7 +68,10 @@ export class PciRootBus {
   reset(): void {
     this.#state.words.fill(0);
     this.#map.reset();
-    for (const device of this.#devices) device?.config.reset();
+    for (const device of this.#devices) {
+      device?.config.reset();
+      device?.reset?.();
+    }
     this.#placeBars();
     this.#map.update();
   }

@@ -1,8 +1,6 @@
-import type { Lock } from '../../host/shared-state.ts';
 import type { Lapic } from './lapic.ts';
 import * as A from './lapic-registers.ts';
-import type { PicPair } from './pic.ts';
-import type { Pit } from './pit.ts';
+import type { PcChips } from './pc-chips.ts';
 
 /** What other threads asked of a vCPU. */
 export interface CpuRequests {
@@ -18,45 +16,30 @@ export interface CpuRequests {
 /** The interrupt chip as one vCPU's thread sees it. */
 export class CpuInterrupts {
   readonly #lapic: Lapic;
-  readonly #pic: PicPair;
-  readonly #pit: Pit | undefined;
-  readonly #lock: Lock;
+  readonly #chips: PcChips;
+  readonly #servesTimer: boolean;
   readonly #requests: CpuRequests = { init: false, sipi: undefined, nmi: false, kick: false };
 
-  /** `pit` for vCPU 0 alone, which serves it. `lock` is the chip's. */
-  constructor(lapic: Lapic, pic: PicPair, pit: Pit | undefined, lock: Lock) {
+  /** `servesTimer`: the 8254 is this vCPU's to advance, too. One vCPU does it. */
+  constructor(lapic: Lapic, chips: PcChips, servesTimer: boolean) {
     this.#lapic = lapic;
-    this.#pic = pic;
-    this.#pit = pit;
-    this.#lock = lock;
+    this.#chips = chips;
+    this.#servesTimer = servesTimer;
   }
 
   // ---- Interrupts ------------------------------------------------------------------------------------------------------------------
 
   /** Vector to deliver when the processor lets interrupts in, the 8259's before the local APIC's; -1: none. */
   pendingVector(): number {
-    if (this.#extInt()) {
-      this.#lock.acquire();
-      try {
-        if (this.#pic.output) return this.#pic.peek();
-      } finally {
-        this.#lock.release();
-      }
-    }
-    return this.#lapic.pendingVector();
+    const { pic } = this.#chips;
+    const vector = this.#extInt() ? this.#chips.locked(() => (pic.output ? pic.peek() : -1)) : -1;
+    return vector < 0 ? this.#lapic.pendingVector() : vector;
   }
 
   /** Takes that interrupt: it is in service now. -1: it has gone in the meantime. */
   acknowledge(): number {
-    if (this.#extInt()) {
-      this.#lock.acquire();
-      try {
-        if (this.#pic.output) return this.#pic.acknowledge();
-      } finally {
-        this.#lock.release();
-      }
-    }
-    return this.#lapic.acknowledge();
+    const vector = this.#extInt() ? this.#chips.takeExternal() : -1;
+    return vector < 0 ? this.#lapic.acknowledge() : vector;
   }
 
   /** Takes all requests that were posted. The object is overwritten by the next call. */
@@ -90,19 +73,13 @@ export class CpuInterrupts {
   /** When advance() must be called next, ns of the machine's clock; Infinity: no timer runs. */
   nextDeadline(): number {
     const timer = this.#lapic.timer.nextDeadline();
-    return this.#pit === undefined ? timer : Math.min(timer, this.#pit.nextDeadline());
+    return this.#servesTimer ? Math.min(timer, this.#chips.pit.nextDeadline()) : timer;
   }
 
   /** Fires the timers that are due. */
   advance(now: number): void {
     this.#lapic.timer.advance(now);
-    if (this.#pit === undefined || now < this.#pit.nextDeadline()) return;
-    this.#lock.acquire();
-    try {
-      this.#pit.advance(now);
-    } finally {
-      this.#lock.release();
-    }
+    if (this.#servesTimer) this.#chips.advance(now);
   }
 
   /** The guest's TSC is the host's counter plus this 64-bit offset. */
@@ -196,7 +173,7 @@ export class CpuInterrupts {
 
   /** Does the 8259 ask, and does LINT0 (or the bare INTR pin of a disabled APIC) let it through? */
   #extInt(): boolean {
-    if (!this.#pic.output) return false;
+    if (!this.#chips.pic.output) return false;
     const { state } = this.#lapic;
     if (!state.hardwareEnabled) return true;
     return (state.register(A.APIC_LVT0) & (A.LVT_MASKED | 0x700)) === A.DELIVERY_EXTINT << 8;

@@ -1,6 +1,6 @@
 import type { SharedRange } from '../../host/shared-state.ts';
 import { DELIVERY_LOWEST } from './lapic-registers.ts';
-import type { MessageBus } from './message-bus.ts';
+import type { InterruptMessage } from './message-bus.ts';
 
 export const IOAPIC_PINS = 24;
 /** Bytes of shared state. */
@@ -34,11 +34,14 @@ const ENTRIES = 8;
 /** The I/O APIC. Every call needs the interrupt chip's lock held. */
 export class IoApic {
   readonly #words: Int32Array;
-  readonly #messages: MessageBus;
+  readonly #send: (message: InterruptMessage) => boolean;
+  readonly #redirected: (() => void) | undefined;
 
-  constructor(range: SharedRange, messages: MessageBus) {
+  /** `send` returns false when no local APIC took the message; `redirected` hears when what a pin sends has changed. */
+  constructor(range: SharedRange, send: (message: InterruptMessage) => boolean, redirected?: () => void) {
     this.#words = new Int32Array(range.buffer, range.offset, IOAPIC_STATE_SIZE / 4);
-    this.#messages = messages;
+    this.#send = send;
+    this.#redirected = redirected;
   }
 
   reset(): void {
@@ -96,14 +99,21 @@ export class IoApic {
     if (!isEntry(index)) return;
     const word = ENTRIES + index - IOREDTBL;
     if ((index & 1) !== 0) {
-      this.#words[word] = value & 0xff00_0000;
+      this.#setEntry(word, value & 0xff00_0000);
       return;
     }
     let entry = (value & ENTRY_WRITABLE) | (this.#get(word) & REMOTE_IRR);
     // Guests drop a stuck remote IRR by a turn through edge-triggered mode.
     if ((entry & LEVEL) === 0) entry &= ~REMOTE_IRR;
-    this.#words[word] = entry;
+    this.#setEntry(word, entry);
     this.#deliverLevel((index - IOREDTBL) >> 1);
+  }
+
+  /** Half of a redirection entry. */
+  #setEntry(word: number, value: number): void {
+    const changed = (this.#get(word) ^ value) & ~(MASKED | REMOTE_IRR);
+    this.#words[word] = value;
+    if (changed !== 0) this.#redirected?.();
   }
 
   /** Delivers if the pin is level-triggered, up, and not being served. */
@@ -116,18 +126,24 @@ export class IoApic {
     const level = (entry & LEVEL) !== 0;
     // An edge on a masked pin is lost.
     if ((entry & MASKED) !== 0 || (level && (entry & REMOTE_IRR) !== 0)) return;
-    const mode = (entry >> 8) & 7;
-    const taken = this.#messages.send({
+    const message = this.message(pin);
+    const taken = this.#send(message);
+    // Other modes have no end of interrupt that would clear it.
+    if (taken && level && message.mode <= DELIVERY_LOWEST) this.#words[ENTRIES + pin * 2] = entry | REMOTE_IRR;
+  }
+
+  /** What a pin sends, by its redirection entry. */
+  message(pin: number): InterruptMessage {
+    const entry = this.#entry(pin);
+    return {
       destination: this.#get(ENTRIES + pin * 2 + 1) >>> 24,
       logical: (entry & DEST_LOGICAL) !== 0,
       // ExtINT means the 8259's wire, which reaches the processors through LINT0.
-      mode,
+      mode: (entry >> 8) & 7,
       vector: entry & 0xff,
-      level,
+      level: (entry & LEVEL) !== 0,
       wide: false,
-    });
-    // Other modes have no end of interrupt that would clear it.
-    if (taken && level && mode <= DELIVERY_LOWEST) this.#words[ENTRIES + pin * 2] = entry | REMOTE_IRR;
+    };
   }
 
   #entry(pin: number): number {

@@ -1,15 +1,12 @@
 import type { Clock } from '../../host/clock.ts';
-import { Lock, type SharedRange, StateAllocator, stateSize } from '../../host/shared-state.ts';
+import { StateAllocator, stateSize } from '../../host/shared-state.ts';
 import type { IrqRoute, Msi } from '../hypervisor.ts';
 import { CpuInterrupts } from './cpu.ts';
-import { IOAPIC_STATE_SIZE, IoApic } from './ioapic.ts';
 import { Lapic } from './lapic.ts';
 import * as A from './lapic-registers.ts';
 import { LAPIC_STATE_SIZE, LapicState } from './lapic-state.ts';
 import { MessageBus } from './message-bus.ts';
-import { PIC_STATE_SIZE, PicPair } from './pic.ts';
-import { PIT_STATE_SIZE, Pit } from './pit.ts';
-import { defaultRouting, ROUTING_STATE_SIZE, type RouteTarget, Routing } from './routing.ts';
+import { PC_CHIPS_STATE_SIZE, PcChips } from './pc-chips.ts';
 
 /** What another thread needs to attach to the same chip; survives structured clone. */
 export interface IrqchipShare {
@@ -25,69 +22,44 @@ export { CpuInterrupts };
 
 export type IrqchipOptions = Omit<IrqchipShare, 'buffer'>;
 
-const LOCK_SIZE = 64;
-/** Line of channel 0 of the 8254. */
-const PIT_GSI = 0;
-
 /**
- * The PC's interrupt chip: local APICs, I/O APIC, 8259 pair, 8254 and the routing table. All state is in one shared
- * buffer; each thread has an object of this class over it. The chip's lock guards everything but the local APICs,
- * which are posted to by atomic operations and otherwise belong to their vCPUs' threads.
+ * The PC's interrupt chip: local APICs, and the chips outside the processors. All state is in one shared buffer; each
+ * thread has an object of this class over it. The chips' lock guards everything but the local APICs, which are posted to
+ * by atomic operations and otherwise belong to their vCPUs' threads.
  */
 export class Irqchip {
   readonly #share: IrqchipShare;
   readonly #clock: Clock;
-  readonly #lock: Lock;
-  readonly #pic: PicPair;
-  readonly #pit: Pit;
-  readonly #ioapic: IoApic;
-  readonly #routing: Routing;
+  readonly #chips: PcChips;
   readonly #apics: readonly LapicState[];
   readonly #messages: MessageBus;
-  readonly #target: RouteTarget;
 
   /** Another thread's view of the chip that `share` describes. `clock` must agree with the other threads' clocks. */
   constructor(share: IrqchipShare, clock: Clock) {
     const state = new StateAllocator(share.buffer);
     this.#share = share;
     this.#clock = clock;
-    this.#lock = new Lock(new Int32Array(share.buffer, state.allocate(LOCK_SIZE).offset, 1), 0);
-    const pic: SharedRange = state.allocate(PIC_STATE_SIZE);
-    const ioapic = state.allocate(IOAPIC_STATE_SIZE);
-    const pit = state.allocate(PIT_STATE_SIZE);
-    const routing = state.allocate(ROUTING_STATE_SIZE);
+    this.#chips = new PcChips(state, {
+      clock,
+      send: (message) => this.#messages.send(message),
+      sendMsi: (addressLow, addressHigh, data) => this.#sendMsi(addressLow, addressHigh, data),
+      picOutput: (level) => this.#picOutput(level),
+    });
     this.#apics = Array.from(
       { length: share.vcpuCount },
       (_, id) => new LapicState(id, state.allocate(LAPIC_STATE_SIZE)),
     );
     this.#messages = new MessageBus(this.#apics);
-    this.#pic = new PicPair(pic, (level) => this.#picOutput(level));
-    this.#ioapic = new IoApic(ioapic, this.#messages);
-    this.#pit = new Pit(pit, clock, () => {
-      this.#forward(PIT_GSI, true);
-      this.#forward(PIT_GSI, false);
-    });
-    this.#routing = new Routing(routing);
-    this.#target = {
-      pic: (input, level) => this.#pic.setLine(input, level),
-      ioapic: (pin, level) => this.#ioapic.setPin(pin, level),
-      msi: (addressLow, addressHigh, data) => this.#sendMsi(addressLow, addressHigh, data),
-    };
   }
 
   /** Makes a chip in its power-on state, with the default routing. */
   static create(options: IrqchipOptions, clock: Clock): Irqchip {
     if (!Number.isInteger(options.vcpuCount) || options.vcpuCount < 1) throw new RangeError('a machine has vCPUs');
-    const size = stateSize([
-      ...[LOCK_SIZE, PIC_STATE_SIZE, IOAPIC_STATE_SIZE, PIT_STATE_SIZE, ROUTING_STATE_SIZE],
-      ...Array.from({ length: options.vcpuCount }, () => LAPIC_STATE_SIZE),
-    ]);
+    const size = stateSize([PC_CHIPS_STATE_SIZE, ...Array.from({ length: options.vcpuCount }, () => LAPIC_STATE_SIZE)]);
     const { vcpuCount, tscHz, physicalAddressBits } = options;
     const share = { buffer: new SharedArrayBuffer(size), vcpuCount, tscHz, physicalAddressBits };
     const chip = new Irqchip(share, clock);
-    chip.#pit.reset();
-    chip.#ioapic.reset();
-    chip.#routing.set(defaultRouting());
+    chip.#chips.reset();
     for (const apic of chip.#apics) new Lapic(apic, chip.#surroundings()).powerOn();
     return chip;
   }
@@ -105,23 +77,12 @@ export class Irqchip {
 
   /** Level of an interrupt line. A line without a route is not connected. */
   setIrqLine(gsi: number, level: boolean): void {
-    this.#lock.acquire();
-    try {
-      this.#forward(gsi, level);
-    } finally {
-      this.#lock.release();
-    }
+    this.#chips.setIrqLine(gsi, level);
   }
 
   /** Raises and lowers a line: one edge, as an irqfd does. */
   pulseIrqLine(gsi: number): void {
-    this.#lock.acquire();
-    try {
-      this.#forward(gsi, true);
-      this.#forward(gsi, false);
-    } finally {
-      this.#lock.release();
-    }
+    this.#chips.pulseIrqLine(gsi);
   }
 
   /** Sends a message-signalled interrupt. Returns false when no processor took it. */
@@ -131,12 +92,7 @@ export class Irqchip {
 
   /** Replaces the routing table; RangeError if it is not valid. */
   setGsiRouting(routes: readonly IrqRoute[]): void {
-    this.#lock.acquire();
-    try {
-      this.#routing.set(routes);
-    } finally {
-      this.#lock.release();
-    }
+    this.#chips.setGsiRouting(routes);
   }
 
   /** Sets REQUEST_* bits of a vCPU and wakes it if it sleeps. */
@@ -149,62 +105,31 @@ export class Irqchip {
   /** The chip as a vCPU's own thread uses it. */
   cpu(vcpuId: number): CpuInterrupts {
     const lapic = new Lapic(this.#apic(vcpuId), this.#surroundings());
-    return new CpuInterrupts(lapic, this.#pic, vcpuId === 0 ? this.#pit : undefined, this.#lock);
+    return new CpuInterrupts(lapic, this.#chips, vcpuId === 0);
   }
 
   /** Does this port belong to the chip (8259 pair, 8254, system control port B)? */
   claimsPort(port: number): boolean {
-    return isPicPort(port) || isPitPort(port);
+    return this.#chips.claimsPort(port);
   }
 
   /** Reads bytes at `port` and after; bytes of ports that are not the chip's stay as they are. */
   portRead(port: number, data: Uint8Array): void {
-    this.#lock.acquire();
-    try {
-      for (let i = 0; i < data.length; i++) {
-        const at = port + i;
-        if (isPicPort(at)) data[i] = this.#pic.read(at);
-        else if (isPitPort(at)) data[i] = this.#pit.read(at);
-      }
-    } finally {
-      this.#lock.release();
-    }
+    this.#chips.portRead(port, data);
   }
 
   portWrite(port: number, data: Uint8Array): void {
-    let pitChanged = false;
-    this.#lock.acquire();
-    try {
-      for (let i = 0; i < data.length; i++) {
-        const at = port + i;
-        const value = data[i] as number;
-        if (isPicPort(at)) this.#pic.write(at, value);
-        else if (isPitPort(at)) pitChanged = this.#pit.write(at, value) || pitChanged;
-      }
-    } finally {
-      this.#lock.release();
-    }
     // vCPU 0 serves the timer: it may sleep until a deadline that is no longer the next.
-    if (pitChanged) this.request(0, A.REQUEST_INTERRUPT);
+    if (this.#chips.portWrite(port, data)) this.request(0, A.REQUEST_INTERRUPT);
   }
 
   /** A 32-bit read in the I/O APIC's page. */
   ioapicRead(offset: number): number {
-    this.#lock.acquire();
-    try {
-      return this.#ioapic.read(offset);
-    } finally {
-      this.#lock.release();
-    }
+    return this.#chips.ioapicRead(offset);
   }
 
   ioapicWrite(offset: number, value: number): void {
-    this.#lock.acquire();
-    try {
-      this.#ioapic.write(offset, value);
-    } finally {
-      this.#lock.release();
-    }
+    this.#chips.ioapicWrite(offset, value);
   }
 
   // ---- Within ---------------------------------------------------------------------------------------------------------------------
@@ -216,20 +141,8 @@ export class Irqchip {
       tscHz,
       physicalAddressBits,
       messages: this.#messages,
-      endOfInterrupt: (vector: number): void => {
-        this.#lock.acquire();
-        try {
-          this.#ioapic.endOfInterrupt(vector);
-        } finally {
-          this.#lock.release();
-        }
-      },
+      endOfInterrupt: (vector: number): void => this.#chips.endOfInterrupt(vector),
     };
-  }
-
-  /** With the lock held. */
-  #forward(gsi: number, level: boolean): void {
-    this.#routing.forward(gsi, level, this.#target);
   }
 
   #sendMsi(addressLow: number, addressHigh: number, data: number): boolean {
@@ -262,12 +175,4 @@ export class Irqchip {
     if (apic === undefined) throw new RangeError(`no vCPU ${vcpuId}`);
     return apic;
   }
-}
-
-function isPicPort(port: number): boolean {
-  return (port & ~0x81) === 0x20 || (port & ~1) === 0x4d0;
-}
-
-function isPitPort(port: number): boolean {
-  return (port & ~3) === 0x40 || port === 0x61;
 }

@@ -90,6 +90,22 @@ export class Routing {
     return first !== 0;
   }
 
+  /** The routes that make messages. */
+  messages(): IrqRoute[] {
+    const words = this.#words;
+    const routes: IrqRoute[] = [];
+    for (let gsi = 0; gsi < MAX_GSI; gsi++) {
+      for (let number = words[gsi] as number; number !== 0; ) {
+        const at = MAX_GSI + (number - 1) * ROUTE_WORDS;
+        const word = (index: number): number => (words[at + index] as number) >>> 0;
+        const address = (BigInt(word(ADDRESS_HIGH)) << 32n) | BigInt(word(ADDRESS_LOW));
+        if (word(KIND) === KIND_MSI) routes.push({ gsi, kind: 'msi', msi: { address, data: word(DATA) } });
+        number = word(NEXT);
+      }
+    }
+    return routes;
+  }
+
   #store(index: number, route: IrqRoute): void {
     const words = this.#words;
     const at = MAX_GSI + index * ROUTE_WORDS;

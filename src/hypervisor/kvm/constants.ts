@@ -25,6 +25,7 @@ export const KVM_CAP_MAX_VCPUS = 66;
 export const KVM_CAP_SIGNAL_MSI = 77;
 export const KVM_CAP_READONLY_MEM = 81;
 export const KVM_CAP_IRQFD_RESAMPLE = 82;
+export const KVM_CAP_SPLIT_IRQCHIP = 121;
 export const KVM_CAP_IMMEDIATE_EXIT = 136;
 export const KVM_CAP_XSAVE2 = 208;
 
@@ -67,6 +68,7 @@ export const KVM_EXIT_FAIL_ENTRY = 9;
 export const KVM_EXIT_INTR = 10;
 export const KVM_EXIT_INTERNAL_ERROR = 17;
 export const KVM_EXIT_SYSTEM_EVENT = 24;
+export const KVM_EXIT_IOAPIC_EOI = 26;
 export const KVM_EXIT_IO_OUT = 1;
 export const KVM_INTERNAL_ERROR_EMULATION = 1;
 export const KVM_INTERNAL_ERROR_SIMUL_EX = 2;

@@ -15,6 +15,8 @@ const MMIO_DATA = kvm_run.fields['mmio.data'][0];
 const MMIO_LENGTH = kvm_run.fields['mmio.len'][0];
 const MMIO_IS_WRITE = kvm_run.fields['mmio.is_write'][0];
 const MMIO_MOST = kvm_run.fields['mmio.data'][2];
+const READY_FOR_INTERRUPT = kvm_run.fields.ready_for_interrupt_injection[0];
+const REQUEST_INTERRUPT_WINDOW = kvm_run.fields.request_interrupt_window[0];
 const IMMEDIATE_EXIT = kvm_run.fields.immediate_exit[0];
 
 /** What an access that nobody answers reads, each byte. */
@@ -59,6 +61,16 @@ export class RunPage {
   /** Makes the next KVM_RUN come back before the guest's next instruction. */
   set immediateExit(on: boolean) {
     this.#bytes[IMMEDIATE_EXIT] = on ? 1 : 0;
+  }
+
+  /** Would the processor take an interrupt that KVM_INTERRUPT gives it now? */
+  get readyForInterrupt(): boolean {
+    return this.#bytes[READY_FOR_INTERRUPT] !== 0;
+  }
+
+  /** Makes KVM_RUN come back when the processor takes interrupts. */
+  set requestInterruptWindow(on: boolean) {
+    this.#bytes[REQUEST_INTERRUPT_WINDOW] = on ? 1 : 0;
   }
 
   get reason(): number {
@@ -116,6 +128,13 @@ export class RunPage {
     exit.address = Number(view.getBigUint64(MMIO_ADDRESS, true));
     exit.data = write ? data : data.fill(NOBODY);
     return exit;
+  }
+
+  /** Vector of the level-triggered interrupt that a local APIC has ended, where the exit tells of that. */
+  get endOfInterrupt(): number | undefined {
+    if (this.reason !== K.KVM_EXIT_IOAPIC_EOI) return undefined;
+    this.completion = 'complete';
+    return get(kvm_run, this.view, 'eoi.vector');
   }
 
   /** An exit that is no access; undefined where the guest just goes on. */

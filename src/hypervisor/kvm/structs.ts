@@ -156,6 +156,8 @@ export const kvm_vcpu_events = struct('kvm_vcpu_events', 64, {
   flags: [20, 'u32'],
 });
 
+export const kvm_interrupt = struct('kvm_interrupt', 4, { irq: [0, 'u32'] });
+
 /** Its array of bytes holds the kernel's own signal set, 8 bytes. */
 export const kvm_signal_mask = struct('kvm_signal_mask', 4, { len: [0, 'u32'], sigset: [4, 'u8'] });
 
@@ -164,6 +166,7 @@ export const kvm_run = struct('kvm_run', 2352, {
   request_interrupt_window: [0, 'u8'],
   immediate_exit: [1, 'u8'],
   exit_reason: [8, 'u32'],
+  ready_for_interrupt_injection: [12, 'u8'],
   'hw.hardware_exit_reason': [32, 'u64'],
   'fail_entry.hardware_entry_failure_reason': [32, 'u64'],
   'fail_entry.cpu': [40, 'u32'],
@@ -187,4 +190,5 @@ export const kvm_run = struct('kvm_run', 2352, {
   'emulation_failure.insn_size': [48, 'u8'],
   'emulation_failure.insn_bytes': [49, 'u8', 15],
   'system_event.type': [32, 'u32'],
+  'eoi.vector': [32, 'u8'],
 });

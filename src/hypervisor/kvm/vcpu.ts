@@ -12,6 +12,7 @@ import { describeRegisters, explainExit } from './explain.ts';
 import { encodeGuestDebug } from './guest-debug.ts';
 import * as I from './ioctls.ts';
 import * as R from './registers.ts';
+import type { SplitIrqchip } from './split-irqchip.ts';
 import { allocate, get, set } from './struct.ts';
 import * as S from './structs.ts';
 import type { VcpuTable } from './vcpu-table.ts';
@@ -36,7 +37,12 @@ export interface VcpuSurroundings {
   readonly runSize: number;
   /** Bytes of a vCPU's XSAVE area; more than 4096 only where KVM has KVM_GET_XSAVE2. */
   readonly xsaveSize: number;
+  /** The chips that are not the kernel's, if the interrupt chip is split. */
+  readonly split: SplitIrqchip | undefined;
 }
+
+/** The vCPU that the 8259 interrupts. */
+const EXTERNAL_VCPU = 0;
 
 /** A vCPU of KVM. */
 export class KvmVcpu implements Vcpu {
@@ -93,11 +99,12 @@ export class KvmVcpu implements Vcpu {
     const page = this.#page;
     if (page.hasMore) return page.next();
     if (this.#atBreakpoint) this.#passBreakpoint();
-    const { table } = this.#around;
+    const { table, split } = this.#around;
     for (;;) {
       if (this.#waiting) {
         this.#waiting = false;
       } else {
+        if (split !== undefined && this.id === EXTERNAL_VCPU) this.#offerExternal(split);
         if (table.isKicked(this.id)) page.immediateExit = true;
         const result = ioctl(this.#fd, I.KVM_RUN.number, 0);
         if (result < 0) {
@@ -106,9 +113,22 @@ export class KvmVcpu implements Vcpu {
           continue;
         }
       }
-      const exit = page.access() ?? this.#event();
+      let exit = page.access() ?? this.#event();
+      while (exit && split?.answer(exit) === true) exit = page.hasMore ? page.next() : undefined;
       if (exit) return exit;
     }
+  }
+
+  /** Gives the processor the 8259's interrupt if it takes one now, else asks to be told when it does. */
+  #offerExternal(split: SplitIrqchip): void {
+    const page = this.#page;
+    page.requestInterruptWindow = split.asksForExternal && !page.readyForInterrupt;
+    if (!split.asksForExternal || !page.readyForInterrupt) return;
+    const vector = split.takeExternal();
+    if (vector < 0) return;
+    const view = allocate(S.kvm_interrupt);
+    set(S.kvm_interrupt, view, 'irq', vector);
+    this.#call('an interrupt cannot be given to it', I.KVM_INTERRUPT, view);
   }
 
   /** KVM_RUN came back without an exit. */
@@ -131,6 +151,11 @@ export class KvmVcpu implements Vcpu {
   }
 
   #event(): Exit | undefined {
+    const ended = this.#page.endOfInterrupt;
+    if (ended !== undefined) {
+      this.#around.split?.endOfInterrupt(ended);
+      return undefined;
+    }
     const exit = this.#page.event();
     if (exit?.kind === 'unexplained') return this.#failure(explainExit(this.#page.view));
     if (exit?.kind === 'shutdown') this.#wasShutDown = true;
@@ -346,6 +371,11 @@ export class KvmVcpu implements Vcpu {
 
   nmi(): void {
     this.#call('an interrupt cannot be queued', I.KVM_NMI);
+  }
+
+  notePause(): void {
+    // A guest that does not use the clock is refused (EINVAL): it has nowhere to be told.
+    ioctl(this.#fd, I.KVM_KVMCLOCK_CTRL.number, 0);
   }
 
   close(): void {

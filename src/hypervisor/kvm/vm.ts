@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
 import { closeDescriptor } from '../../host/descriptor.ts';
 import { kickSignal } from '../../host/kick-signal.ts';
 import type {
@@ -12,12 +13,14 @@ import type {
   VmOptions,
   VmShare,
 } from '../hypervisor.ts';
+import { IOAPIC_PINS } from '../irqchip/ioapic.ts';
 import { defaultRouting } from '../irqchip/routing.ts';
 import { call } from './call.ts';
 import * as K from './constants.ts';
-import { capability, createVmDescriptor, openKvm } from './device.ts';
+import { capability, createVmDescriptor, KvmUnavailable, openKvm } from './device.ts';
 import * as I from './ioctls.ts';
 import { Slots } from './slots.ts';
+import { SplitIrqchip, type SplitIrqchipShare, type SplitIrqchipSurroundings } from './split-irqchip.ts';
 import { allocate, set } from './struct.ts';
 import * as S from './structs.ts';
 import { KvmVcpu } from './vcpu.ts';
@@ -43,14 +46,17 @@ interface KvmShare {
   readonly vcpuCount: number;
   readonly runSize: number;
   readonly xsaveSize: number;
+  /** Present: only the local APICs are the kernel's. */
+  readonly split: SplitIrqchipShare | undefined;
 }
 
 /** A machine of KVM, as one thread sees it. */
 export class KvmVm implements Vm {
-  readonly #share: KvmShare;
+  #share: KvmShare;
   readonly #fd: number;
   readonly #table: VcpuTable;
   readonly #slots: Slots;
+  #split: SplitIrqchip | undefined;
   /** This object made the machine, and ends it. */
   readonly #owner: boolean;
   #closed = false;
@@ -61,10 +67,11 @@ export class KvmVm implements Vm {
     this.#table = new VcpuTable(share.vcpuCount, share.vcpus);
     this.#slots = new Slots(share.vm);
     this.#owner = owner;
+    if (share.split !== undefined) this.#split = new SplitIrqchip(share.split, this.#aroundSplit());
   }
 
   /** Throws KvmUnavailable, KvmError: one line each; nothing stays open. */
-  static create({ vcpuCount }: VmOptions): KvmVm {
+  static create({ vcpuCount, splitIrqchip }: VmOptions): KvmVm {
     // Before any vCPU: doing it later could lose a kick.
     kickSignal();
     const kvm = openKvm();
@@ -75,8 +82,10 @@ export class KvmVm implements Vm {
       try {
         const xsaveSize = Math.max(capability(vm, K.KVM_CAP_XSAVE2), S.kvm_xsave.size);
         const { buffer } = new VcpuTable(vcpuCount);
-        const machine = new KvmVm({ vm, vcpus: buffer, vcpuCount, runSize, xsaveSize }, true);
+        const machine = new KvmVm({ vm, vcpus: buffer, vcpuCount, runSize, xsaveSize, split: undefined }, true);
         machine.#setUp();
+        if (splitIrqchip === true) machine.#makeSplitChip();
+        else machine.#makeChip();
         return machine;
       } catch (error) {
         closeDescriptor(vm);
@@ -95,12 +104,44 @@ export class KvmVm implements Vm {
     const identity = new BigUint64Array([IDENTITY_MAP_ADDRESS]);
     this.#call('its task state segment has no place', I.KVM_SET_TSS_ADDR, TSS_ADDRESS);
     this.#call('its identity map has no place', I.KVM_SET_IDENTITY_MAP_ADDR, identity);
+  }
+
+  #makeChip(): void {
     this.#call('there are no interrupt controllers', I.KVM_CREATE_IRQCHIP);
     const pit = allocate(S.kvm_pit_config);
     // Port 0x61 as well, which shows the timer's second channel.
     set(S.kvm_pit_config, pit, 'flags', K.KVM_PIT_SPEAKER_DUMMY);
     this.#call('there is no timer', I.KVM_CREATE_PIT2, pit);
     this.setGsiRouting(defaultRouting());
+  }
+
+  #makeSplitChip(): void {
+    if (capability(this.#fd, K.KVM_CAP_SPLIT_IRQCHIP) === 0) {
+      throw new KvmUnavailable('/dev/kvm is without KVM_CAP_SPLIT_IRQCHIP: leave --split-irqchip out');
+    }
+    const view = allocate(S.kvm_enable_cap);
+    set(S.kvm_enable_cap, view, 'cap', K.KVM_CAP_SPLIT_IRQCHIP);
+    set(S.kvm_enable_cap, view, 'args', BigInt(IOAPIC_PINS));
+    this.#call('its interrupt controllers cannot be split', I.KVM_ENABLE_CAP, view);
+    this.#split = SplitIrqchip.create(this.#aroundSplit());
+    this.#share = { ...this.#share, split: this.#split.share };
+    new Worker(new URL('./timer-thread.ts', import.meta.url), {
+      name: 'vivarium_pit',
+      workerData: this.share(),
+    }).unref();
+  }
+
+  #aroundSplit(): SplitIrqchipSurroundings {
+    return {
+      signalMsi: (msi) => this.#signalMsi(msi),
+      route: (routes) => this.#setRouting(routes),
+      wakeForExternal: () => this.kick(0),
+    };
+  }
+
+  /** The thread that serves the timer of a split interrupt chip; comes back when the machine is closed. */
+  serveTimer(): void {
+    this.#split?.serveTimer();
   }
 
   #call(what: string, request: I.Request, argument: number | NodeJS.ArrayBufferView = 0): number {
@@ -116,22 +157,35 @@ export class KvmVm implements Vm {
   }
 
   setIrqLine(gsi: number, level: boolean): void {
+    if (this.#split !== undefined) {
+      this.#split.setIrqLine(gsi, level);
+      return;
+    }
     const view = allocate(S.kvm_irq_level);
     set(S.kvm_irq_level, view, 'irq', gsi);
     set(S.kvm_irq_level, view, 'level', level ? 1 : 0);
     this.#call(`interrupt line ${gsi} cannot be set`, I.KVM_IRQ_LINE, view);
   }
 
-  signalMsi({ address, data }: Msi): void {
+  signalMsi(msi: Msi): void {
+    this.#signalMsi(msi);
+  }
+
+  /** Returns false when no processor took it: it names none that is on. */
+  #signalMsi({ address, data }: Msi): boolean {
     const view = allocate(S.kvm_msi);
     set(S.kvm_msi, view, 'address_lo', Number(address & 0xffffffffn));
     set(S.kvm_msi, view, 'address_hi', Number((address >> 32n) & 0xffffffffn));
     set(S.kvm_msi, view, 'data', data);
-    // 0: no processor took it (it names none that is on), as on a bus.
-    this.#call('an interrupt message cannot be sent', I.KVM_SIGNAL_MSI, view);
+    return this.#call('an interrupt message cannot be sent', I.KVM_SIGNAL_MSI, view) > 0;
   }
 
   setGsiRouting(routes: readonly IrqRoute[]): void {
+    if (this.#split === undefined) this.#setRouting(routes);
+    else this.#split.setGsiRouting(routes);
+  }
+
+  #setRouting(routes: readonly IrqRoute[]): void {
     const view = allocate(S.kvm_irq_routing, routes.length * S.kvm_irq_routing_entry.size);
     set(S.kvm_irq_routing, view, 'nr', routes.length);
     for (const [i, route] of routes.entries()) {
@@ -193,7 +247,7 @@ export class KvmVm implements Vm {
 
   createVcpu(id: number): Vcpu {
     const { vm, runSize, xsaveSize } = this.#share;
-    return new KvmVcpu(id, { vm, table: this.#table, runSize, xsaveSize });
+    return new KvmVcpu(id, { vm, table: this.#table, runSize, xsaveSize, split: this.#split });
   }
 
   kick(vcpuId: number): void {
@@ -205,6 +259,7 @@ export class KvmVm implements Vm {
     if (this.#closed) return;
     this.#closed = true;
     if (this.#owner) {
+      this.#split?.end();
       for (let id = 0; id < this.#table.count; id++) {
         const fd = this.#table.takeDescriptor(id);
         if (fd !== undefined) closeDescriptor(fd);

@@ -8,7 +8,9 @@ export const MSR_KVM_SYSTEM_TIME = 0x4b564d01;
 export const MSR_KVM_WALL_CLOCK_OLD = 0x11;
 export const MSR_KVM_SYSTEM_TIME_OLD = 0x12;
 
+const FLAGS = 29;
 const TSC_STABLE = 1;
+const GUEST_STOPPED = 2;
 const ENABLED = 1n;
 
 /** struct pvclock_wall_clock: wall-clock time when the machine's clock was 0. */
@@ -38,6 +40,13 @@ export function writeSystemTime(memory: GuestBytes, msr: bigint, tsc: bigint, no
   // nanoseconds = ((ticks << shift) * multiplier) >> 32: one to one.
   view.setUint32(24, 0x80000000, true);
   view.setInt8(28, 1);
-  view.setUint8(29, TSC_STABLE);
+  view.setUint8(FLAGS, TSC_STABLE);
   view.setUint32(0, ((version | 1) + 1) >>> 0, true);
+}
+
+/** The guest stood still, from outside: it takes the flag away when it has seen it. */
+export function noteGuestStopped(memory: GuestBytes, msr: bigint): void {
+  if (!(msr & ENABLED)) return;
+  const view = memory.at(Number(msr & ~1n), 32);
+  view?.setUint8(FLAGS, view.getUint8(FLAGS) | GUEST_STOPPED);
 }

@@ -36,6 +36,11 @@ export class SharedTable {
     }
   }
 
+  /** One value of a row. */
+  value(row: number, field: number): number {
+    return this.#values[row * this.#fields + field] as number;
+  }
+
   /** A row's values. */
   row(index: number): number[] {
     return [...this.#values.subarray(index * this.#fields, (index + 1) * this.#fields)];

@@ -507,6 +507,10 @@ export class SoftVcpu implements Vcpu {
     this.#nmi = true;
   }
 
+  notePause(): void {
+    K.noteGuestStopped(this.#slots, this.#systemTimeMsr);
+  }
+
   close(): void {
     this.#slots.update([]);
   }

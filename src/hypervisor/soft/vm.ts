@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import { type ClockOrigin, HostClock } from '../../host/clock.ts';
 import type {
   HostEvent,
@@ -14,9 +15,11 @@ import { Irqchip, type IrqchipShare } from '../irqchip/irqchip.ts';
 import { REQUEST_KICK } from '../irqchip/lapic-registers.ts';
 import { PHYSICAL_ADDRESS_BITS, TSC_HZ } from './cpuid.ts';
 import { IoEventTable } from './io-events.ts';
+import { IrqfdSet, type IrqfdShare } from './irqfd-set.ts';
 import { IrqfdWatcher } from './irqfd-watcher.ts';
 import { SlotTable } from './slots.ts';
-import { SoftVcpu } from './vcpu.ts';
+
+const require = createRequire(import.meta.url);
 
 const IOAPIC_START = 0xfec00000;
 const IOAPIC_SIZE = 0x1000;
@@ -26,6 +29,7 @@ interface SoftShare {
   readonly slots: SharedArrayBuffer;
   readonly ioEvents: SharedArrayBuffer;
   readonly irqchip: IrqchipShare;
+  readonly irqfds: IrqfdShare;
   readonly origin: ClockOrigin;
   readonly wallClockOrigin: number;
 }
@@ -38,14 +42,15 @@ export class SoftVm implements Vm {
   readonly #clock: HostClock;
   readonly #irqchip: Irqchip;
   readonly #vcpus: Vcpu[] = [];
-  #irqfds: IrqfdWatcher | undefined;
+  readonly #irqfds: IrqfdSet | IrqfdWatcher;
 
-  private constructor(share: SoftShare) {
+  private constructor(share: SoftShare, irqfds: IrqfdSet | IrqfdWatcher) {
     this.#share = share;
     this.#slots = new SlotTable(share.slots);
     this.#ioEvents = new IoEventTable(share.ioEvents);
     this.#clock = new HostClock(share.origin);
     this.#irqchip = new Irqchip(share.irqchip, this.#clock);
+    this.#irqfds = irqfds;
   }
 
   static create(options: VmOptions): SoftVm {
@@ -54,20 +59,26 @@ export class SoftVm implements Vm {
       { vcpuCount: options.vcpuCount, tscHz: TSC_HZ, physicalAddressBits: PHYSICAL_ADDRESS_BITS },
       clock,
     );
-    return new SoftVm({
+    const irqfds = new IrqfdWatcher({ irqchip: chip.share, origin: clock.origin });
+    const share = {
       slots: new SlotTable().buffer,
       ioEvents: new IoEventTable().buffer,
       irqchip: chip.share,
+      irqfds: irqfds.share,
       origin: clock.origin,
       wallClockOrigin: Date.now() * 1e6 - clock.now(),
-    });
+    };
+    return new SoftVm(share, irqfds);
   }
 
   static attach(share: VmShare): SoftVm {
-    return new SoftVm(share.data as SoftShare);
+    const data = share.data as SoftShare;
+    return new SoftVm(data, new IrqfdSet(data.irqfds));
   }
 
   share(): VmShare {
+    // Other threads bind events, and only this one can start who waits for them.
+    if (this.#irqfds instanceof IrqfdWatcher) this.#irqfds.start();
     return { hypervisor: 'soft', data: this.#share };
   }
 
@@ -99,15 +110,16 @@ export class SoftVm implements Vm {
 
   registerIrqfd(event: HostEvent, gsi: number, resample?: HostEvent): void {
     if (resample) throw new RangeError('the built-in machine has no level-triggered irqfd yet');
-    this.#irqfds ??= new IrqfdWatcher(this.#share);
     this.#irqfds.add(event.fd, gsi);
   }
 
   unregisterIrqfd(event: HostEvent, gsi: number): void {
-    this.#irqfds?.remove(event.fd, gsi);
+    this.#irqfds.remove(event.fd, gsi);
   }
 
   createVcpu(id: number): Vcpu {
+    // The processor is loaded by the threads that have one: it is most of what there is to load.
+    const { SoftVcpu } = require('./vcpu.ts') as typeof import('./vcpu.ts');
     const vcpu = new SoftVcpu(id, {
       slots: this.#slots,
       ioEvents: this.#ioEvents,
@@ -142,7 +154,7 @@ export class SoftVm implements Vm {
   }
 
   close(): void {
-    this.#irqfds?.close();
+    if (this.#irqfds instanceof IrqfdWatcher) this.#irqfds.close();
     for (const vcpu of this.#vcpus) vcpu.close();
   }
 }

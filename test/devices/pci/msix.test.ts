@@ -1,13 +1,47 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CONFIG_SPACE_STATE_SIZE, ConfigSpace } from '../../../src/devices/pci/config-space.ts';
-import { Msix, msixPbaSize, msixStateSize, msixTableSize } from '../../../src/devices/pci/msix.ts';
+import { Msix, msixPbaSize, msixStateSize, msixTableSize, type VectorEvents } from '../../../src/devices/pci/msix.ts';
+import type { Msi } from '../../../src/hypervisor/hypervisor.ts';
 import { littleEndian, read, sharedRange, TestLine, write } from '../support.ts';
 
 const VECTORS = 70;
 const CONTROL = 2;
 const ENABLE = 0x8000;
 const MASK_ALL = 0x4000;
+
+/** Events as the hypervisor has them: a signal waits where its vector is not connected. */
+class TestEvents implements VectorEvents {
+  readonly #sent: string[];
+  readonly #messages = new Map<number, string>();
+  readonly #waiting = new Set<number>();
+  /** Calls of connect(). */
+  connects = 0;
+
+  constructor(sent: string[]) {
+    this.#sent = sent;
+  }
+
+  signal(vector: number): void {
+    const message = this.#messages.get(vector);
+    if (message === undefined) this.#waiting.add(vector);
+    else this.#sent.push(message);
+  }
+
+  connect(vector: number, { address, data }: Msi): void {
+    this.connects++;
+    this.#messages.set(vector, `${address.toString(16)}:${data.toString(16)}`);
+    if (this.#waiting.delete(vector)) this.signal(vector);
+  }
+
+  disconnect(vector: number): void {
+    assert.ok(this.#messages.delete(vector), 'it was connected');
+  }
+
+  pending(vector: number): boolean {
+    return this.#waiting.has(vector);
+  }
+}
 
 function make() {
   const line = new TestLine();
@@ -21,9 +55,9 @@ function make() {
   });
   const sent: string[] = [];
   const place = { vectors: VECTORS, bar: 4, tableOffset: 0, pbaOffset: 0x1000 };
-  const msix = new Msix(sharedRange(msixStateSize(VECTORS)), config, place, (msi) =>
-    sent.push(`${msi.address.toString(16)}:${msi.data.toString(16)}`),
-  );
+  const events = new TestEvents(sent);
+  let controls = 0;
+  const msix = new Msix(sharedRange(msixStateSize(VECTORS)), config, place, events, () => controls++);
   config.reset();
   msix.reset();
   const capability = read(config, 0x34);
@@ -39,7 +73,8 @@ function make() {
       [0, 1, 2, 3, 4, 5, 6, 7].filter((b) => byte & (1 << b)).map((b) => i * 8 + b),
     );
   };
-  return { msix, config, line, sent, capability, control, vector, pending };
+  const signal = (n: number) => events.signal(n);
+  return { msix, config, events, line, sent, capability, control, vector, pending, signal, controls: () => controls };
 }
 
 test('the capability tells size and places', () => {
@@ -56,35 +91,47 @@ test('the capability tells size and places', () => {
 });
 
 test('messages go out when enabled and unmasked', () => {
-  const { msix, control, vector, sent } = make();
+  const { signal, control, controls, vector, sent, events } = make();
   vector(3, false);
-  msix.signal(3);
-  assert.deepEqual(sent, []);
+  assert.equal(events.connects, 0);
   control(ENABLE);
-  msix.signal(3);
+  assert.equal(controls(), 1);
+  signal(3);
   assert.deepEqual(sent, ['1fee01003:43']);
-  for (const bad of [-1, VECTORS, 1.5, Number.NaN]) msix.signal(bad);
-  assert.equal(sent.length, 1);
+  vector(3, false);
+  assert.equal(events.connects, 1, 'the same message');
+});
+
+test('a message can change while its vector is not masked', () => {
+  const { msix, signal, control, vector, sent } = make();
+  control(ENABLE);
+  vector(3, false);
+  msix.writeTable(3 * 16 + 8, littleEndian(0x99, 4));
+  signal(3);
+  assert.deepEqual(sent, ['1fee01003:99']);
 });
 
 test('masked vectors wait, and go out once when unmasked', () => {
-  const { msix, control, vector, sent, pending } = make();
+  const { msix, signal, control, vector, sent, pending } = make();
   control(ENABLE);
   vector(1, true);
   vector(69, false);
-  msix.signal(1);
-  msix.signal(1);
-  msix.signal(0);
+  signal(1);
+  signal(1);
+  signal(0);
   assert.deepEqual(pending(), [0, 1]);
   msix.writeTable(1 * 16 + 12, littleEndian(0, 4));
   assert.deepEqual(sent, ['1fee01001:41']);
   assert.deepEqual(pending(), [0]);
   control(ENABLE | MASK_ALL);
-  msix.signal(69);
+  signal(69);
   assert.deepEqual(pending(), [0, 69]);
   control(ENABLE);
   assert.deepEqual(sent, ['1fee01001:41', '1fee01045:85']);
   assert.deepEqual(pending(), [0]);
+  control(0);
+  signal(69);
+  assert.equal(sent.length, 2);
 });
 
 test('of vector control only the mask bit exists; out of range accesses are nothing', () => {

@@ -34,6 +34,15 @@ test('the kernel for all machines comes to a shell, and reboots', () =>
     assert.match(guest.output, /reboot: Restarting system/);
   }));
 
+test('a split interrupt chip: the console and power off interrupt by way of the built-in I/O APIC', () =>
+  withGuest(['--hypervisor', 'kvm', '--split-irqchip', ...usual], async (guest) => {
+    await guest.command('grep -E "IO-APIC.*(ttyS0|acpi)" /proc/interrupts; poweroff');
+    assert.equal(await guest.end(), 0, guest.describe());
+    assert.match(guest.output, /IO-APIC +\d+-edge +ttyS0/);
+    assert.match(guest.output, /IO-APIC +9-\w+ +acpi/);
+    assert.match(guest.output, /reboot: Power down/);
+  }));
+
 test('a guest that panics ends after its restart', () =>
   withGuest(['--hypervisor', 'kvm', '-p', 'rdinit=/absent quiet', VIVARIUM_TEST_CLOUD], async (guest) => {
     assert.equal(await guest.end(), 0, guest.describe());

@@ -2,7 +2,7 @@
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { SharedRegion } from '../../../src/host/memory.ts';
-import type { Exit, Vcpu, Vm } from '../../../src/hypervisor/hypervisor.ts';
+import type { Exit, Vcpu, Vm, VmOptions } from '../../../src/hypervisor/hypervisor.ts';
 import { whyKvmCannotRunLinux, withKvm } from '../../../src/hypervisor/kvm/device.ts';
 import { KvmVm } from '../../../src/hypervisor/kvm/vm.ts';
 import { type Assembler, assemble } from '../../asm/assembler.ts';
@@ -37,10 +37,10 @@ export class Guest {
   readonly #region: SharedRegion;
   readonly #watchdog: Watchdog;
 
-  constructor() {
+  constructor(options: Omit<VmOptions, 'vcpuCount'> = {}) {
     this.#region = SharedRegion.create(RAM_SIZE);
     this.ram = this.#region.window();
-    this.vm = KvmVm.create({ vcpuCount: 1 });
+    this.vm = KvmVm.create({ vcpuCount: 1, ...options });
     this.vm.setMemorySlot({ slot: 0, guestAddress: 0, size: RAM_SIZE, fd: this.#region.fd, fdOffset: 0 });
     this.vcpu = this.vm.createVcpu(0);
     this.#watchdog = new Watchdog(this.vm);
@@ -78,9 +78,9 @@ export class Guest {
 }
 
 /** Runs a test's body on a guest. */
-export function onGuest(body: (guest: Guest) => void): () => void {
+export function onGuest(body: (guest: Guest) => void, options: Omit<VmOptions, 'vcpuCount'> = {}): () => void {
   return () => {
-    const guest = new Guest();
+    const guest = new Guest(options);
     try {
       body(guest);
     } finally {

@@ -16,6 +16,7 @@ import type { MachineConfig } from '../../../src/vm/config.ts';
 import { Machine } from '../../../src/vm/machine.ts';
 import { createMemory, plugMemory } from '../../../src/vm/memory.ts';
 import { VcpuThreads } from '../../../src/vm/vcpus.ts';
+import { VirtioDevices } from '../../../src/vm/virtio-devices.ts';
 import { elfImage } from '../../arch/x86_64/kernel/images.ts';
 import { type Resources, resources, withoutKvm } from './guest.ts';
 
@@ -27,6 +28,8 @@ const MIB = 2 ** 20;
 const console = { fd: openSync('/dev/null', 'w') };
 /** JMP to itself. */
 const loop = [0xeb, 0xfe];
+const ignore = (): void => {};
+const NO_EVENTS = { log: ignore, failed: ignore, interrupt: ignore, event: ignore };
 /** CLI, HLT, and again. */
 const haltWithoutInterrupts = [0xfa, 0xf4, 0xeb, 0xfc];
 /** Resets by the 8042. */
@@ -35,7 +38,19 @@ const reset = [0xb0, 0xfe, 0xe6, 0x64, ...loop];
 function config(name: string, code: readonly number[], cpus = 1): MachineConfig {
   const kernel = join(folder, name);
   writeFileSync(kernel, elfImage(Uint8Array.from(code)));
-  return { kernel, params: [], cpus, memory: 32, hypervisor: 'kvm', hugepages: false, debugExit: false };
+  return {
+    kernel,
+    params: [],
+    cpus,
+    memory: 32,
+    hypervisor: 'kvm',
+    splitIrqchip: false,
+    disks: [],
+    virtioTransport: 'pci',
+    sharedDirectories: [],
+    hugepages: false,
+    debugExit: false,
+  };
 }
 
 async function endOf(
@@ -130,6 +145,7 @@ test('paused vCPUs run nothing until they are resumed; threads have names', onKv
         range: { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 },
         config: { consoleFd: console.fd, debugExit: false },
       },
+      virtio: new VirtioDevices([], 'pci', memory, NO_EVENTS).share,
       clockOrigin: clock.origin,
     },
     [],

@@ -49,6 +49,8 @@ export class BlockBuilder {
 
   /** Forgets everything decoded. */
   reset(): void {
+    // Nothing is decoded: what would be cleared is clear, and has perhaps never been touched.
+    if (this.#view.getUint32(L.ARENA_NEXT, true) === L.ARENA) return;
     this.#bytes.fill(0, L.BLOCK_HASH, L.BLOCK_HASH + L.BLOCK_HASH_ENTRIES * L.BLOCK_HASH_ENTRY);
     this.#bytes.fill(0, L.CODE_PAGES, L.CODE_PAGES_END);
     const view = this.#view;

@@ -41,6 +41,8 @@ export function fillState(c: CaseBuilder): void {
   const df = form.kind === 'string' ? (random.oneIn(2) ? DF : 0) : random.oneIn(16) ? DF : 0;
   view.setUint32(L.CASE_RFLAGS, ALWAYS | (random.u32() & ARITHMETIC) | df, true);
   for (let i = 0; i < 16; i++) c.set(i, random.operand());
+  // Canonical: a paravirtual kernel cannot return from an interrupt to another one.
+  c.set(RSP, BigInt.asUintN(64, BigInt.asIntN(48, random.operand())));
   for (let i = 0; i < L.CASE_MEMORY_SIZE / 4; i++) words[L.CASE_MEMORY / 4 + i] = random.u32();
   if (random.oneIn(4)) {
     for (let i = 0; i < L.CASE_MEMORY_SIZE; i += 8) view.setBigUint64(L.CASE_MEMORY + i, random.operand(), true);

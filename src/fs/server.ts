@@ -1,0 +1,406 @@
+/**
+ * A directory of the host for one client. Both protocols are served from here: 9P2000.L (src/virtio/p9) and FUSE (src/virtio/fs).
+ *
+ * The client cannot get out of it: it names a node and one component, the node is a descriptor, and no link is ever followed.
+ * What is mounted below the directory is not part of it. Links' targets are text for the client.
+ *
+ * Who may do what, the guest's kernel decides, for its own users; the host's kernel, for the server. A server with root's rights
+ * makes files for the users that ask; any other makes them as itself.
+ */
+import { constants } from 'node:fs';
+import { FileCredentials } from '../host/credentials.ts';
+import { closeDescriptor } from '../host/descriptor.ts';
+import {
+  EEXIST,
+  EINVAL,
+  EISDIR,
+  ELOOP,
+  ENFILE,
+  ENXIO,
+  EOPNOTSUPP,
+  EPERM,
+  ERANGE,
+  EROFS,
+  OsError,
+} from '../host/errno.ts';
+import * as files from '../host/files.ts';
+import { type FileTime, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Statx } from '../host/statx.ts';
+import { IdMap, KEEP_ID } from './ids.ts';
+import { LockTable } from './locks.ts';
+import { entryName, linkTarget, terminated } from './names.ts';
+import { type Entry, type Node, NodeTable } from './nodes.ts';
+import { OpenFile } from './open-file.ts';
+
+/** Files open at a time. */
+const MAX_OPEN = 16384;
+/** Flags of open(2) that a client may give; they are the same on all architectures. O_APPEND is the protocols' business. */
+const O_ACCMODE = 3;
+const PASSED_FLAGS = O_ACCMODE | constants.O_TRUNC | constants.O_SYNC | constants.O_DSYNC | constants.O_APPEND;
+const PERMISSIONS = 0o7777;
+const S_ISUID = 0o4000;
+const S_ISGID = 0o2000;
+const S_IXGRP = 0o010;
+/** Bytes that one request copies: the others wait meanwhile. */
+const MAX_COPY = 2 ** 26;
+const RENAME_NOREPLACE = 1;
+const RENAME_EXCHANGE = 2;
+const FALLOC_FLAGS = 0x1 | 0x2 | 0x8 | 0x10 | 0x20;
+const UTIME_NOW = 0x3fff_ffffn;
+const UTIME_OMIT = 0x3fff_fffen;
+/** Attributes with other prefixes mean something to the host's kernel: access lists and capabilities of its users. */
+const XATTR_PREFIXES = ['user.', 'trusted.'];
+const XATTR_SIZE_MAX = 65536;
+const XATTR_NAME_MAX = 255;
+
+export interface ServerOptions {
+  readonly readOnly: boolean;
+  /** The guest's number for the user, and the group, that the server runs as. Then all that anybody makes is the server's. */
+  readonly uid?: number | null;
+  readonly gid?: number | null;
+  /** Nodes that the client may hold, at most: for tests. */
+  readonly maxNodes?: number;
+}
+
+/** A user of the guest. */
+export interface Caller {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Changes to attributes, in this order. Ids: KEEP_ID for no change. */
+export interface Changes {
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly mode?: number;
+  readonly size?: number;
+  readonly atime?: FileTime | 'now';
+  readonly mtime?: FileTime | 'now';
+}
+
+export class FileServer {
+  readonly root: Node;
+  readonly locks = new LockTable();
+  readonly #nodes: NodeTable;
+  readonly #readOnly: boolean;
+  readonly #uids: IdMap;
+  readonly #gids: IdMap;
+  readonly #credentials = new FileCredentials();
+  /** Do the guest's users make files of their own? */
+  readonly #impersonates: boolean;
+  #open = 0;
+
+  /** `directory`: an O_PATH descriptor, which is the server's from now on. Belongs to this thread. Throws OsError. */
+  constructor(directory: number, options: ServerOptions) {
+    this.#readOnly = options.readOnly;
+    this.#uids = new IdMap(process.geteuid?.() ?? 0, options.uid);
+    this.#gids = new IdMap(process.getegid?.() ?? 0, options.gid);
+    this.#impersonates = this.#credentials.able && (options.uid ?? options.gid ?? null) === null;
+    this.#nodes = new NodeTable(options.maxNodes);
+    this.root = this.#nodes.adopt(directory).node;
+    files.clearUmask();
+  }
+
+  /** Nodes that are known. */
+  get nodeCount(): number {
+    return this.#nodes.size;
+  }
+
+  /** Files that are open. */
+  get openCount(): number {
+    return this.#open;
+  }
+
+  /** Another reference to a node. */
+  retain(node: Node): Node {
+    node.references++;
+    return node;
+  }
+
+  /** Gives references back. The root's first one is the server's. */
+  release(node: Node, count = 1): void {
+    this.#nodes.release(node, count);
+  }
+
+  /** What a directory has under a name: a reference to it. Throws OsError, as everything here. */
+  lookup(directory: Node, name: Uint8Array): Entry {
+    return this.#entry(files.openEntry(directory.fd, entryName(name)));
+  }
+
+  attributes(node: Node): Statx {
+    const status = files.statFile(node.fd);
+    status.ino = node.ino;
+    return this.#shown(status);
+  }
+
+  setAttributes(node: Node, changes: Changes, file?: OpenFile): void {
+    this.#requireWritable();
+    const { uid = KEEP_ID, gid = KEEP_ID, mode, size, atime, mtime } = changes;
+    // With no id to change it is still a change of the file (its ctime).
+    if (changes.uid !== undefined || changes.gid !== undefined) {
+      files.changeOwner(node.fd, this.#uids.toHost(uid), this.#gids.toHost(gid));
+    }
+    if (mode !== undefined) {
+      // A link's mode cannot be changed: the kernel would change its target's, or refuse.
+      if (node.type === S_IFLNK) throw new OsError('chmod', EOPNOTSUPP);
+      files.changeMode(node.fd, mode & PERMISSIONS);
+    }
+    if (size !== undefined) this.#truncate(node, size, file);
+    if (atime !== undefined || mtime !== undefined) {
+      files.changeTimes(node.fd, BigInt64Array.of(...timespec(atime), ...timespec(mtime)));
+    }
+  }
+
+  #truncate(node: Node, size: number, file: OpenFile | undefined): void {
+    if (file?.writable) return files.truncateFile(file.fd, size);
+    requireOpenable(node, S_IFREG);
+    const fd = files.reopen(node.fd, constants.O_WRONLY | constants.O_NONBLOCK);
+    try {
+      files.truncateFile(fd, size);
+    } finally {
+      closeDescriptor(fd);
+    }
+  }
+
+  /** Opens a regular file or a directory. `flags`: open(2)'s. */
+  open(node: Node, flags: number): OpenFile {
+    if (node.type === S_IFDIR) {
+      return this.#opened(node, () => files.reopen(node.fd, constants.O_RDONLY | constants.O_DIRECTORY), false);
+    }
+    requireOpenable(node, S_IFREG);
+    const writable = (flags & O_ACCMODE) !== constants.O_RDONLY;
+    if (writable || (flags & constants.O_TRUNC) !== 0) this.#requireWritable();
+    return this.#opened(node, () => files.reopen(node.fd, flags & PASSED_FLAGS), writable);
+  }
+
+  /** Makes a regular file and opens it; opens one that is there, unless `flags` has O_EXCL. */
+  create(
+    directory: Node,
+    name: Uint8Array,
+    flags: number,
+    mode: number,
+    caller: Caller,
+  ): Entry & { readonly file: OpenFile } {
+    this.#requireWritable();
+    const path = entryName(name);
+    let fd: number;
+    try {
+      fd = this.#as(caller, () => files.createFile(directory.fd, path, flags & PASSED_FLAGS, mode & PERMISSIONS));
+    } catch (error) {
+      if (!(error instanceof OsError) || error.errno !== EEXIST || (flags & constants.O_EXCL) !== 0) throw error;
+      const entry = this.lookup(directory, name);
+      return { ...entry, file: this.#orRelease(entry, () => this.open(entry.node, flags)) };
+    }
+    return this.#made(fd, flags);
+  }
+
+  /** Makes a regular file without a name and opens it. */
+  createUnnamed(directory: Node, flags: number, mode: number, caller: Caller): Entry & { readonly file: OpenFile } {
+    this.#requireWritable();
+    const fd = this.#as(caller, () => files.createUnnamed(directory.fd, flags & PASSED_FLAGS, mode & PERMISSIONS));
+    return this.#made(fd, flags);
+  }
+
+  /** The node of a file that was opened as it was made. */
+  #made(fd: number, flags: number): Entry & { readonly file: OpenFile } {
+    try {
+      const entry = this.#entry(files.reopen(fd, files.O_PATH));
+      const writable = (flags & O_ACCMODE) !== constants.O_RDONLY;
+      return { ...entry, file: this.#orRelease(entry, () => this.#opened(entry.node, () => fd, writable)) };
+    } catch (error) {
+      closeDescriptor(fd);
+      throw error;
+    }
+  }
+
+  makeDirectory(directory: Node, name: Uint8Array, mode: number, caller: Caller): Entry {
+    return this.#make(directory, name, caller, (path) => files.makeDirectory(directory.fd, path, mode & PERMISSIONS));
+  }
+
+  /** Makes a regular file, FIFO or socket. A device file would be the host's device: EPERM. */
+  makeNode(directory: Node, name: Uint8Array, mode: number, caller: Caller): Entry {
+    const type = mode & S_IFMT;
+    if (type === S_IFBLK || type === S_IFCHR) throw new OsError('mknod', EPERM);
+    if (type === S_IFDIR || type === S_IFLNK) throw new OsError('mknod', EINVAL);
+    return this.#make(directory, name, caller, (path) =>
+      files.makeNode(directory.fd, path, type | (mode & PERMISSIONS), 0),
+    );
+  }
+
+  makeLink(directory: Node, name: Uint8Array, target: Uint8Array, caller: Caller): Entry {
+    const text = linkTarget(target);
+    return this.#make(directory, name, caller, (path) => files.makeLink(text, directory.fd, path));
+  }
+
+  #make(directory: Node, name: Uint8Array, caller: Caller, make: (path: files.CName) => void): Entry {
+    this.#requireWritable();
+    const path = entryName(name);
+    this.#as(caller, () => make(path));
+    return this.lookup(directory, name);
+  }
+
+  readLink(node: Node): Uint8Array {
+    if (node.type !== S_IFLNK) throw new OsError('readlink', EINVAL);
+    return files.readLink(node.fd);
+  }
+
+  link(node: Node, directory: Node, name: Uint8Array): void {
+    this.#requireWritable();
+    files.linkFile(node.fd, directory.fd, entryName(name));
+  }
+
+  /** `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. */
+  rename(from: Node, name: Uint8Array, to: Node, newName: Uint8Array, flags: number): void {
+    this.#requireWritable();
+    if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw new OsError('renameat2', EINVAL);
+    files.renameFile(from.fd, entryName(name), to.fd, entryName(newName), flags);
+  }
+
+  /** Removes a name: of a directory, or of anything else. */
+  remove(directory: Node, name: Uint8Array, isDirectory: boolean): void {
+    this.#requireWritable();
+    files.removeEntry(directory.fd, entryName(name), isDirectory ? files.AT_REMOVEDIR : 0);
+  }
+
+  /** struct statfs. */
+  statFileSystem(node: Node): DataView {
+    return files.statFileSystem(node.fd);
+  }
+
+  syncFileSystem(): void {
+    const fd = files.reopen(this.root.fd, constants.O_RDONLY);
+    try {
+      files.syncFileSystem(fd);
+    } finally {
+      closeDescriptor(fd);
+    }
+  }
+
+  /** As fallocate(2). */
+  allocate(file: OpenFile, mode: number, offset: bigint, length: bigint): void {
+    if ((mode & ~FALLOC_FLAGS) !== 0) throw new OsError('fallocate', EOPNOTSUPP);
+    files.allocateFile(file.fd, mode, offset, length);
+  }
+
+  /** Copies in the kernel from one file's bytes to another's; returns how many. Less than asked for is normal. */
+  copyRange(from: OpenFile, fromOffset: bigint, to: OpenFile, toOffset: bigint, length: number): number {
+    return files.copyRange(from.fd, fromOffset, to.fd, toOffset, Math.min(length, MAX_COPY));
+  }
+
+  /** Somebody without rights over the file has changed it: it gives nobody its owner's rights any more. */
+  killPrivileges(node: Node): void {
+    // Where the server is not privileged either, the kernel has seen to it.
+    if (!this.#credentials.able) return;
+    const { mode } = files.statFile(node.fd);
+    // Set-group-id without execution by the group is another thing: mandatory locking.
+    const given = mode & (S_ISUID | ((mode & S_IXGRP) === 0 ? 0 : S_ISGID));
+    if (node.type === S_IFREG && given !== 0) files.changeMode(node.fd, mode & PERMISSIONS & ~given);
+  }
+
+  /** An extended attribute's value. */
+  getXattr(node: Node, name: Uint8Array): Uint8Array {
+    const path = xattrName(name);
+    const size = files.getXattr(node.fd, path, EMPTY);
+    // It may have grown meanwhile: then this is ERANGE, which is a right answer, too.
+    const value = Buffer.alloc(size);
+    return size === 0 ? value : value.subarray(0, files.getXattr(node.fd, path, value));
+  }
+
+  /** `flags`: XATTR_CREATE 1, XATTR_REPLACE 2. */
+  setXattr(node: Node, name: Uint8Array, value: Uint8Array, flags: number): void {
+    this.#requireWritable();
+    if (value.length > XATTR_SIZE_MAX || (flags & ~3) !== 0) throw new OsError('setxattr', EINVAL);
+    files.setXattr(node.fd, xattrName(name), value, flags);
+  }
+
+  /** Names of the attributes that a client may see, each ended by a NUL. */
+  listXattrs(node: Node): Uint8Array {
+    const all = Buffer.from(files.listXattrs(node.fd)).toString('latin1').split('\0');
+    const shown = all.filter((name) => XATTR_PREFIXES.some((prefix) => name.startsWith(prefix)));
+    return Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1');
+  }
+
+  removeXattr(node: Node, name: Uint8Array): void {
+    this.#requireWritable();
+    files.removeXattr(node.fd, xattrName(name));
+  }
+
+  /** Ends the use of a file. */
+  close(file: OpenFile): void {
+    const { node } = file;
+    this.#open--;
+    file.closed = true;
+    closeDescriptor(file.fd);
+    // Locks that nobody has released are nobody's any more.
+    if (--node.opened === 0) this.locks.drop(node);
+    this.release(node);
+  }
+
+  /** Gives the root back. All other nodes and files have been given back before. */
+  end(): void {
+    this.release(this.root);
+  }
+
+  #entry(fd: number): Entry {
+    const entry = this.#nodes.adopt(fd);
+    this.#shown(entry.status);
+    return entry;
+  }
+
+  /** Attributes as the client sees them. */
+  #shown(status: Statx): Statx {
+    status.uid = this.#uids.toGuest(status.uid);
+    status.gid = this.#gids.toGuest(status.gid);
+    return status;
+  }
+
+  #opened(node: Node, open: () => number, writable: boolean): OpenFile {
+    if (this.#open >= MAX_OPEN) throw new OsError('open', ENFILE);
+    const file = new OpenFile(this.retain(node), this.#orRelease({ node }, open), writable);
+    this.#open++;
+    node.opened++;
+    return file;
+  }
+
+  /** Gives the entry's reference back when `body` fails. */
+  #orRelease<T>({ node }: { readonly node: Node }, body: () => T): T {
+    try {
+      return body();
+    } catch (error) {
+      this.release(node);
+      throw error;
+    }
+  }
+
+  #as<T>(caller: Caller, body: () => T): T {
+    const { uid, gid } = caller;
+    return !this.#impersonates || (uid === 0 && gid === 0) ? body() : this.#credentials.as(uid, gid, body);
+  }
+
+  #requireWritable(): void {
+    if (this.#readOnly) throw new OsError('open', EROFS);
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+
+/** Opening a device, a FIFO or a socket would reach beyond the directory, or wait for ever. */
+function requireOpenable(node: Node, type: number): void {
+  if (node.type === type) return;
+  if (node.type === S_IFDIR) throw new OsError('open', EISDIR);
+  throw new OsError('open', node.type === S_IFLNK ? ELOOP : ENXIO);
+}
+
+function xattrName(name: Uint8Array): files.CName {
+  if (name.length === 0 || name.length > XATTR_NAME_MAX) throw new OsError('xattr', ERANGE);
+  const text = Buffer.from(name).toString('latin1');
+  if (!XATTR_PREFIXES.some((prefix) => text.startsWith(prefix))) throw new OsError('xattr', EOPNOTSUPP);
+  return terminated(name);
+}
+
+function timespec(time: FileTime | 'now' | undefined): [bigint, bigint] {
+  if (time === undefined) return [0n, UTIME_OMIT];
+  if (time === 'now') return [0n, UTIME_NOW];
+  // The kernel's two special values are no nanoseconds.
+  if (time.nanoseconds >= 1e9) throw new OsError('utimensat', EINVAL);
+  return [time.seconds, BigInt(time.nanoseconds)];
+}

@@ -1,0 +1,11 @@
+// A back end in a thread of the monitor.
+
+import { workerData } from 'node:worker_threads';
+import { BACKENDS } from './backends.ts';
+import { type BackendStart, prepareBackend } from './device-main.ts';
+
+const start = workerData as BackendStart;
+const load = BACKENDS[start.device];
+if (load === undefined) throw new Error(`there is no device ${start.device}`);
+const { create } = await load();
+prepareBackend(start, create)();

@@ -1,0 +1,193 @@
+/** The virtio devices of a machine: what they share, their back ends' threads, and word of how these end. */
+import { closeDescriptor } from '../host/descriptor.ts';
+import { EventFd } from '../host/eventfd.ts';
+import { createMemfd, mapInto } from '../host/memory.ts';
+import { socketPair } from '../host/socket-pair.ts';
+import type { DeviceModel, Json } from '../virtio/backend.ts';
+import { BackendLink } from '../virtio/backend-link.ts';
+import type { BackendStart } from '../virtio/device-main.ts';
+import {
+  MAX_DEVICES,
+  type PluggedDevice,
+  type TransportKind,
+  transportStateSize,
+  type VirtioShare,
+} from '../virtio/plug.ts';
+import { type StateShape, stateSize, VirtioState } from '../virtio/state.ts';
+import { startThread } from './backend-thread.ts';
+import { ConfigError } from './config.ts';
+import type { SharedMemory } from './memory.ts';
+
+const WASM_PAGE_SIZE = 65536;
+
+/** A back end's thread or process, as started. */
+export interface RunningBackend {
+  /** Why it has ended, in one line: undefined if that was in order. Never rejects. */
+  readonly ended: Promise<string | undefined>;
+  /** Ends it at once. */
+  kill(): void;
+}
+
+export interface DeviceEvents {
+  /** A line for the user. */
+  readonly log: (line: string) => void;
+  /** A device has ended by itself: the machine cannot go on. One line. */
+  readonly failed: (line: string) => void;
+  /** The ISR status of a device has got bits. */
+  readonly interrupt: (device: number) => void;
+  readonly event: (device: number, message: Json) => void;
+}
+
+/** One device's part in this process. */
+interface Device {
+  readonly model: DeviceModel;
+  readonly shape: StateShape;
+  readonly stateFd: number;
+  readonly events: { control: EventFd; interrupt: EventFd; queues: EventFd[]; vectors: EventFd[] };
+  readonly stateOffset: number;
+}
+
+/** A back end that has not gone after this time hangs, ms. */
+const HANG_TIMEOUT = 5000;
+
+export class VirtioDevices {
+  readonly share: VirtioShare;
+  readonly #devices: readonly Device[];
+  readonly #memory: SharedMemory;
+  readonly #events: DeviceEvents;
+  readonly #links: BackendLink[] = [];
+  readonly #running: RunningBackend[] = [];
+  #closing = false;
+
+  /** Takes the models' descriptors. Throws ConfigError when there are too many devices, and OsError. */
+  constructor(models: readonly DeviceModel[], transport: TransportKind, memory: SharedMemory, events: DeviceEvents) {
+    if (models.length > MAX_DEVICES[transport]) {
+      throw new ConfigError(
+        `${models.length} devices: virtio over ${transport} has room for ${MAX_DEVICES[transport]}: take some away`,
+      );
+    }
+    this.#memory = memory;
+    this.#events = events;
+    let stateOffset = 0;
+    this.#devices = models.map((model) => {
+      const shape = { queues: model.queueSizes.length, configSize: model.config.length };
+      const size = stateSize(shape);
+      const device: Device = {
+        model,
+        shape,
+        stateFd: createMemfd(`vivarium-${model.device}`, size),
+        stateOffset,
+        events: {
+          control: new EventFd(),
+          interrupt: new EventFd(),
+          queues: model.queueSizes.map(() => new EventFd()),
+          vectors: transport === 'pci' ? [new EventFd(), ...model.queueSizes.map(() => new EventFd())] : [],
+        },
+      };
+      stateOffset += size;
+      return device;
+    });
+    const states = mapStates(this.#devices, stateOffset);
+    const devices = this.#devices.map((device) => plugged(device));
+    const size = transportStateSize({ transport, devices });
+    this.share = { transport, range: { buffer: new SharedArrayBuffer(size), offset: 0 }, states, devices };
+  }
+
+  /** Starts the back ends, after the transports' reset(). */
+  start(): void {
+    for (const [index, device] of this.#devices.entries()) {
+      const [mine, its] = socketPair();
+      const { label } = device.model;
+      const link = new BackendLink(mine, {
+        log: (line) => this.#events.log(`${label}: ${line}`),
+        event: (message) => this.#events.event(index, message),
+        interrupt: () => this.#events.interrupt(index),
+      });
+      this.#links.push(link);
+      const running = startThread(this.#startOf(device, its));
+      this.#running.push(running);
+      void running.ended.then((failure) => {
+        closeDescriptor(its);
+        if (!this.#closing) this.#events.failed(`${label}: ${link.failure ?? failure ?? 'its back end ended'}`);
+      });
+    }
+  }
+
+  #startOf(device: Device, channel: number): BackendStart {
+    const { model, shape, events, stateFd } = device;
+    const own = [events.control, events.interrupt, ...events.queues, ...events.vectors].map(({ fd }) => fd);
+    return {
+      device: model.device,
+      params: model.params,
+      shape,
+      interrupt: this.share.transport === 'pci' ? 'message' : 'event',
+      memory: this.#memory.ranges,
+      vectors: events.vectors.length,
+      fds: [this.#memory.fd, stateFd, channel, ...own, ...model.fds],
+    };
+  }
+
+  /** Resolves when all of them serve their queues. Rejects with one line for the user when one cannot. */
+  async ready(): Promise<void> {
+    await Promise.all(
+      this.#links.map((link, index) =>
+        link.ready.catch((error: Error) => {
+          throw new ConfigError(`${this.#devices[index]?.model.label}: ${error.message}`);
+        }),
+      ),
+    );
+  }
+
+  /** Asks a back end. Rejects with its answer where that is an error. */
+  request(device: number, message: Json): Promise<Json> {
+    const link = this.#links[device];
+    if (link === undefined) throw new RangeError(`no device ${device}`);
+    return link.request(message);
+  }
+
+  /** Ends the back ends, what they hold written, and gives everything back: once no vCPU runs any more. */
+  async close(): Promise<void> {
+    if (this.#closing) return;
+    this.#closing = true;
+    const hang = setTimeout(() => {
+      for (const running of this.#running) running.kill();
+    }, HANG_TIMEOUT);
+    for (const link of this.#links) void link.close();
+    await Promise.all(this.#running.map(({ ended }) => ended));
+    clearTimeout(hang);
+    for (const link of this.#links) link.destroy();
+    for (const { model, stateFd, events } of this.#devices) {
+      for (const event of [events.control, events.interrupt, ...events.queues, ...events.vectors]) event.close();
+      for (const fd of [stateFd, ...model.fds]) closeDescriptor(fd);
+    }
+  }
+}
+
+/** All states in one shared memory. */
+function mapStates(devices: readonly Device[], size: number): SharedArrayBuffer {
+  const pages = Math.max(Math.ceil(size / WASM_PAGE_SIZE), 1);
+  const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+  for (const { model, stateFd, stateOffset, shape } of devices) {
+    mapInto(memory.buffer, stateOffset, stateFd, 0, stateSize(shape));
+    new VirtioState(memory.buffer, stateOffset, shape).config.set(model.config);
+  }
+  return memory.buffer as unknown as SharedArrayBuffer;
+}
+
+function plugged({ model, events, stateOffset }: Device): PluggedDevice {
+  const { type, queueSizes, features, config, writableConfig = [] } = model;
+  return {
+    model: {
+      type,
+      queueSizes,
+      features,
+      configSize: config.length,
+      writableConfig,
+      control: events.control.fd,
+      notify: events.queues.map(({ fd }) => fd),
+    },
+    stateOffset,
+    vectors: events.vectors.map(({ fd }) => fd),
+    interrupt: events.interrupt.fd,
+  };
+}
