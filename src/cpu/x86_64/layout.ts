@@ -28,6 +28,8 @@ export const CODE_PAGES_END = 0xc00000;
 export const CPUID_TABLE = 0xc00000;
 /** Decoded records, block headers and page nodes: a bump arena. */
 export const ARENA = 0x1000000;
+/** Records of single-stepped instructions and of code that is not kept. */
+export const ARENA_TRANSIENT = 0x7fffc00;
 export const ARENA_END = 0x8000000;
 /** Guest memory: everything above belongs to memory slots. */
 export const RAM_BASE = 0x8000000;

@@ -47,6 +47,9 @@ export type Translation = 'thread' | 'at-once' | 'none';
 /** Instructions between two looks at which code is hot. */
 const SAMPLE_INTERVAL = 10_000;
 
+/** Translated regions that are kept at a time. */
+const MOST_REGIONS = 8192;
+
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 
 let modules: { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
@@ -70,7 +73,7 @@ export class Processor {
   readonly #translator: Translator | undefined;
   readonly blocks: BlockBuilder;
 
-  constructor(host: ProcessorHost, translation: Translation = 'thread') {
+  constructor(host: ProcessorHost, translation: Translation = 'thread', mostRegions = MOST_REGIONS) {
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
     this.bytes = new Uint8Array(buffer);
@@ -106,7 +109,7 @@ export class Processor {
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
-    if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread');
+    if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread', mostRegions);
     this.forgetTranslations();
   }
 

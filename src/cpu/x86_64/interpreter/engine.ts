@@ -89,9 +89,9 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.store('i64.store', at(L.NEXT_RIP), select(next, zeroExtend(4, next), isLong()));
   });
 
-  /** Puts a block on the list of hot ones when its heat is just that. */
+  /** Puts a block on the list of hot ones now and then. */
   const hot = (f: FunctionBuilder, record: Expr, heat: Expr): void =>
-    f.if(i32.eq(heat, constI32(L.HOT_LOOKUPS)), () => {
+    f.if(i32.eqz(i32.and(heat, constI32(L.HOT_LOOKUPS - 1))), () => {
       const count = f.let(load('i32.load', at(L.HOT_COUNT)));
       f.if(i32.lt_u(count, constI32(L.HOT_BLOCKS_MOST)), () => {
         f.store('i32.store', i32.add(at(L.HOT_BLOCKS), i32.shl(count, constI32(2))), record);

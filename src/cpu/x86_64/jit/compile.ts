@@ -8,28 +8,31 @@ export interface Request {
   readonly collected: Collected;
   /** Index in the handlers' table for the region's function. */
   readonly slot: number;
+}
+
+/** What becomes one module. */
+export interface Batch {
+  readonly requests: readonly Request[];
   /** ARENA_GENERATION of the collected blocks: slots are used again in the next. */
   readonly generation: number;
 }
 
 export interface Answer {
-  /** Fills the slots when it is instantiated. */
-  readonly module: WebAssembly.Module;
+  /** Fills the slots when it is instantiated; undefined where nothing could be translated. */
+  readonly module: WebAssembly.Module | undefined;
   readonly slots: readonly number[];
-  /** Of all its regions. */
+  /** Slots of regions that could not be translated. */
+  readonly refused: readonly number[];
   readonly generation: number;
 }
 
-/** One module for requests of one generation; undefined where nothing can be translated. */
-export function compile(requests: readonly Request[]): Answer | undefined {
+export function compile({ requests, generation }: Batch): Answer {
   const regions: PlacedRegion[] = [];
   for (const { collected, slot } of requests) {
     const region = readRegion(collected);
     if (region) regions.push({ region, slot });
   }
-  const [first] = requests;
-  if (!first || regions.length === 0) return undefined;
   const { bytes, slots } = translate(regions);
-  if (slots.length === 0) return undefined;
-  return { module: new WebAssembly.Module(bytes), slots, generation: first.generation };
+  const refused = requests.map(({ slot }) => slot).filter((slot) => !slots.includes(slot));
+  return { module: slots.length > 0 ? new WebAssembly.Module(bytes) : undefined, slots, refused, generation };
 }

@@ -71,11 +71,19 @@ export interface RegionContext {
   exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
 }
 
+/** Ways from an instruction to others of the region. */
+export interface Ways {
+  /** Writes the way to the direct target. */
+  taken(): void;
+  /** Writes ways to places that may be the target (i64), and goes on where it is none of them. */
+  jumped(target: Expr): void;
+}
+
 /** Writes one instruction of a region: operands are known, registers and flags are locals. */
 export class RegionEmitter extends Emitter {
   readonly #c: RegionContext;
   readonly #d: Decoded;
-  readonly #taken: () => void;
+  readonly #ways: Ways;
   #opened: Expr | undefined;
   #linear: Expr | undefined;
   #mayPost = false;
@@ -85,12 +93,11 @@ export class RegionEmitter extends Emitter {
   /** What is known of the flags before it. */
   readonly #knownBefore: KnownFlags | undefined;
 
-  /** `taken` writes the way to the branch target. */
-  constructor(context: RegionContext, decoded: Decoded, taken: () => void) {
+  constructor(context: RegionContext, decoded: Decoded, ways: Ways) {
     super(context.f, decoded.shape.size, true);
     this.#c = context;
     this.#d = decoded;
-    this.#taken = taken;
+    this.#ways = ways;
     this.#depth = context.f.depth;
     this.#knownBefore = context.known;
   }
@@ -479,14 +486,14 @@ export class RegionEmitter extends Emitter {
   }
 
   branch(): void {
-    this.#taken();
+    this.#ways.taken();
     this.#ended = true;
   }
 
   branchIf(condition: Expr): void {
     const { known, settled, unpaid } = this.#c;
     if (known) this.#c.pinned.add(known);
-    this.f.if(condition, () => this.#taken());
+    this.f.if(condition, () => this.#ways.taken());
     // The other way knows nothing of what the first one did.
     this.#c.known = known;
     this.#c.settled = settled;
@@ -495,6 +502,7 @@ export class RegionEmitter extends Emitter {
 
   jump(ip: Expr): void {
     const target = this.f.let(ip);
+    this.#ways.jumped(target);
     this.f.store('i64.store', at(L.RIP), target);
     this.#c.exit('lookup', this.#d.record, this.#budgetFor(0));
     this.#ended = true;
