@@ -6,7 +6,7 @@ import * as L from '../layout.ts';
 import { allLines, handlerCount, shapesOf } from '../semantics/index.ts';
 
 /** Instructions of a region at most: longer functions compile slower than they gain. */
-export const MAX_INSTRUCTIONS = 400;
+export const MAX_INSTRUCTIONS = 150;
 /** Pages of a region at most. */
 const MAX_PAGES = 4;
 
