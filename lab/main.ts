@@ -7,7 +7,7 @@ const USAGE = `usage: npm run lab -- [--cpus N] [--results FOLDER] COMMAND [ARGU
 
 Runs COMMAND in an emulated machine whose processor has virtualisation, on this machine's files: what it changes is gone
 afterwards, but for what it leaves in /lab/results, which goes to FOLDER. One word is a line for the shell. The machine has two
-processors; QEMU before 8.1 is more reliable with one, and programs that make code (Node) may need it.
+processors, unless N says otherwise; one thread of the host emulates them all.
 `;
 
 async function main(words: readonly string[]): Promise<number> {
@@ -19,8 +19,9 @@ async function main(words: readonly string[]): Promise<number> {
     else options.cpus = Number(value);
   }
   const command = words.slice(first);
-  const { cpus = 1 } = options;
-  if (command.length === 0 || options.results === '' || !Number.isInteger(cpus) || cpus < 1 || cpus > 64) {
+  const { cpus } = options;
+  const wrongCount = cpus !== undefined && !(Number.isInteger(cpus) && cpus >= 1 && cpus <= 64);
+  if (command.length === 0 || options.results === '' || wrongCount) {
     process.stderr.write(USAGE);
     return 1;
   }

@@ -66,6 +66,7 @@ function qemuArguments(lab: Lab, share: string, console: string, options: LabOpt
     `local,path=${path},mount_tag=${tag},security_model=none,multidevs=remap${more}`,
   ];
   return [
+    // One thread for all processors: with several, QEMU before 8.1 loses some changes of code, which kernels and V8 make to theirs.
     ...['-accel', 'tcg,thread=single', '-cpu', 'EPYC,+svm,+npt', '-M', 'q35'],
     ...['-smp', String(options.cpus ?? 2), '-m', String(options.memory ?? 4096)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],

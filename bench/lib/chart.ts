@@ -47,6 +47,7 @@ export function barChart(title: string, bars: readonly Bar[]): string {
   const width = LEFT + PLOT + RIGHT;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${bottom + 12}" font-family="sans-serif" font-size="12">`,
+    `<title>${escaped(title)}</title>`,
     '<rect width="100%" height="100%" fill="#fff"/>',
     `<text x="${LEFT}" y="22" font-size="15">${escaped(title)}</text>`,
     ...lines,

@@ -75,6 +75,16 @@ export function markerProgram(line: string): Buffer {
 
 /** A PVH kernel whose first instructions write `value` (0 to 255) to the debug exit's port, 0xf4. */
 export function debugExitKernel(value: number): Buffer {
+  return bareKernel([
+    ...[0xb0, value], //      mov al, value
+    ...[0xe6, 0xf4], //       out 0xf4, al
+    ...[0xf4], //             hlt
+    ...[0xeb, 0xfd], //       jmp to the hlt
+  ]);
+}
+
+/** A PVH kernel that is nothing but this 32-bit code, in the page at 1 MiB (or more of them). */
+export function bareKernel(code: readonly number[]): Buffer {
   const base = 0x10_0000;
   const noteOffset = EHDR_SIZE + 2 * PHDR_SIZE;
   const note = Buffer.alloc(20);
@@ -84,13 +94,7 @@ export function debugExitKernel(value: number): Buffer {
   note.writeUInt32LE(XEN_ELFNOTE_PHYS32_ENTRY, 8);
   note.write('Xen\0', 12, 'latin1');
   note.writeUInt32LE(base + entry, 16);
-  const code = Buffer.from([
-    ...[0xb0, value], //      mov al, value
-    ...[0xe6, 0xf4], //       out 0xf4, al
-    ...[0xf4], //             hlt
-    ...[0xeb, 0xfd], //       jmp to the hlt
-  ]);
-  const body = Buffer.concat([note, code]);
+  const body = Buffer.concat([note, Buffer.from(code)]);
   const phdrs = [
     { type: PT_LOAD, offset: 0, address: base, size: noteOffset + body.length },
     { type: PT_NOTE, offset: noteOffset, address: base + noteOffset, size: note.length },

@@ -27,6 +27,10 @@ interface RunOptions {
   readonly mount?: readonly SharedMount[];
   readonly hugepages?: boolean;
   readonly gdb?: number;
+  readonly stats?: boolean;
+  readonly profile?: string;
+  readonly symbols?: string;
+  readonly checkTranslation?: boolean;
   readonly socket?: string;
   readonly debugExit?: boolean;
   readonly verbose?: boolean;
@@ -92,8 +96,20 @@ export function runCommand(done: (status: number) => void): Command {
         once(integer(0, 65535, 'a port')),
       ),
     )
+    .addOption(new Option('--stats', 'tell at the end, and on SIGUSR1, what the processors did'))
     .addOption(
-      new Option('-s, --socket <PATH>', 'make a control socket; in a folder: vivarium-PID.sock').argParser(once(asIs)),
+      new Option('--profile <FILE>', 'write a profile of the guest (.cpuprofile, for speedscope)').argParser(
+        once(asIs),
+      ),
+    )
+    .addOption(
+      new Option('--symbols <FILE>', "the kernel's System.map or vmlinux, for --profile").argParser(once(asIs)),
+    )
+    .addOption(new Option('--check-translation', 'compare translated code with the interpreter as it runs (slow)'))
+    .addOption(
+      new Option('-s, --socket <PATH>', 'make a control socket there; in a folder: vivarium-PID.sock').argParser(
+        once(asIs),
+      ),
     )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
@@ -120,6 +136,10 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
+      stats: options.stats ?? false,
+      profile: options.profile,
+      symbols: options.symbols,
+      checkTranslation: options.checkTranslation ?? false,
       socket: options.socket,
       debugExit: options.debugExit ?? false,
     },

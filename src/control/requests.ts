@@ -1,5 +1,6 @@
 /** The requests of the control socket, as docs/openapi.json describes them: each a method, a path and what it does. */
 
+import { adjustedTarget } from './balloon.ts';
 import { ControlError, type ControlledMachine, type DiskControl } from './machine.ts';
 import { metricsText } from './metrics.ts';
 import { collectStatistics } from './statistics.ts';
@@ -83,9 +84,7 @@ export const ROUTES: readonly Route[] = [
       PATCH: async (machine, body) => {
         const { adjust } = fields(body, { adjust: integer });
         multiple(Math.abs(adjust), PAGE, 'adjust');
-        // As crosvm's: what goes below nothing, or above all that can be had, stops there.
-        const { target, maximum } = balloonOf(machine);
-        return setBalloon(machine, Math.min(Math.max(target + adjust, 0), maximum));
+        return setBalloon(machine, adjustedTarget(balloonOf(machine), adjust));
       },
     },
   },

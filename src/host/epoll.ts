@@ -4,6 +4,7 @@ import { EINTR } from './errno.ts';
 import { check, libc } from './ffi.ts';
 
 export const EPOLLIN = 0x1;
+export const EPOLLPRI = 0x2;
 export const EPOLLOUT = 0x4;
 export const EPOLLERR = 0x8;
 export const EPOLLHUP = 0x10;

@@ -3,7 +3,7 @@ import { closeSync, fstatSync } from 'node:fs';
 import { EINVAL, OsError } from './errno.ts';
 import { addressOf, check, libc, uninterrupted } from './ffi.ts';
 
-const PAGE_SIZE = 4096;
+export const PAGE_SIZE = 4096;
 const WASM_PAGE_SIZE = 65536;
 /** A WebAssembly memory, and so a window, holds no more. Bytes. */
 export const MAX_WINDOW_SIZE = 2 ** 34;

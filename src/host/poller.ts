@@ -60,6 +60,8 @@ export class Poller {
     process.off('exit', this.#onExit);
     this.#watches.clear();
     this.#stop.signal();
+    // Who waits for the end must live to see it.
+    this.#worker.ref();
     await this.#ended;
     this.#epoll.close();
     this.#stop.close();

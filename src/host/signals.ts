@@ -1,4 +1,4 @@
-/** Signals that ask the process to end. */
+/** Signals that ask something of the process. */
 import { constants } from 'node:os';
 
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -27,4 +27,10 @@ export function onEndingSignal(handler: (signal: EndingSignal) => void): () => v
   return () => {
     for (const [signal, listener] of listeners) process.off(signal, listener);
   };
+}
+
+/** Calls `handler` for each SIGUSR1, which otherwise starts Node's debugger. Returns what undoes that. */
+export function onStatisticsSignal(handler: () => void): () => void {
+  process.on('SIGUSR1', handler);
+  return () => process.off('SIGUSR1', handler);
 }

@@ -1,5 +1,5 @@
 /** Kernel threads: their numbers and signals. Names are given by Worker's `name` option. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { check, libc } from './ffi.ts';
 
 /** What Linux counts processor time in, for programs (USER_HZ). */
@@ -11,6 +11,11 @@ const tgkill = libc('int tgkill(int tgid, int tid, int sig)');
 /** Number of the calling thread. */
 export function threadId(): number {
   return gettid();
+}
+
+/** Numbers of this process's threads. */
+export function threadIds(): number[] {
+  return readdirSync('/proc/self/task').map(Number);
 }
 
 /** Processor time that a thread has taken, seconds. */

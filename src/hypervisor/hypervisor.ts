@@ -24,6 +24,11 @@ export interface MemorySlot {
   readonly fd: number;
   readonly fdOffset: number;
   readonly readOnly?: boolean;
+  /**
+   * A file with a count of 16 bits for each page of `fd`, from its first on: devices count up when they have written to a page. A
+   * processor that keeps what it has decoded needs it.
+   */
+  readonly deviceWrites?: number;
   /** Large pages are wished for, where the host has them for such memory. */
   readonly hugePages?: boolean;
 }
@@ -173,6 +178,26 @@ export interface GuestDebug {
   }[];
 }
 
+/** Where a vCPU is in its guest. */
+export interface GuestPlace {
+  /** RIP. */
+  readonly ip: bigint;
+  /** Privilege level 3. */
+  readonly user: boolean;
+  readonly cr3: bigint;
+}
+
+/** What a vCPU is to tell of itself while it runs. Only the built-in processor can. */
+export interface VcpuInsight {
+  /** Count also what costs something to count. */
+  readonly counting?: boolean;
+  /** Called every `samplePeriod` nanoseconds or somewhat later, with the clock's time; without a place when it was halted. */
+  readonly sample?: (time: number, place: GuestPlace | undefined) => void;
+  readonly samplePeriod?: number;
+  /** Compare translated code with the interpreter as it runs; called with a line or more about each difference. */
+  readonly mismatch?: (report: string) => void;
+}
+
 export interface Vcpu {
   readonly id: number;
   /** Frequency of the TSC, Hz. */
@@ -207,6 +232,8 @@ export interface Vcpu {
   /** Tells a guest with KVM's clock that it stood still, so that its watchdogs do not take the time for a hang. */
   notePause(): void;
   run(): Exit;
+  /** What the processor has done since it was made, names and numbers in the order to read them in; names that end in "ms" are times. */
+  counts(): Readonly<Record<string, number>>;
   close(): void;
 }
 
@@ -222,7 +249,7 @@ export interface Vm {
   /** A signal of `event` raises the line (edge; with `resample`, level until the guest's EOI, which signals `resample`). */
   registerIrqfd(event: HostEvent, gsi: number, resample?: HostEvent): void;
   unregisterIrqfd(event: HostEvent, gsi: number): void;
-  createVcpu(id: number): Vcpu;
+  createVcpu(id: number, insight?: VcpuInsight): Vcpu;
   /** Makes run() of the vCPU in whatever thread come back with `interrupted`, now or at its next call. */
   kick(vcpuId: number): void;
   /** A message (structured clone) from which `attach()` in another thread makes a Vm for the same machine. */

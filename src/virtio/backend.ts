@@ -51,6 +51,8 @@ export interface BackendHost {
   readonly config: Uint8Array;
   /** Changes the configuration and tells the driver. */
   changeConfig(offset: number, bytes: Uint8Array): void;
+  /** Gives whole pages of guest RAM back to the host; they read as zeroes then. What is not RAM is left alone. */
+  releaseMemory(guestAddress: number, length: number): void;
   /** A line for the user, without newline. The monitor puts the device's label before it. */
   log(line: string): void;
   /** Sends a message that nobody asked for to the main process. */
@@ -65,6 +67,22 @@ export interface Session {
   readonly queues: readonly (Queue | undefined)[];
 }
 
+/** An answer that comes later. */
+export class Later {
+  #send: ((answer: Json) => void) | undefined;
+
+  /** The first answer counts. */
+  answer(answer: Json): void {
+    this.#send?.(answer);
+    this.#send = undefined;
+  }
+
+  /** Where the answer goes: before answer(). */
+  connect(send: (answer: Json) => void): void {
+    this.#send = send;
+  }
+}
+
 /**
  * What it throws: BrokenDriverError in any call stops the device until the driver resets it; any other error ends the device,
  * and with it the machine.
@@ -76,8 +94,8 @@ export interface Backend {
   reset(): void;
   /** The driver has written to the configuration. */
   configWritten?(): void;
-  /** A request of the main process; its answer. An Error that it throws is the answer, too. */
-  request?(message: Json): Json;
+  /** A request of the main process; its answer, or a promise of one. An Error that it throws is the answer, too. */
+  request?(message: Json): Json | Later;
   /** The end: what is not yet on disk is written. */
   close?(): void;
 }

@@ -2,7 +2,9 @@ import type { BackendFactory } from './backend.ts';
 
 /** The devices' back ends by name: each is loaded only where it runs. */
 export const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: BackendFactory }>>> = {
+  balloon: () => import('./balloon/backend.ts'),
   block: () => import('./block/backend.ts'),
+  console: () => import('./console/backend.ts'),
   fs: () => import('./fs/backend.ts'),
   p9: () => import('./p9/backend.ts'),
   rng: () => import('./rng/backend.ts'),

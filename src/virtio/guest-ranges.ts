@@ -43,11 +43,42 @@ export class GuestRange implements HostRange {
   }
 }
 
+const PAGE_SHIFT = 12;
+
+/**
+ * Counts of what devices have written to guest RAM, 16 bits a page: processors that keep what they have decoded look at them
+ * (MemorySlot.deviceWrites).
+ */
+export class DeviceWrites {
+  readonly #counts: Uint16Array;
+  readonly #places: readonly { readonly guestAddress: number; readonly fdOffset: number }[];
+
+  /** `counts`: by page of the RAM's file, which has the region at `guestAddress` from `fdOffset` on. */
+  constructor(counts: Uint16Array, places: readonly { readonly guestAddress: number; readonly fdOffset: number }[]) {
+    this.#counts = counts;
+    this.#places = places;
+  }
+
+  /** After the write, and before the guest is told of it. */
+  add(range: GuestRange): void {
+    if (range.length === 0) return;
+    const { guestAddress } = range;
+    const place = this.#places.findLast((one) => one.guestAddress <= guestAddress);
+    if (place === undefined) return;
+    const first = guestAddress - place.guestAddress + place.fdOffset;
+    const last = (first + range.length - 1) / 2 ** PAGE_SHIFT;
+    for (let page = Math.floor(first / 2 ** PAGE_SHIFT); page <= last; page++) Atomics.add(this.#counts, page, 1);
+  }
+}
+
 /** All of guest RAM. */
 export class GuestRanges {
+  /** Absent where no processor needs to know. */
+  readonly writes: DeviceWrites | undefined;
   readonly #regions: readonly MappedRegion[];
 
-  constructor(memory: GuestMemory) {
+  constructor(memory: GuestMemory, writes?: DeviceWrites) {
+    this.writes = writes;
     this.#regions = memory.regions.map(({ guestAddress, bytes }) => ({
       start: guestAddress,
       end: guestAddress + bytes.length,

@@ -139,6 +139,8 @@ export class Queue {
   /** Gives a chain back to the driver; `written`: bytes from the first writable one on that the device has written. */
   push(chain: Chain, written: number): void {
     if (this.#closed) return;
+    const { writes } = this.#ranges;
+    if (writes !== undefined) for (const range of chain.writable) writes.add(range);
     const at = 1 + 2 * (this.#nextUsed & this.#mask);
     this.#usedWords[at] = chain.head;
     this.#usedWords[at + 1] = written;

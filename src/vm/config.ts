@@ -27,6 +27,14 @@ export interface MachineConfig {
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */
   readonly gdb?: number | undefined;
+  /** Print at the end, and on SIGUSR1, what the processors did. */
+  readonly stats: boolean;
+  /** File that a profile of the guest is written to. */
+  readonly profile?: string | undefined;
+  /** File with the kernel's symbols, for the profile; undefined: looked for beside the kernel. */
+  readonly symbols?: string | undefined;
+  /** Compare each run of translated code with the interpreter. */
+  readonly checkTranslation: boolean;
   /** Path of the control socket that is to be made; in a folder that is given it gets a name of its own. */
   readonly socket?: string | undefined;
   /** Does a write to port 0xf4 end the machine? */

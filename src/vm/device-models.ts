@@ -1,5 +1,6 @@
 import { closeDescriptor } from '../host/descriptor.ts';
 import type { DeviceModel } from '../virtio/backend.ts';
+import { balloonModel } from '../virtio/balloon/model.ts';
 import { blockModel } from '../virtio/block/model.ts';
 import { fsModel } from '../virtio/fs/model.ts';
 import { p9Model } from '../virtio/p9/model.ts';
@@ -17,7 +18,7 @@ export function deviceModels(config: MachineConfig): DeviceModel[] {
   const models: DeviceModel[] = [];
   try {
     for (const disk of config.disks) models.push(blockModel(disk, Math.min(config.cpus, MAX_DISK_QUEUES)));
-    models.push(rngModel());
+    models.push(rngModel(), balloonModel());
     for (const directory of config.sharedDirectories) {
       models.push(directory.protocol.type === 'p9' ? p9Model(directory) : fsModel(directory));
     }

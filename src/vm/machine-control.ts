@@ -12,7 +12,7 @@ import type { VcpuThreads } from './vcpus.ts';
 export class MachineControl implements ControlledMachine {
   readonly description: MachineDescription;
   readonly memory: readonly MemoryRegion[];
-  readonly balloon: BalloonControl | undefined;
+  readonly balloon: BalloonControl;
   readonly disks: readonly DiskControl[];
   readonly #vcpus: VcpuThreads;
   readonly #debugged: boolean;
@@ -24,14 +24,16 @@ export class MachineControl implements ControlledMachine {
     readonly description: MachineDescription;
     readonly memory: readonly MemoryRegion[];
     readonly vcpus: VcpuThreads;
+    readonly balloon: BalloonControl;
+    readonly disks: readonly DiskControl[];
     /** A debugger stops and starts the vCPUs. */
     readonly debugged: boolean;
     readonly exit: () => void;
   }) {
     this.description = parts.description;
     this.memory = parts.memory;
-    this.balloon = undefined;
-    this.disks = [];
+    this.balloon = parts.balloon;
+    this.disks = parts.disks;
     this.#vcpus = parts.vcpus;
     this.#debugged = parts.debugged;
     this.#exit = parts.exit;

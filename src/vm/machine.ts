@@ -12,8 +12,11 @@ import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
+import { Insight } from './insight/insight.ts';
+import { MachineBalloon } from './machine-balloon.ts';
 import { MachineControl } from './machine-control.ts';
-import { createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
+import { MachineDisk } from './machine-disk.ts';
+import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
 import { VirtioDevices } from './virtio-devices.ts';
@@ -83,7 +86,7 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
     return vm;
   } catch (error) {
     vm?.close();
-    closeSync(memory.fd);
+    closeMemory(memory);
     throw error;
   }
 }
@@ -98,6 +101,7 @@ export class Machine {
   readonly #devices: VirtioDevices;
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
+  readonly #insight: Insight | undefined;
   readonly #boot: BootState;
   readonly #reason: string;
   #gdb: GdbServer | undefined;
@@ -111,6 +115,11 @@ export class Machine {
     if (config.splitIrqchip && hypervisor.name !== 'kvm') {
       throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
     }
+    if (hypervisor.name !== 'soft' && (config.profile !== undefined || config.checkTranslation)) {
+      throw new ConfigError(
+        `--profile and --check-translation need the built-in processor: add --hypervisor soft (${reason})`,
+      );
+    }
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined
@@ -119,6 +128,7 @@ export class Machine {
 
     const models = deviceModels(config);
     try {
+      this.#insight = Insight.of(config, notice);
       this.#memory = createMemory(config.memory * MIB);
       this.#vm = createVm(hypervisor, config, this.#memory);
     } catch (error) {
@@ -157,6 +167,7 @@ export class Machine {
         clockOrigin: clock.origin,
       },
       channels.map(({ agentEnd }) => agentEnd),
+      this.#insight?.ends ?? [],
     );
     this.control = new MachineControl({
       description: {
@@ -167,6 +178,12 @@ export class Machine {
       },
       memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
       vcpus: this.#vcpus,
+      balloon: new MachineBalloon(this.#devices, config.memory * MIB),
+      disks: config.disks.map(
+        (disk, index) =>
+          // Disks are the first devices.
+          new MachineDisk(index, disk, models[index]!.config, (request) => this.#devices.request(index, request)),
+      ),
       debugged: config.gdb !== undefined,
       exit: () => this.end({ kind: 'asked' }),
     });
@@ -240,6 +257,12 @@ export class Machine {
     return end;
   }
 
+  /** The processors tell what they have done so far, where the machine was built for that. */
+  askForStatistics(): void {
+    this.#insight?.ask();
+    this.#vcpus.kickAll();
+  }
+
   /** Ends the run, for the first reason given. */
   end(reason: MachineEnd): void {
     this.control.ended();
@@ -251,10 +274,11 @@ export class Machine {
     this.#target?.end(0);
     this.platform.stopConsole();
     await this.#vcpus.stop();
+    await this.#insight?.finish();
     await this.#devices.close();
     await this.#loop.close();
     this.#gdb?.close();
     this.#vm.close();
-    closeSync(this.#memory.fd);
+    closeMemory(this.#memory);
   }
 }

@@ -1,11 +1,17 @@
 import { type RamRange, ramRanges } from '../arch/x86_64/map.ts';
-import { createMemfd, window } from '../host/memory.ts';
+import { closeDescriptor } from '../host/descriptor.ts';
+import { createMemfd, PAGE_SIZE, window } from '../host/memory.ts';
 import { GuestMemory } from '../hypervisor/guest-memory.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
+
+/** Bytes of a page's count in SharedMemory.deviceWrites. */
+const COUNT_SIZE = 2;
 
 /** Guest RAM for other threads: a descriptor, and what of it is where in guest-physical memory. */
 export interface SharedMemory {
   readonly fd: number;
+  /** MemorySlot.deviceWrites. */
+  readonly deviceWrites: number;
   readonly ranges: readonly (RamRange & { readonly fdOffset: number })[];
 }
 
@@ -17,7 +23,13 @@ export function createMemory(size: number): SharedMemory {
     fdOffset += range.size;
     return here;
   });
-  return { fd: createMemfd('vivarium-ram', size), ranges };
+  const counts = Math.ceil(((size / PAGE_SIZE) * COUNT_SIZE) / PAGE_SIZE) * PAGE_SIZE;
+  return { fd: createMemfd('vivarium-ram', size), deviceWrites: createMemfd('vivarium-writes', counts), ranges };
+}
+
+/** No thread maps it any more, or will. */
+export function closeMemory({ fd, deviceWrites }: SharedMemory): void {
+  for (const open of [fd, deviceWrites]) closeDescriptor(open);
 }
 
 /** The RAM in this thread. */
@@ -28,8 +40,8 @@ export function openMemory({ fd, ranges }: SharedMemory): GuestMemory {
 }
 
 /** Puts the RAM into a machine: slots 0, 1, ... */
-export function plugMemory(vm: Vm, { fd, ranges }: SharedMemory, hugePages: boolean): void {
+export function plugMemory(vm: Vm, { fd, deviceWrites, ranges }: SharedMemory, hugePages: boolean): void {
   for (const [slot, { start, size, fdOffset }] of ranges.entries()) {
-    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset, hugePages });
+    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset, deviceWrites, hugePages });
   }
 }

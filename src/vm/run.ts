@@ -1,10 +1,9 @@
 import { registerMachine } from '../control/registry.ts';
-import type { ControlServer } from '../control/server.ts';
-import { socketPath } from '../control/socket-file.ts';
-import { onEndingSignal, signalStatus } from '../host/signals.ts';
+import { onEndingSignal, onStatisticsSignal, signalStatus } from '../host/signals.ts';
 import { enterRawMode } from '../host/terminal.ts';
 import type { MachineConfig, MachineEnd } from './config.ts';
 import { connectConsoleInput } from './console-input.ts';
+import { ControlSockets, steerFromOutside } from './control-sockets.ts';
 import { Machine } from './machine.ts';
 
 const STDOUT = 1;
@@ -18,17 +17,18 @@ export async function runMachine(
   config: MachineConfig,
   log: { readonly notice: (line: string) => void; readonly detail: (line: string) => void },
 ): Promise<MachineEnd> {
-  const undo: (() => void)[] = [];
+  const undo: (() => void | Promise<void>)[] = [];
   let machine: Machine | undefined;
   try {
-    const sockets = config.socket === undefined ? undefined : await openSockets(socketPath(config.socket));
+    const sockets = config.socket === undefined ? undefined : await ControlSockets.open(config.socket, log.notice);
     if (sockets) undo.push(() => sockets.close());
     const made = new Machine(config, { fd: STDOUT }, log.notice);
     machine = made;
     for (const line of made.info) log.detail(line);
-    sockets?.serve(made.control);
+    undo.push(steerFromOutside(made.control, sockets, log.notice));
     undo.push(registerMachine({ ...made.control.description, socket: sockets?.path }));
     undo.push(onEndingSignal(endOnSignals(made)));
+    if (config.stats) undo.push(onStatisticsSignal(() => made.askForStatistics()));
     if (config.gdb !== undefined) {
       const port = await made.listenForGdb(config.gdb);
       log.notice(`the machine waits for a debugger: gdb -ex 'target remote localhost:${port}'`);
@@ -40,14 +40,8 @@ export async function runMachine(
     await machine?.close();
     throw error;
   } finally {
-    for (const step of undo.reverse()) step();
+    for (const step of undo.reverse()) await step();
   }
-}
-
-/** The server is loaded where it is wanted: HTTP takes as long as the rest of the command line. */
-async function openSockets(path: string): Promise<ControlServer> {
-  const { ControlServer } = await import('../control/server.ts');
-  return new ControlServer(path);
 }
 
 /** The first signal ends the run in good order; one that comes while that is under way does not wait for it. */

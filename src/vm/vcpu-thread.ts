@@ -18,6 +18,8 @@ import { hypervisorNamed } from '../hypervisor/select.ts';
 import { plugDevices, type VirtioShare } from '../virtio/plug.ts';
 import { DebugAgent } from './gdb/agent.ts';
 import type { AgentEnd } from './gdb/channel.ts';
+import { InsightAgent } from './insight/agent.ts';
+import type { InsightEnd } from './insight/channel.ts';
 import { openMemory, type SharedMemory } from './memory.ts';
 import { VcpuControl } from './vcpu-control.ts';
 
@@ -33,6 +35,7 @@ export interface VcpuThreadData {
   /** A VcpuControl's. */
   readonly control: SharedArrayBuffer;
   readonly debugger: AgentEnd | undefined;
+  readonly insight: InsightEnd | undefined;
 }
 
 /** The message that starts the vCPU: registers for the first instruction, or none for a vCPU that waits for INIT and SIPI. */
@@ -49,6 +52,7 @@ export type VcpuEnd =
 
 const data = workerData as VcpuThreadData;
 const port = parentPort as NonNullable<typeof parentPort>;
+const insight = data.insight && new InsightAgent(data.insight);
 
 /** State of a vCPU before the first instruction, but for its registers (the seed's configure_vcpu). */
 function configure(hypervisor: Hypervisor, vcpu: Vcpu): void {
@@ -69,8 +73,10 @@ function configure(hypervisor: Hypervisor, vcpu: Vcpu): void {
 /** Runs until the machine ends. */
 function run(vcpu: Vcpu, platform: Platform, control: VcpuControl, debug: DebugAgent | undefined): VcpuEnd {
   debug?.start();
+  insight?.start();
   while (control.mayRun(() => vcpu.notePause())) {
     const exit = vcpu.run();
+    insight?.left(exit.kind);
     switch (exit.kind) {
       case 'io-in':
         platform.pio.read(exit.port, exit.data);
@@ -96,6 +102,7 @@ function run(vcpu: Vcpu, platform: Platform, control: VcpuControl, debug: DebugA
       case 'internal-error':
         return { kind: 'failure', message: exit.message };
     }
+    insight?.done(vcpu);
     // A device may have ended the machine: nothing more is run.
     if (platform.exitReason !== undefined) break;
   }
@@ -125,7 +132,7 @@ function main(): void {
   });
   plugDevices(platform, vm, data.virtio);
   const control = new VcpuControl(data.vcpuCount, data.control);
-  const vcpu = vm.createVcpu(data.vcpuId);
+  const vcpu = vm.createVcpu(data.vcpuId, insight?.vcpuInsight);
   try {
     configure(hypervisor, vcpu);
   } catch (error) {
@@ -145,6 +152,7 @@ function main(): void {
     } catch (error) {
       how = failure(error);
     }
+    insight?.end(vcpu);
     vcpu.close();
     end(how);
   });

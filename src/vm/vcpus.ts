@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import type { EntryState } from '../arch/x86_64/cpu-state.ts';
 import { type ThreadTime, threadTime } from '../host/threads.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
+import type { InsightEnd } from './insight/channel.ts';
 import { VcpuControl } from './vcpu-control.ts';
 import type { VcpuEnd, VcpuStart, VcpuThreadData } from './vcpu-thread.ts';
 
@@ -19,18 +20,20 @@ export class VcpuThreads {
   /** Makes the threads; each prepares its vCPU and waits for start(). `data` has what is the same for all of them. */
   constructor(
     vm: Vm,
-    data: Omit<VcpuThreadData, 'vcpuId' | 'debugger' | 'control'>,
+    data: Omit<VcpuThreadData, 'vcpuId' | 'debugger' | 'control' | 'insight'>,
     debuggers: readonly VcpuThreadData['debugger'][],
+    insights: readonly InsightEnd[] = [],
   ) {
     this.#vm = vm;
     this.#control = new VcpuControl(data.vcpuCount);
     this.#workers = Array.from({ length: data.vcpuCount }, (_, vcpuId) => {
       const end = debuggers[vcpuId];
-      const workerData: VcpuThreadData = { ...data, vcpuId, debugger: end, control: this.#control.buffer };
+      const insight = insights[vcpuId];
+      const workerData: VcpuThreadData = { ...data, vcpuId, debugger: end, insight, control: this.#control.buffer };
       return new Worker(new URL('vcpu-thread.ts', import.meta.url), {
         name: `vivarium_vcpu${vcpuId}`,
         workerData,
-        transferList: end ? [end.port] : [],
+        transferList: [end, insight].flatMap((each) => each?.port ?? []),
       });
     });
     this.#ends = this.#workers.map(
@@ -55,7 +58,7 @@ export class VcpuThreads {
   /** Makes all of them stand still between two instructions. Resolves when they do. */
   async pause(): Promise<void> {
     this.#control.pause();
-    this.#kickAll();
+    this.kickAll();
     await this.#control.allParked();
   }
 
@@ -69,7 +72,8 @@ export class VcpuThreads {
     return this.#control.threads.map(threadTime).filter((time) => time !== undefined);
   }
 
-  #kickAll(): void {
+  /** Makes all of them leave the guest for a moment. */
+  kickAll(): void {
     for (const [vcpuId] of this.#workers.entries()) this.#vm.kick(vcpuId);
   }
 
@@ -85,7 +89,7 @@ export class VcpuThreads {
    */
   async stop(): Promise<void> {
     this.#control.end();
-    this.#kickAll();
+    this.kickAll();
     // For those that have not been started: they look at the control first.
     for (const worker of this.#workers) worker.postMessage({ entry: undefined } satisfies VcpuStart);
     const hang = setTimeout(() => {

@@ -2,10 +2,10 @@
 import { closeDescriptor } from '../host/descriptor.ts';
 import { EventFd } from '../host/eventfd.ts';
 import { createMemfd, mapInto } from '../host/memory.ts';
-import { socketPair } from '../host/socket-pair.ts';
+import { socketPair } from '../host/stream-socket.ts';
 import type { DeviceModel, Json } from '../virtio/backend.ts';
 import { BackendLink } from '../virtio/backend-link.ts';
-import type { BackendStart } from '../virtio/device-main.ts';
+import type { BackendStart } from '../virtio/backend-start.ts';
 import {
   MAX_DEVICES,
   type PluggedDevice,
@@ -123,7 +123,7 @@ export class VirtioDevices {
       interrupt: this.share.transport === 'pci' ? 'message' : 'event',
       memory: this.#memory.ranges,
       vectors: events.vectors.length,
-      fds: [this.#memory.fd, stateFd, channel, ...own, ...model.fds],
+      fds: [this.#memory.fd, this.#memory.deviceWrites, stateFd, channel, ...own, ...model.fds],
     };
   }
 
@@ -136,6 +136,18 @@ export class VirtioDevices {
         }),
       ),
     );
+  }
+
+  /** Numbers of the devices of a kind, in their order. */
+  numbersOf(device: string): number[] {
+    return this.#devices.flatMap(({ model }, index) => (model.device === device ? [index] : []));
+  }
+
+  /** A device's configuration, as its driver sees it now. To be read. */
+  config(device: number): DataView {
+    const { stateOffset, shape } = this.#devices[device] as Device;
+    const { buffer, byteOffset, length } = new VirtioState(this.share.states, stateOffset, shape).config;
+    return new DataView(buffer, byteOffset, length);
   }
 
   /** Asks a back end. Rejects with its answer where that is an error. */

@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { after, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../../src/control/client.ts';
+import { DatagramSocket, unixAddress } from '../../src/host/datagram-socket.ts';
 import { elfImage } from '../arch/x86_64/kernel/images.ts';
 import { PROGRAM } from '../e2e/running-guest.ts';
 import { Place, type Result } from './vivarium.ts';
@@ -99,6 +100,16 @@ test('a machine is listed, stands still, goes on, and ends', async (t) => {
   assert.equal(await machine.end, 0);
   assert.ok(!existsSync(machine.socket));
   assert.deepEqual(listed(), []);
+});
+
+test('crosvm ends a machine, too', async (t) => {
+  const machine = new Machine(t, 'b.sock', dots);
+  await machine.begun();
+  const client = new DatagramSocket();
+  client.send(Buffer.from('01'.padEnd(64, '0'), 'hex'), unixAddress(`${machine.socket}.crosvm`));
+  client.close();
+  assert.equal(await machine.end, 0);
+  assert.ok(!existsSync(`${machine.socket}.crosvm`));
 });
 
 test('what cannot be done is told in a line', async (t) => {

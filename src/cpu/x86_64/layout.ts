@@ -24,10 +24,18 @@ export const BLOCK_HASH_END = 0x600000;
 /** One u32 for each 4 KiB page of RAM: head of the list of nodes for code decoded from it, 0 if none. */
 export const CODE_PAGES = 0x800000;
 export const CODE_PAGES_END = 0xc00000;
+/**
+ * u16 for each page of a memory slot that has SLOT_O_WRITES: devices count up when they have written to the page. A file is
+ * mapped here.
+ */
+export const DEVICE_WRITES = 0xd00000;
+export const DEVICE_WRITES_SIZE = 0x200000;
+/** u16 for each page of this memory: what its count was when the first block was decoded from it. */
+export const DEVICE_WRITES_SEEN = 0xf00000;
 /** CPUID table: see CPUID_*. */
 export const CPUID_TABLE = 0xc00000;
 /** Decoded records, block headers and page nodes: a bump arena. */
-export const ARENA = 0x1000000;
+export const ARENA = 0x1100000;
 /** Records of single-stepped instructions and of code that is not kept. */
 export const ARENA_TRANSIENT = 0x7fffc00;
 export const ARENA_END = 0x8000000;
@@ -177,6 +185,9 @@ export const MODE_STEP = 16;
 export const MODE_DEBUG = 32;
 /** CS.limit is not the usual one, 4 GiB or in 16-bit code 64 KiB: blocks decoded elsewhere may reach beyond it. */
 export const MODE_LIMITED = 64;
+/** SSE instructions raise #UD or #NM; those of AVX do. */
+export const MODE_NO_SSE = 128;
+export const MODE_NO_AVX = 256;
 /** CPL < 3 without SMAP's bar (SMAP off, or AC set is MMU_KERNEL_AC). */
 export const MMU_KERNEL = 0;
 export const MMU_USER = 1;
@@ -268,6 +279,8 @@ export const COUNT_INTERRUPTS = 0x1520;
 export const COUNT_LOOKUPS = 0x1528;
 export const COUNT_DECODED_BLOCKS = 0x1530;
 export const COUNT_DECODED_INSTRUCTIONS = 0x1538;
+/** Instructions that regions ran; counted only by regions that were translated for it. */
+export const COUNT_TRANSLATED = 0x1540;
 
 // ---- x87, MMX, SSE -------------------------------------------------------------------------------------------------------
 /** Eight physical registers R0..R7 of 16 bytes: significand u64, then sign and exponent u16. MMi is R_i's significand; ST(i) is R_((TOP+i)&7). */
@@ -298,6 +311,8 @@ export const SLOT_O_START = 0;
 export const SLOT_O_SIZE = 8;
 export const SLOT_O_HOST = 16;
 export const SLOT_O_FLAGS = 20;
+/** u32. Address of the first page's count in DEVICE_WRITES; 0: devices do not tell. */
+export const SLOT_O_WRITES = 24;
 export const SLOTS_MAX = 64;
 
 // ---- TLB -------------------------------------------------------------------------------------------------------------------
@@ -449,9 +464,9 @@ export const JUMP_CACHE_ENTRY = 32;
 export const JUMP_O_RECORD = 8;
 export const JUMP_O_HEAT = 12;
 export const JUMP_O_KEY = 16;
-/** u64: EPOCH_USER or EPOCH_KERNEL, by the MMU mode. With MODE in its low byte it says of a jump that was found before whether it is still right. */
+/** u64: EPOCH_USER or EPOCH_KERNEL, by the MMU mode. With MODE in its low bits it says of a jump that was found before whether it is still right. */
 export const JUMP_EPOCH = 0x2970;
-/** u64 each: numbers of the last flush of user mode's TLB, and of the other modes' (for global pages in the upper half), from bit 8 on. */
+/** u64 each: numbers of the last flush of user mode's TLB, and of the other modes' (for global pages in the upper half), from bit 16 on. */
 export const EPOCH_USER = 0x2978;
 export const EPOCH_KERNEL = 0x2980;
 /** u64: the number before the next. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { BlockBuilder } from './decode/blocks.ts';
-import { Translator } from './jit/translator.ts';
+import { type TranslationCounts, Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 
 /** What the processor asks of the machine around it, besides memory. Addresses and data are in the state (layout.ts). */
@@ -44,6 +44,22 @@ export interface HelperExports {
 /** How code becomes WebAssembly regions: by a thread beside this one; by this one, whatever is sampled; not at all. */
 export type Translation = 'thread' | 'at-once' | 'none';
 
+/** What a processor has done since it was made. Times are milliseconds, and 0 unless it counts. */
+export interface ProcessorCounts {
+  /** Retired; a repeated string instruction is one each time it is started. */
+  readonly instructions: number;
+  readonly translated: number;
+  readonly decodedBlocks: number;
+  readonly decodedInstructions: number;
+  readonly decodeTime: number;
+  readonly invalidatedBlocks: number;
+  readonly tlbMisses: number;
+  readonly tlbFlushes: number;
+  readonly exceptions: number;
+  readonly interrupts: number;
+  readonly regions: TranslationCounts | undefined;
+}
+
 /** Instructions between two looks at which code is hot. */
 const SAMPLE_INTERVAL = 10_000;
 
@@ -72,8 +88,18 @@ export class Processor {
   readonly #interpret: (budget: number) => number;
   readonly #translator: Translator | undefined;
   readonly blocks: BlockBuilder;
+  readonly #counting: boolean;
+  #instructions = 0;
+  #decodeTime = 0;
 
-  constructor(host: ProcessorHost, translation: Translation = 'thread', mostRegions = MOST_REGIONS) {
+  /** `counting`: counts() tells also what costs something to count. `mostRegions`: translated regions that are kept at a time. */
+  constructor(
+    host: ProcessorHost,
+    translation: Translation = 'thread',
+    counting = false,
+    mostRegions: number = MOST_REGIONS,
+  ) {
+    this.#counting = counting;
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
     this.bytes = new Uint8Array(buffer);
@@ -109,18 +135,38 @@ export class Processor {
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
-    if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread', mostRegions);
+    if (translation !== 'none')
+      this.#translator = new Translator(surroundings, translation === 'thread', counting, mostRegions);
     this.forgetTranslations();
   }
 
   /** Runs about `budget` instructions; returns EXIT_*. */
   run(budget: number): number {
     for (let left = budget; ; left -= SAMPLE_INTERVAL) {
-      const reason = this.#interpret(Math.min(left, SAMPLE_INTERVAL));
+      const some = Math.min(left, SAMPLE_INTERVAL);
+      const reason = this.#interpret(some);
+      this.#instructions += some - this.view.getInt32(L.BUDGET, true);
       if (reason !== L.EXIT_BUDGET) return reason;
       this.#translator?.sample(this.view.getUint32(L.LAST_RECORD, true));
       if (left <= SAMPLE_INTERVAL) return reason;
     }
+  }
+
+  counts(): ProcessorCounts {
+    const count = (address: number): number => Number(this.view.getBigUint64(address, true));
+    return {
+      instructions: this.#instructions,
+      translated: count(L.COUNT_TRANSLATED),
+      decodedBlocks: count(L.COUNT_DECODED_BLOCKS),
+      decodedInstructions: count(L.COUNT_DECODED_INSTRUCTIONS),
+      decodeTime: this.#decodeTime,
+      invalidatedBlocks: count(L.COUNT_INVALIDATED_BLOCKS),
+      tlbMisses: count(L.COUNT_TLB_MISSES),
+      tlbFlushes: count(L.COUNT_TLB_FLUSHES),
+      exceptions: count(L.COUNT_EXCEPTIONS),
+      interrupts: count(L.COUNT_INTERRUPTS),
+      regions: this.#translator?.counts,
+    };
   }
 
   /** Drops all decoded code. */
@@ -140,6 +186,10 @@ export class Processor {
     const rip = view.getBigUint64(L.RIP, true);
     const long = (view.getUint32(L.MODE, true) & L.MODE_CODE_MASK) === L.MODE_CODE64;
     const linear = long ? rip : (rip + view.getBigUint64(L.SEG_CS + L.SEG_O_BASE, true)) & 0xffffffffn;
-    return this.blocks.build(host, linear);
+    if (!this.#counting) return this.blocks.build(host, linear);
+    const start = performance.now();
+    const record = this.blocks.build(host, linear);
+    this.#decodeTime += performance.now() - start;
+    return record;
   }
 }

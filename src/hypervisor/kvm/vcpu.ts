@@ -42,7 +42,7 @@ export interface VcpuSurroundings {
 }
 
 /** The vCPU that the 8259 interrupts. */
-const EXTERNAL_VCPU = 0;
+export const EXTERNAL_VCPU = 0;
 
 /** A vCPU of KVM. */
 export class KvmVcpu implements Vcpu {
@@ -371,6 +371,11 @@ export class KvmVcpu implements Vcpu {
 
   nmi(): void {
     this.#call('an interrupt cannot be queued', I.KVM_NMI);
+  }
+
+  /** The kernel keeps that to itself. */
+  counts(): Readonly<Record<string, number>> {
+    return {};
   }
 
   notePause(): void {

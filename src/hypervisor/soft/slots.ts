@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import * as L from '../../cpu/x86_64/layout.ts';
 import { mapInto, unmapFrom } from '../../host/memory.ts';
 import type { MemorySlot } from '../hypervisor.ts';
@@ -14,7 +15,7 @@ export class SlotTable {
   readonly #table: SharedTable;
 
   constructor(buffer?: SharedArrayBuffer) {
-    this.#table = new SharedTable(L.SLOTS_MAX, 5, buffer);
+    this.#table = new SharedTable(L.SLOTS_MAX, 6, buffer);
   }
 
   get buffer(): SharedArrayBuffer {
@@ -43,7 +44,14 @@ export class SlotTable {
           throw new RangeError(`memory slot ${slot.slot} overlaps slot ${other.slot}`);
         }
       }
-      this.#table.setRow(slot.slot, [slot.guestAddress, slot.size, slot.fd, slot.fdOffset, slot.readOnly ? 1 : 0]);
+      this.#table.setRow(slot.slot, [
+        slot.guestAddress,
+        slot.size,
+        slot.fd,
+        slot.fdOffset,
+        slot.readOnly ? 1 : 0,
+        slot.deviceWrites ?? -1,
+      ]);
     });
   }
 
@@ -54,8 +62,10 @@ export class SlotTable {
   #all(): MemorySlot[] {
     const slots: MemorySlot[] = [];
     for (let slot = 0; slot < this.#table.rows; slot++) {
-      const [guestAddress = 0, size = 0, fd = -1, fdOffset = 0, readOnly] = this.#table.row(slot);
-      if (size > 0) slots.push({ slot, guestAddress, size, fd, fdOffset, readOnly: readOnly === 1 });
+      const [guestAddress = 0, size = 0, fd = -1, fdOffset = 0, readOnly, deviceWrites = -1] = this.#table.row(slot);
+      if (size === 0) continue;
+      const writes = deviceWrites < 0 ? {} : { deviceWrites };
+      slots.push({ slot, guestAddress, size, fd, fdOffset, readOnly: readOnly === 1, ...writes });
     }
     return slots;
   }
@@ -77,6 +87,8 @@ export class SlotMap implements GuestBytes {
   readonly #buffer: ArrayBuffer;
   readonly #view: DataView;
   readonly #mapped = new Map<number, Mapped>();
+  /** The file that is mapped at DEVICE_WRITES. */
+  #deviceWrites: number | undefined;
 
   constructor(buffer: ArrayBuffer) {
     this.#buffer = buffer;
@@ -91,6 +103,7 @@ export class SlotMap implements GuestBytes {
       unmapFrom(this.#buffer, mapped.host, mapped.size);
       this.#mapped.delete(mapped.slot);
     }
+    this.#mapDeviceWrites(slots);
     for (const slot of slots) {
       if (this.#mapped.has(slot.slot)) continue;
       const host = this.#place(slot.size);
@@ -98,6 +111,14 @@ export class SlotMap implements GuestBytes {
       this.#mapped.set(slot.slot, { ...slot, host });
     }
     this.#writeTable();
+  }
+
+  /** All slots with counts have them in one file. */
+  #mapDeviceWrites(slots: readonly MemorySlot[]): void {
+    const fd = slots.find(({ deviceWrites }) => deviceWrites !== undefined)?.deviceWrites;
+    if (fd === undefined || fd === this.#deviceWrites) return;
+    mapInto(this.#buffer, L.DEVICE_WRITES, fd, 0, Math.min(fstatSync(fd).size, L.DEVICE_WRITES_SIZE));
+    this.#deviceWrites = fd;
   }
 
   /** Lowest free range above RAM_BASE. */
@@ -121,6 +142,8 @@ export class SlotMap implements GuestBytes {
       view.setBigUint64(at + L.SLOT_O_SIZE, BigInt(slot.size), true);
       view.setUint32(at + L.SLOT_O_HOST, slot.host, true);
       view.setUint32(at + L.SLOT_O_FLAGS, slot.readOnly ? 1 : 0, true);
+      const counts = slot.deviceWrites === undefined ? 0 : L.DEVICE_WRITES + (slot.fdOffset / 4096) * 2;
+      view.setUint32(at + L.SLOT_O_WRITES, counts, true);
       at += L.SLOT_SIZE;
     }
   }

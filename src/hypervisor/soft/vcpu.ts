@@ -1,8 +1,19 @@
 import * as L from '../../cpu/x86_64/layout.ts';
 import { Processor } from '../../cpu/x86_64/processor.ts';
 import type { Clock } from '../../host/clock.ts';
-import type { CpuidEntry, DebugRegs, Exit, GuestDebug, MpState, Regs, Sregs, Vcpu } from '../hypervisor.ts';
+import type {
+  CpuidEntry,
+  DebugRegs,
+  Exit,
+  GuestDebug,
+  MpState,
+  Regs,
+  Sregs,
+  Vcpu,
+  VcpuInsight,
+} from '../hypervisor.ts';
 import type { CpuInterrupts } from '../irqchip/irqchip.ts';
+import { describeCounts } from './counts.ts';
 import { TSC_HZ } from './cpuid.ts';
 import type { IoEventTable } from './io-events.ts';
 import * as K from './kvm-clock.ts';
@@ -45,6 +56,7 @@ export interface VcpuSurroundings {
   /** Ports and addresses that the interrupt chip answers itself: true when it did. */
   pio(port: number, data: Uint8Array, write: boolean): boolean;
   mmio(address: number, data: Uint8Array, write: boolean): boolean;
+  readonly insight: VcpuInsight;
 }
 
 /** A vCPU of the built-in machine. */
@@ -66,6 +78,10 @@ export class SoftVcpu implements Vcpu {
   /** The exit handed out was a read that the next run() finishes. */
   #unfinished: 'none' | 'io-in' | 'mmio-read' = 'none';
   #nmi = false;
+  /** When the next sample is due, nanoseconds of the clock. */
+  #nextSample = Number.POSITIVE_INFINITY;
+  /** Time spent in HLT, milliseconds. */
+  #haltedTime = 0;
   #wallClockMsr = 0n;
   #systemTimeMsr = 0n;
 
@@ -73,16 +89,21 @@ export class SoftVcpu implements Vcpu {
     this.id = id;
     this.#around = around;
     this.#irq = around.interrupts;
-    this.#cpu = new Processor({
-      mmio: (write) => this.#mmio(write),
-      pio: (write) => around.pio(this.#view.getUint32(L.IO_ADDRESS, true), this.#bytesOf(), write),
-      readMsr: (index) => this.#readMsr(index),
-      writeMsr: (index) => this.#writeMsr(index),
-      tsc: () => this.#setHostValue(around.clock.now()),
-      cr8: (write) => this.#cr8(write),
-      log: () => {},
-      isBreakpoint: (linear) => this.#stepper.isBreakpoint(linear),
-    });
+    if (around.insight.sample) this.#nextSample = 0;
+    this.#cpu = new Processor(
+      {
+        mmio: (write) => this.#mmio(write),
+        pio: (write) => around.pio(this.#view.getUint32(L.IO_ADDRESS, true), this.#bytesOf(), write),
+        readMsr: (index) => this.#readMsr(index),
+        writeMsr: (index) => this.#writeMsr(index),
+        tsc: () => this.#setHostValue(around.clock.now()),
+        cr8: (write) => this.#cr8(write),
+        log: () => {},
+        isBreakpoint: (linear) => this.#stepper.isBreakpoint(linear),
+      },
+      'thread',
+      around.insight.counting,
+    );
     this.#view = this.#cpu.view;
     this.#stepper = new Stepper(this.#cpu);
     this.#slots = new SlotMap(this.#cpu.memory.buffer as ArrayBuffer);
@@ -102,6 +123,7 @@ export class SoftVcpu implements Vcpu {
       const exit = this.#requests();
       if (exit) return exit;
       const now = this.#around.clock.now();
+      if (now >= this.#nextSample) this.#sample(now, true);
       if (now >= this.#nextDeadline) {
         this.#irq.advance(now);
         this.#nextDeadline = this.#irq.nextDeadline();
@@ -264,7 +286,11 @@ export class SoftVcpu implements Vcpu {
 
   #sleep(now: number): void {
     const milliseconds = Math.min((this.#nextDeadline - now) / 1e6, LONGEST_SLEEP);
-    if (milliseconds > 0) this.#irq.wait(milliseconds);
+    if (milliseconds <= 0) return;
+    const start = performance.now();
+    this.#irq.wait(milliseconds);
+    this.#haltedTime += performance.now() - start;
+    if (this.#nextSample !== Number.POSITIVE_INFINITY) this.#sample(this.#around.clock.now(), false);
   }
 
   /** Delivers what waits, if it can be; an exit reason if something had to run or went wrong. */
@@ -295,6 +321,21 @@ export class SoftVcpu implements Vcpu {
     if (this.#cpu.helpers.deliver_interrupt(vector, kind) !== L.STATUS_EXIT)
       return this.#stepper.singleStep ? L.EXIT_DEBUG : undefined;
     return this.#view.getUint32(L.EXIT_REASON, true);
+  }
+
+  #sample(now: number, running: boolean): void {
+    const { sample, samplePeriod } = this.#around.insight;
+    const view = this.#view;
+    const user = view.getUint32(L.CPL, true) === 3;
+    sample?.(
+      now,
+      running ? { ip: view.getBigUint64(L.RIP, true), user, cr3: view.getBigUint64(L.CR3, true) } : undefined,
+    );
+    this.#nextSample = now + (samplePeriod ?? Number.POSITIVE_INFINITY);
+  }
+
+  counts(): Readonly<Record<string, number>> {
+    return describeCounts(this.#cpu.counts(), this.#haltedTime);
   }
 
   // ---- Devices of the machine itself ----------------------------------------------------------------------------------------
@@ -462,6 +503,7 @@ export class SoftVcpu implements Vcpu {
 
   setXcr0(value: bigint): void {
     this.#view.setBigUint64(L.XCR0, value, true);
+    this.#cpu.helpers.update_mode();
   }
 
   setGuestDebug(debug: GuestDebug): void {

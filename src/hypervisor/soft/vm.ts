@@ -7,6 +7,7 @@ import type {
   MemorySlot,
   Msi,
   Vcpu,
+  VcpuInsight,
   Vm,
   VmOptions,
   VmShare,
@@ -117,7 +118,7 @@ export class SoftVm implements Vm {
     this.#irqfds.remove(event.fd, gsi);
   }
 
-  createVcpu(id: number): Vcpu {
+  createVcpu(id: number, insight: VcpuInsight = {}): Vcpu {
     // The processor is loaded by the threads that have one: it is most of what there is to load.
     const { SoftVcpu } = require('./vcpu.ts') as typeof import('./vcpu.ts');
     const vcpu = new SoftVcpu(id, {
@@ -133,6 +134,7 @@ export class SoftVm implements Vm {
         return true;
       },
       mmio: (address, data, write) => this.#ioapic(address, data, write),
+      insight,
     });
     this.#vcpus.push(vcpu);
     return vcpu;

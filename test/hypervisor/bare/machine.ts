@@ -73,6 +73,9 @@ export class BareMachine {
   readonly vcpu: Vcpu;
   readonly memory: GuestMemory;
   readonly #region: SharedRegion;
+  /** Counts of what devices have written, a page each. */
+  readonly #writes: SharedRegion;
+  readonly #counts: Uint16Array;
   readonly #watchdog: Watchdog;
   readonly #initial: { readonly regs: Regs; readonly sregs: Sregs };
   labels: ReadonlyMap<string, number> = new Map();
@@ -80,8 +83,12 @@ export class BareMachine {
 
   constructor(hypervisor: Hypervisor) {
     this.#region = SharedRegion.create(M.RAM_SIZE);
+    this.#writes = SharedRegion.create((M.RAM_SIZE / 4096) * 2);
+    this.#counts = new Uint16Array(this.#writes.window().buffer);
     this.vm = hypervisor.createVm({ vcpuCount: 1 });
-    this.vm.setMemorySlot({ slot: 0, guestAddress: 0, size: M.RAM_SIZE, fd: this.#region.fd, fdOffset: 0 });
+    const { fd } = this.#region;
+    const deviceWrites = this.#writes.fd;
+    this.vm.setMemorySlot({ slot: 0, guestAddress: 0, size: M.RAM_SIZE, fd, fdOffset: 0, deviceWrites });
     this.memory = new GuestMemory([{ guestAddress: 0, bytes: this.#region.window() }]);
     this.vcpu = this.vm.createVcpu(0);
     this.vcpu.setCpuid(hypervisor.supportedCpuid());
@@ -94,6 +101,13 @@ export class BareMachine {
     this.vcpu.close();
     this.vm.close();
     this.#region.close();
+    this.#writes.close();
+  }
+
+  /** Writes to memory as a device does, inside one page. */
+  deviceWrite(address: number, bytes: Uint8Array): void {
+    this.memory.write(address, bytes);
+    this.#counts[address >>> 12]! += 1;
   }
 
   address(label: string): number {

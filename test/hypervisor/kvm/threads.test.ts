@@ -50,6 +50,8 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     sharedDirectories: [],
     hugepages: false,
     debugExit: false,
+    stats: false,
+    checkTranslation: false,
   };
 }
 

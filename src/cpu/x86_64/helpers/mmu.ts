@@ -7,6 +7,7 @@ import {
   CR0,
   CR3,
   CR4,
+  DEVICE_WRITES_SEEN,
   DR,
   DR7,
   EFER,
@@ -29,10 +30,11 @@ import {
   TLB_O_WRITE,
   TLB_SIZE,
 } from '../layout';
+import { code_written } from './code';
 import { physical_bits } from './cpuid';
 import { forget_jumps, is_canonical, is_long } from './mode';
 import { raise_error, raise_page_fault } from './raise';
-import { ram_flags, ram_host, ram_read32, ram_read64 } from './ram';
+import { device_writes, ram_flags, ram_host, ram_read32, ram_read64 } from './ram';
 import { CR0_PG, CR0_WP, CR4_PAE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP, DR7_ENABLES, EFER_NXE, GP } from './registers';
 
 export const ACCESS_READ = 0;
@@ -340,9 +342,10 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   const entry = TLB + <usize>mode * TLB_SIZE + <usize>((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY;
   if (is_clear(entry)) log_entry(entry);
   const readable = allowed(ACCESS_READ, mode);
+  const executable = allowed(ACCESS_EXECUTE, mode);
+  if (executable) code_page_check(host);
   const writable =
     walk_dirty && !readonly && allowed(ACCESS_WRITE, mode) && load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0;
-  const executable = allowed(ACCESS_EXECUTE, mode);
   const data = !watched(linear);
   store<i64>(entry, readable && data ? <i64>page : TLB_INVALID, TLB_O_READ);
   store<i64>(entry, writable && data ? <i64>page : TLB_INVALID, TLB_O_WRITE);
@@ -353,9 +356,21 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   return host;
 }
 
+/**
+ * Forgets what was decoded from a page that a device has written to since: a device does not write as the processor does. A guest that
+ * runs code that a device has read for it maps the page first.
+ */
+function code_page_check(host: u32): void {
+  const page = host >>> 12;
+  if (!load<u32>(CODE_PAGES + page * 4) || load<u16>(DEVICE_WRITES_SEEN + page * 2) == device_writes(host)) return;
+  code_written(page << 12, 4096);
+  store<u16>(DEVICE_WRITES_SEEN + page * 2, <u16>device_writes(host));
+}
+
 /** Takes the short way to write away from every translation of a host page: it holds decoded code now. */
 export function code_page_protect(host: u32): void {
   const page = host >>> 12;
+  store<u16>(DEVICE_WRITES_SEEN + page * 2, <u16>device_writes(host));
   const end: usize = TLB + 3 * TLB_SIZE;
   for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) {
     const tag = load<i64>(entry, TLB_O_WRITE);

@@ -1,5 +1,6 @@
 // What the translator asks for and what it gets: collected blocks in, compiled modules out.
 
+import * as L from '../layout.ts';
 import type { Collected } from './collect.ts';
 import { readRegion } from './region.ts';
 import { type PlacedRegion, translate } from './translate.ts';
@@ -15,6 +16,8 @@ export interface Batch {
   readonly requests: readonly Request[];
   /** ARENA_GENERATION of the collected blocks: slots are used again in the next. */
   readonly generation: number;
+  /** The regions count the instructions they run. */
+  readonly counting: boolean;
 }
 
 export interface Answer {
@@ -24,15 +27,29 @@ export interface Answer {
   /** Slots of regions that could not be translated. */
   readonly refused: readonly number[];
   readonly generation: number;
+  /** Guest instructions in them. */
+  readonly instructions: number;
+  /** Bytes of the module. */
+  readonly bytes: number;
+  /** What making it took, in milliseconds. */
+  readonly milliseconds: number;
 }
 
-export function compile({ requests, generation }: Batch): Answer {
+export function compile({ requests, generation, counting }: Batch): Answer {
+  const start = performance.now();
   const regions: PlacedRegion[] = [];
   for (const { collected, slot } of requests) {
     const region = readRegion(collected);
     if (region) regions.push({ region, slot });
   }
-  const { bytes, slots } = translate(regions);
-  const refused = requests.map(({ slot }) => slot).filter((slot) => !slots.includes(slot));
-  return { module: slots.length > 0 ? new WebAssembly.Module(bytes) : undefined, slots, refused, generation };
+  const { bytes, slots } = translate(regions, counting);
+  const module = slots.length > 0 ? new WebAssembly.Module(bytes) : undefined;
+  const translated = new Set(slots);
+  const refused = requests.map(({ slot }) => slot).filter((slot) => !translated.has(slot));
+  let instructions = 0;
+  for (const { collected, slot } of requests) {
+    if (translated.has(slot)) for (const { records } of collected.blocks) instructions += records.length / L.RECORD - 1;
+  }
+  const milliseconds = performance.now() - start;
+  return { module, slots, refused, generation, instructions, bytes: bytes.length, milliseconds };
 }

@@ -77,13 +77,13 @@ export class RegionStore {
     return slot;
   }
 
-  /** The module that holds these slots has been instantiated. */
-  install(slots: readonly number[]): void {
+  /** The module that holds these slots has been instantiated. Gives how many of them came into use. */
+  install(slots: readonly number[]): number {
     const entries = slots.map((slot) => this.#bySlot.get(slot)).filter((entry) => entry !== undefined);
     const [alive, changed] = [entries.filter((e) => !this.#isStale(e)), entries.filter((e) => this.#isStale(e))];
     // The guest has changed the code meanwhile.
     for (const entry of changed) this.#forget(entry);
-    if (alive.length === 0) return;
+    if (alive.length === 0) return 0;
     for (const entry of alive) {
       entry.installed = true;
       this.#putIn(entry);
@@ -91,6 +91,7 @@ export class RegionStore {
     this.#active.push({ entries: alive });
     this.#activeCount += alive.length;
     while (this.#activeCount > this.#most / 2) this.#setAside();
+    return alive.length;
   }
 
   /** The region of this slot cannot be. Gives its record. */

@@ -15,11 +15,13 @@ import {
   flagLocals,
   loadFlags,
   loadRegisters,
+  loadVectors,
   type RegionContext,
   RegionEmitter,
   settleFlags,
   storeFlags,
   storeRegisters,
+  storeVectors,
   Untranslatable,
 } from './region-emitter.ts';
 
@@ -49,7 +51,8 @@ export interface Translation {
   readonly slots: readonly number[];
 }
 
-export function translate(regions: readonly PlacedRegion[]): Translation {
+/** `counting`: the regions add to COUNT_TRANSLATED. */
+export function translate(regions: readonly PlacedRegion[], counting: boolean): Translation {
   const drafts = regions
     .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
     // A region that hands its first instruction to the interpreter would hand it to itself.
@@ -74,9 +77,9 @@ export function translate(regions: readonly PlacedRegion[]): Translation {
     posted: engine('posted', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
   };
-  for (const { slot, flow, skipped, mode, draft } of drafts) {
+  for (const { slot, flow, mode, skipped, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, skipped, mode, draft).write(flow));
+    module.define(index, (f) => new FunctionWriter(f, imports, mode, skipped, draft).write(flow, counting));
     module.elements(slot, [index]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
@@ -84,8 +87,8 @@ export function translate(regions: readonly PlacedRegion[]): Translation {
 
 interface Draft {
   readonly flow: Flow;
-  readonly skipped: Set<Decoded>;
   readonly mode: number;
+  readonly skipped: Set<Decoded>;
   readonly draft: FunctionWriter;
 }
 
@@ -94,9 +97,9 @@ function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
   const skipped = new Set<Decoded>();
   const nowhere: Imports = { helper: () => 0, leave: 0, after: 0, lookup: 0, branchSlow: 0, posted: 0, handlerType: 0 };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, skipped, mode);
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode, skipped);
   draft.body(flow);
-  return { flow, skipped, mode, draft };
+  return { flow, mode, skipped, draft };
 }
 
 class FunctionWriter {
@@ -113,9 +116,11 @@ class FunctionWriter {
   readonly #labels = new Map<FlowNode, { block?: Label; loop?: Label }>();
   #flow: Flow | undefined;
   readonly #mode: number;
+  /** The budget that came in, where what is run is counted. */
+  #budgetBefore: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
-  constructor(f: FunctionBuilder, imports: Imports, skipped: Set<Decoded>, mode: number, draft?: FunctionWriter) {
+  constructor(f: FunctionBuilder, imports: Imports, mode: number, skipped: Set<Decoded>, draft?: FunctionWriter) {
     this.#f = f;
     this.#mode = mode;
     this.#imports = imports;
@@ -132,6 +137,9 @@ class FunctionWriter {
       },
       registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
       written: new Set(used?.written),
+      vectors: Array.from({ length: 32 }, (_, i) => (used?.vectors[i] ? f.local('v128') : undefined)),
+      vectorsWritten: new Set(used?.vectorsWritten),
+      mode,
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
       flagsUsed: used?.flagsUsed ?? false,
       flagsWritten: used?.flagsWritten ?? false,
@@ -149,10 +157,12 @@ class FunctionWriter {
     if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
   }
 
-  write(flow: Flow): void {
+  write(flow: Flow, counting: boolean): void {
     const f = this.#f;
     const c = this.#context;
+    if (counting) this.#budgetBefore = f.copy(c.budget);
     loadRegisters(c);
+    loadVectors(c);
     if (c.flagsUsed) loadFlags(c);
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
@@ -192,8 +202,23 @@ class FunctionWriter {
       this.#epilogues(rest, body);
     });
     storeRegisters(this.#context);
+    storeVectors(this.#context);
     if (this.#context.flagsWritten) storeFlags(this.#context);
+    this.#count(kind);
     this.#leaveBy(kind);
+  }
+
+  /** Adds what was run since the region was entered to COUNT_TRANSLATED. */
+  #count(kind: Exit): void {
+    if (!this.#budgetBefore) return;
+    let count = i32.sub(this.#budgetBefore, this.#exitBudget);
+    if (kind !== 'lookup' && kind !== 'branch') {
+      // The budget of these is one from which the record's own count is still to be taken.
+      count = i32.add(count, load('i32.load8_u', this.#exitRecord, L.R_COUNT));
+      if (kind === 'leave' || kind === 'dispatch') count = i32.sub(count, constI32(1));
+    }
+    const total = i64.add(load('i64.load', constI32(L.COUNT_TRANSLATED)), i64.extend_i32_s(count));
+    this.#f.store('i64.store', constI32(L.COUNT_TRANSLATED), total);
   }
 
   #leaveBy(kind: Exit): void {

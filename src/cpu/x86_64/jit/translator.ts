@@ -25,6 +25,19 @@ const BATCH_MOST = 16;
 /** Batches at the translator's thread at a time: one that it works on, and one that it finds then. */
 const BATCHES_ASKED = 2;
 
+/** What a translator has done since it was made. */
+export interface TranslationCounts {
+  /** Regions asked for, and those that came into use. */
+  requested: number;
+  installed: number;
+  /** Of the regions that were translated: guest instructions, bytes of WebAssembly, modules. */
+  instructions: number;
+  bytes: number;
+  modules: number;
+  /** Time that translating took, mostly in a thread of its own. */
+  milliseconds: number;
+}
+
 /**
  * Finds hot code by looking where the interpreter is whenever its budget is used up, and has it translated, the hottest first. A region
  * stands in the handlers' table, and in the first record of its entry block instead of the first instruction's handler.
@@ -34,6 +47,15 @@ export class Translator {
   readonly #imports: Record<string, Exports>;
   readonly #collector: Collector;
   readonly #sampleHeat: number;
+  readonly #counting: boolean;
+  readonly counts: TranslationCounts = {
+    requested: 0,
+    installed: 0,
+    instructions: 0,
+    bytes: 0,
+    modules: 0,
+    milliseconds: 0,
+  };
   readonly #worker: Worker | undefined;
   /** To the translator's thread; undefined: this one translates, at once. */
   readonly #port: MessagePort | undefined;
@@ -47,10 +69,12 @@ export class Translator {
   #asked = 0;
 
   /**
-   * `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. `most`: regions
-   * that are kept at a time.
+  /**
+   * `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. `counting`: the
+   * regions count the instructions that they run. `most`: regions that are kept at a time.
    */
-  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean, most: number) {
+  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean, counting: boolean, most: number) {
+    this.#counting = counting;
     const buffer = memory.buffer as ArrayBuffer;
     const table = engine['table'] as WebAssembly.Table;
     this.#view = new DataView(buffer);
@@ -129,7 +153,9 @@ export class Translator {
         else this.#hopeless.add(record);
       }
       if (requests.length === 0) continue;
-      const batch: Batch = { requests, generation: this.#view.getUint32(L.ARENA_GENERATION, true) };
+      this.counts.requested += requests.length;
+      const generation = this.#view.getUint32(L.ARENA_GENERATION, true);
+      const batch: Batch = { requests, generation, counting: this.#counting };
       if (this.#port) {
         this.#asked++;
         this.#port.postMessage(batch);
@@ -148,11 +174,16 @@ export class Translator {
     }
   }
 
-  #take({ generation, module, slots, refused }: Answer): void {
+  #take({ generation, module, slots, refused, instructions, bytes, milliseconds }: Answer): void {
+    const { counts } = this;
+    if (module) counts.modules++;
+    counts.instructions += instructions;
+    counts.bytes += bytes;
+    counts.milliseconds += milliseconds;
     // Its slots may be somebody else's by now.
     if (generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) return;
     if (module) new WebAssembly.Instance(module, this.#imports as never);
-    this.#store.install(slots);
+    counts.installed += this.#store.install(slots);
     for (const slot of refused) {
       const record = this.#store.refuse(slot);
       if (record !== undefined) this.#hopeless.add(record);
