@@ -45,7 +45,6 @@ export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
 export const EINPROGRESS = 115;
 export const ESTALE = 116;
-export const ECONNABORTED = 103;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],

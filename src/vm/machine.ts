@@ -4,10 +4,13 @@ import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
 import { HostClock } from '../host/clock.ts';
+import { EPIPE, errnoText } from '../host/errno.ts';
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
+import type { ConsoleEvent } from '../virtio/console/backend.ts';
 import { plugDevices } from '../virtio/plug.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
+import type { ConsoleSink } from './console-input.ts';
 import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
@@ -19,6 +22,7 @@ import { MachineDisk } from './machine-disk.ts';
 import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { VcpuThreads } from './vcpus.ts';
+import { VirtioConsole } from './virtio-console.ts';
 import { VirtioDevices } from './virtio-devices.ts';
 
 const MIB = 2 ** 20;
@@ -91,6 +95,20 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
   }
 }
 
+/** The console of the configuration, if it has anything of its own. */
+function consoleOf(config: MachineConfig, fd: number): VirtioConsole | undefined {
+  const output = config.console === 'virtio' ? fd : undefined;
+  if (output === undefined && config.consolePorts.length === 0) return undefined;
+  return new VirtioConsole({ output, ports: config.consolePorts });
+}
+
+/** Whoever read the console has gone, as for any program that writes to a pipe; or its output has another fault. */
+function consoleFailure(errno: number): MachineEnd {
+  return errno === EPIPE
+    ? { kind: 'signal', signal: 'SIGPIPE' }
+    : { kind: 'failure', message: `the console cannot be written: ${errnoText(errno)}` };
+}
+
 /** A machine, built and not yet started: everything that its configuration names, put together. */
 export class Machine {
   readonly platform: Platform;
@@ -99,11 +117,13 @@ export class Machine {
   readonly #memory: SharedMemory;
   readonly #loop: PlatformLoop;
   readonly #devices: VirtioDevices;
+  readonly #console: VirtioConsole | undefined;
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
   readonly #boot: BootState;
   readonly #reason: string;
+  readonly #config: MachineConfig;
   #gdb: GdbServer | undefined;
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
@@ -111,6 +131,7 @@ export class Machine {
   constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void = () => {}) {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
+    this.#config = config;
     checkSizes(config, hypervisor);
     if (config.splitIrqchip && hypervisor.name !== 'kvm') {
       throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
@@ -127,17 +148,22 @@ export class Machine {
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
     const models = deviceModels(config);
+    this.#console = consoleOf(config, console.fd);
+    if (this.#console) models.push(this.#console.model);
     try {
       this.#insight = Insight.of(config, notice);
       this.#memory = createMemory(config.memory * MIB);
       this.#vm = createVm(hypervisor, config, this.#memory);
     } catch (error) {
       closeModels(models);
+      this.#console?.close();
       throw error;
     }
     const clock = new HostClock();
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
-    const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
+    // What comes out of two consoles would come twice.
+    const consoleFd = config.console === 'virtio' ? undefined : console.fd;
+    const platformConfig = { consoleFd, debugExit: config.debugExit };
     this.platform = new Platform(platformRange, platformConfig, {
       clock,
       wallTime: Date.now,
@@ -147,7 +173,7 @@ export class Machine {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),
-      event: () => {},
+      event: (_, message) => this.#onEvent(message as unknown as ConsoleEvent),
     });
     const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
     transports.reset();
@@ -200,12 +226,7 @@ export class Machine {
     this.#loop = new PlatformLoop(this.platform, clock, {
       onExit: (reason) => this.end(reason),
       // Whoever read the console has gone, as for any program that writes to a pipe.
-      onConsoleError: (error) =>
-        this.end(
-          error.code === 'EPIPE'
-            ? { kind: 'signal', signal: 'SIGPIPE' }
-            : { kind: 'failure', message: `the console cannot be written: ${error.message}` },
-        ),
+      onConsoleError: (error) => this.end(consoleFailure(error.errno)),
     });
     const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
@@ -215,7 +236,7 @@ export class Machine {
         kernelName: config.kernel,
         entry: 'auto',
         ...(initrd && { initrd }),
-        params: [...mmio.params, ...config.params],
+        params: [...mmio.params, ...(config.console === 'virtio' ? ['console=hvc0'] : []), ...config.params],
         vcpuCount: config.cpus,
         extraDevices: mmio.aml,
       });
@@ -246,6 +267,9 @@ export class Machine {
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
     await this.#devices.ready();
+    await this.#console?.listen((message) =>
+      this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),
+    );
     this.#vcpus.start(this.#boot.entry);
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
@@ -263,6 +287,16 @@ export class Machine {
     this.#vcpus.kickAll();
   }
 
+  /** Where the console's input goes. */
+  get consoleInput(): ConsoleSink {
+    return this.#config.console === 'virtio' && this.#console ? this.#console : this.platform;
+  }
+
+  /** The virtio console's output cannot be written. */
+  #onEvent({ errno }: ConsoleEvent): void {
+    this.end(consoleFailure(errno));
+  }
+
   /** Ends the run, for the first reason given. */
   end(reason: MachineEnd): void {
     this.control.ended();
@@ -275,6 +309,7 @@ export class Machine {
     this.platform.stopConsole();
     await this.#vcpus.stop();
     await this.#insight?.finish();
+    this.#console?.close();
     await this.#devices.close();
     await this.#loop.close();
     this.#gdb?.close();

@@ -47,6 +47,8 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     splitIrqchip: false,
     disks: [],
     networks: [],
+    console: 'serial',
+    consolePorts: [],
     virtioTransport: 'pci',
     sharedDirectories: [],
     hugepages: false,
