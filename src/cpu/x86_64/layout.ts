@@ -454,3 +454,7 @@ export const JUMP_O_KEY = 12;
 export const JUMP_O_HEAT = 16;
 /** u32. Bits 6 and 7 the MMU mode; above them a number that changes whenever an entry may be wrong: a TLB flush, code made stale. */
 export const JUMP_EPOCH = 0x296c;
+/** u32. Non-zero: host_page_written() is told of each page of RAM before the first store to it since the TLB was emptied. */
+export const TELL_WRITES = 0x2a00;
+/** u32. Non-zero: a repeated string instruction that is run alone (MODE_STEP) is not cut to one iteration. */
+export const WHOLE_STRINGS = 0x2a04;

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { BlockBuilder } from './decode/blocks.ts';
+import { TranslationChecker } from './jit/checker.ts';
 import { type TranslationCounts, Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 
@@ -60,6 +61,14 @@ export interface ProcessorCounts {
   readonly regions: TranslationCounts | undefined;
 }
 
+/** What a processor tells of itself. */
+export interface ProcessorInsight {
+  /** counts() tells also what costs something to count. */
+  readonly counting?: boolean | undefined;
+  /** Translated code is compared with the interpreter; called with a line about each difference. */
+  readonly mismatch?: ((report: string) => void) | undefined;
+}
+
 /** Instructions between two looks at which code is hot. */
 const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 10_000);
 
@@ -89,8 +98,10 @@ export class Processor {
   #instructions = 0;
   #decodeTime = 0;
 
-  /** `counting`: counts() tells also what costs something to count. */
-  constructor(host: ProcessorHost, translation: Translation = 'thread', counting = false) {
+  readonly #checker: TranslationChecker | undefined;
+
+  constructor(host: ProcessorHost, translation: Translation = 'thread', insight: ProcessorInsight = {}) {
+    const { counting = false, mismatch } = insight;
     this.#counting = counting;
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
@@ -99,14 +110,34 @@ export class Processor {
     const { helpers, interpreter } = loadModules();
     const random = new BigUint64Array(1);
     const imports = {
-      host_mmio: (write: number) => (host.mmio(write !== 0) ? 1 : 0),
-      host_pio: (write: number) => (host.pio(write !== 0) ? 1 : 0),
-      host_rdmsr: (index: number) => host.readMsr(index >>> 0),
-      host_wrmsr: (index: number) => host.writeMsr(index >>> 0),
-      host_tsc: () => host.tsc(),
-      host_cr8: (write: number) => host.cr8(write !== 0),
+      host_mmio: (write: number) => {
+        this.#checker?.outside();
+        return host.mmio(write !== 0) ? 1 : 0;
+      },
+      host_pio: (write: number) => {
+        this.#checker?.outside();
+        return host.pio(write !== 0) ? 1 : 0;
+      },
+      host_rdmsr: (index: number) => {
+        this.#checker?.outside();
+        return host.readMsr(index >>> 0);
+      },
+      host_wrmsr: (index: number) => {
+        this.#checker?.outside();
+        return host.writeMsr(index >>> 0);
+      },
+      host_tsc: () => {
+        this.#checker?.outside();
+        host.tsc();
+      },
+      host_cr8: (write: number) => {
+        this.#checker?.outside();
+        host.cr8(write !== 0);
+      },
       host_log: (code: number, value: bigint) => host.log(code, value),
+      host_page_written: (address: number) => this.#checker?.pageWritten(address >>> 0),
       host_random: () => {
+        this.#checker?.outside();
         crypto.getRandomValues(random);
         this.view.setBigUint64(L.HOST_VALUE, random[0] as bigint, true);
       },
@@ -128,6 +159,16 @@ export class Processor {
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
     if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread', counting);
+    if (mismatch) {
+      this.#checker = new TranslationChecker({
+        bytes: this.bytes,
+        view: this.view,
+        helpers: this.helpers,
+        interpret: this.#interpret,
+        forgetCode: () => this.forgetCode(),
+        mismatch,
+      });
+    }
     this.forgetTranslations();
   }
 
@@ -135,7 +176,7 @@ export class Processor {
   run(budget: number): number {
     for (let left = budget; ; left -= SAMPLE_INTERVAL) {
       const some = Math.min(left, SAMPLE_INTERVAL);
-      const reason = this.#interpret(some);
+      const reason = this.#checker ? this.#checker.run(some) : this.#interpret(some);
       this.#instructions += some - this.view.getInt32(L.BUDGET, true);
       if (reason !== L.EXIT_BUDGET) return reason;
       this.#translator?.sample(this.view.getUint32(L.LAST_RECORD, true));
@@ -164,6 +205,7 @@ export class Processor {
   forgetCode(): void {
     this.blocks.reset();
     this.#translator?.reset();
+    this.#checker?.forget();
     // Pages may be written the short way again.
     this.forgetTranslations();
   }

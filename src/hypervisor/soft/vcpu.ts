@@ -102,7 +102,7 @@ export class SoftVcpu implements Vcpu {
         isBreakpoint: (linear) => this.#stepper.isBreakpoint(linear),
       },
       'thread',
-      around.insight.counting,
+      around.insight,
     );
     this.#view = this.#cpu.view;
     this.#stepper = new Stepper(this.#cpu);
