@@ -20,12 +20,14 @@ export function setNiceness(tid: number, niceness: number): void {
   check('setpriority', setpriority(PRIO_PROCESS, tid, niceness));
 }
 
+/** Numbers of this process's threads. */
+export function threadIds(): number[] {
+  return readdirSync('/proc/self/task').map(Number);
+}
+
 /** Numbers of this process's threads of a name. */
 export function threadsNamed(name: string): number[] {
-  const folder = '/proc/self/task';
-  return readdirSync(folder)
-    .filter((tid) => readFileSync(`${folder}/${tid}/comm`, 'latin1').trimEnd() === name)
-    .map(Number);
+  return threadIds().filter((tid) => readFileSync(`/proc/self/task/${tid}/comm`, 'latin1').trimEnd() === name);
 }
 
 /** Processor time that a thread has taken, seconds. */
