@@ -17,6 +17,8 @@ export interface ProcessorHost {
   cr8(write: boolean): void;
   log(code: number, value: bigint): void;
   isBreakpoint(linear: bigint): boolean;
+  /** 64 bits for RDRAND and RDSEED; the host's when it is not there. */
+  random?(): bigint;
 }
 
 /** Exports of helpers.wasm that TypeScript calls. */
@@ -96,6 +98,8 @@ export class Processor {
   readonly blocks: BlockBuilder;
   readonly #counting: boolean;
   #instructions = 0;
+  /** Budget of the run that is under way. */
+  #given: number | undefined;
   #decodeTime = 0;
 
   readonly #checker: TranslationChecker | undefined;
@@ -139,7 +143,7 @@ export class Processor {
       host_random: () => {
         this.#checker?.outside();
         crypto.getRandomValues(random);
-        this.view.setBigUint64(L.HOST_VALUE, random[0] as bigint, true);
+        this.view.setBigUint64(L.HOST_VALUE, host.random?.() ?? (random[0] as bigint), true);
       },
     };
     const env = { memory: this.memory, abort: () => host.log(0, 0n) };
@@ -175,13 +179,29 @@ export class Processor {
   /** Runs about `budget` instructions; returns EXIT_*. */
   run(budget: number): number {
     for (let left = budget; ; left -= SAMPLE_INTERVAL) {
-      const some = Math.min(left, SAMPLE_INTERVAL);
-      const reason = this.#checker ? this.#checker.run(some) : this.#interpret(some);
-      this.#instructions += some - this.view.getInt32(L.BUDGET, true);
+      const reason = this.#enter(Math.min(left, SAMPLE_INTERVAL));
       if (reason !== L.EXIT_BUDGET) return reason;
       this.#translator?.sample(this.view.getUint32(L.LAST_RECORD, true));
       if (left <= SAMPLE_INTERVAL) return reason;
     }
+  }
+
+  /** Runs to the next look-up or taken branch; with MODE_STEP, one instruction. Returns EXIT_*. */
+  pass(): number {
+    return this.#enter(0);
+  }
+
+  /** Retired so far. In the callbacks for RDTSC, RDMSR and WRMSR their instruction counts already; in others this is not right. */
+  get instructions(): number {
+    return this.#instructions + (this.#given === undefined ? 0 : this.#given - this.view.getInt32(L.BUDGET, true));
+  }
+
+  #enter(budget: number): number {
+    this.#given = budget;
+    const reason = this.#checker ? this.#checker.run(budget) : this.#interpret(budget);
+    this.#instructions = this.instructions;
+    this.#given = undefined;
+    return reason;
   }
 
   counts(): ProcessorCounts {
