@@ -183,6 +183,9 @@ export const MODE_STEP = 16;
 export const MODE_DEBUG = 32;
 /** CS.limit is not the usual one, 4 GiB or in 16-bit code 64 KiB: blocks decoded elsewhere may reach beyond it. */
 export const MODE_LIMITED = 64;
+/** SSE instructions raise #UD or #NM; those of AVX do. */
+export const MODE_NO_SSE = 128;
+export const MODE_NO_AVX = 256;
 /** CPL < 3 without SMAP's bar (SMAP off, or AC set is MMU_KERNEL_AC). */
 export const MMU_KERNEL = 0;
 export const MMU_USER = 1;
@@ -452,7 +455,7 @@ export const JUMP_CACHE_ENTRY = 32;
 export const JUMP_O_RECORD = 8;
 export const JUMP_O_KEY = 12;
 export const JUMP_O_HEAT = 16;
-/** u32. Bits 6 and 7 the MMU mode; above them a number that changes whenever an entry may be wrong: a TLB flush, code made stale. */
+/** u32. Bits 10 and 11 the MMU mode; above them a number that changes whenever an entry may be wrong: a TLB flush, code made stale. */
 export const JUMP_EPOCH = 0x296c;
 /** u32. Non-zero: host_page_written() is told of each page of RAM before the first store to it since the TLB was emptied. */
 export const TELL_WRITES = 0x2a00;

@@ -22,6 +22,8 @@ export interface BlockCopy {
 /** Blocks, the entry's first. */
 export interface Collected {
   readonly blocks: readonly BlockCopy[];
+  /** MODE of all. */
+  readonly mode: number;
   /** Host range of the code bytes, in one page. */
   readonly start: number;
   readonly end: number;
@@ -78,7 +80,7 @@ export class Collector {
       start = Math.min(start, this.#start(first));
       end = Math.max(end, this.#start(first) + view.getUint32(first - L.NODE + L.NODE_LENGTH, true));
     }
-    return { blocks, start, end };
+    return { blocks, mode, start, end };
   }
 
   #start(first: number): number {

@@ -37,6 +37,8 @@ export interface BasicBlock {
 
 export interface Region {
   readonly entry: BasicBlock;
+  /** MODE that its blocks were decoded in. */
+  readonly mode: number;
 }
 
 const shapes: (Shape | undefined)[] = [];
@@ -73,7 +75,7 @@ export function readRegion(collected: Collected): Region | undefined {
   }
   const [entry] = collected.blocks;
   if (!entry || !found.has(offsetOf(entry))) return undefined;
-  return { entry: basicBlocks(found, targets, offsetOf(entry)) };
+  return { entry: basicBlocks(found, targets, offsetOf(entry)), mode: collected.mode };
 }
 
 function fields(records: Uint8Array): DataView {

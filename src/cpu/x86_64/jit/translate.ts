@@ -14,11 +14,13 @@ import {
   type Exit,
   loadFlags,
   loadRegisters,
+  loadVectors,
   type RegionContext,
   RegionEmitter,
   settleFlags,
   storeFlags,
   storeRegisters,
+  storeVectors,
   Untranslatable,
 } from './region-emitter.ts';
 
@@ -74,9 +76,9 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     posted: engine('posted', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
   };
-  for (const { slot, flow, skipped, draft } of drafts) {
+  for (const { slot, flow, mode, skipped, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, skipped, draft).write(flow, counting));
+    module.define(index, (f) => new FunctionWriter(f, imports, mode, skipped, draft).write(flow, counting));
     module.elements(slot, [index]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
@@ -84,18 +86,19 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
 
 interface Draft {
   readonly flow: Flow;
+  readonly mode: number;
   readonly skipped: Set<Decoded>;
   readonly draft: FunctionWriter;
 }
 
 /** Writes a region's function to see what it uses. */
-function draftRegion({ entry }: Region): Draft {
+function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
   const skipped = new Set<Decoded>();
   const nowhere: Imports = { helper: () => 0, leave: 0, after: 0, lookup: 0, branchSlow: 0, posted: 0, handlerType: 0 };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, skipped);
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode, skipped);
   draft.body(flow);
-  return { flow, skipped, draft };
+  return { flow, mode, skipped, draft };
 }
 
 class FunctionWriter {
@@ -115,7 +118,7 @@ class FunctionWriter {
   #budgetBefore: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
-  constructor(f: FunctionBuilder, imports: Imports, skipped: Set<Decoded>, draft?: FunctionWriter) {
+  constructor(f: FunctionBuilder, imports: Imports, mode: number, skipped: Set<Decoded>, draft?: FunctionWriter) {
     this.#f = f;
     this.#imports = imports;
     this.#skipped = skipped;
@@ -131,6 +134,9 @@ class FunctionWriter {
       },
       registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
       written: new Set(used?.written),
+      vectors: Array.from({ length: 32 }, (_, i) => (used?.vectors[i] ? f.local('v128') : undefined)),
+      vectorsWritten: new Set(used?.vectorsWritten),
+      mode,
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
       flagsUsed: used?.flagsUsed ?? false,
       flagsWritten: used?.flagsWritten ?? false,
@@ -152,6 +158,7 @@ class FunctionWriter {
     const c = this.#context;
     if (counting) this.#budgetBefore = f.copy(c.budget);
     loadRegisters(c);
+    loadVectors(c);
     if (c.flagsUsed) loadFlags(c);
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
@@ -191,6 +198,7 @@ class FunctionWriter {
       this.#epilogues(rest, body);
     });
     storeRegisters(this.#context);
+    storeVectors(this.#context);
     if (this.#context.flagsWritten) storeFlags(this.#context);
     this.#count(kind);
     this.#leaveBy(kind);
