@@ -3,10 +3,17 @@ import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
 import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
+<<<<<<< HEAD
+=======
+import { HostClock } from '../host/clock.ts';
+import { EPIPE, errnoText } from '../host/errno.ts';
+>>>>>>> main
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
+import type { ConsoleEvent } from '../virtio/console/backend.ts';
 import { plugDevices } from '../virtio/plug.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
+import type { ConsoleSink } from './console-input.ts';
 import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
@@ -19,6 +26,7 @@ import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } 
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
 import { createTime, openTime, type TimeShare } from './time.ts';
 import { VcpuThreads } from './vcpus.ts';
+import { VirtioConsole } from './virtio-console.ts';
 import { VirtioDevices } from './virtio-devices.ts';
 
 const MIB = 2 ** 20;
@@ -113,6 +121,20 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
   }
 }
 
+/** The console of the configuration, if it has anything of its own. */
+function consoleOf(config: MachineConfig, fd: number): VirtioConsole | undefined {
+  const output = config.console === 'virtio' ? fd : undefined;
+  if (output === undefined && config.consolePorts.length === 0) return undefined;
+  return new VirtioConsole({ output, ports: config.consolePorts });
+}
+
+/** Whoever read the console has gone, as for any program that writes to a pipe; or its output has another fault. */
+function consoleFailure(errno: number): MachineEnd {
+  return errno === EPIPE
+    ? { kind: 'signal', signal: 'SIGPIPE' }
+    : { kind: 'failure', message: `the console cannot be written: ${errnoText(errno)}` };
+}
+
 /** A machine, built and not yet started: everything that its configuration names, put together. */
 export class Machine {
   readonly platform: Platform;
@@ -121,11 +143,13 @@ export class Machine {
   readonly #memory: SharedMemory;
   readonly #loop: PlatformLoop;
   readonly #devices: VirtioDevices;
+  readonly #console: VirtioConsole | undefined;
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
   readonly #boot: BootState;
   readonly #reason: string;
+  readonly #config: MachineConfig;
   #gdb: GdbServer | undefined;
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
@@ -133,6 +157,7 @@ export class Machine {
   constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void = () => {}) {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
+    this.#config = config;
     checkSizes(config, hypervisor);
     if (config.splitIrqchip && hypervisor.name !== 'kvm') {
       throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
@@ -144,19 +169,28 @@ export class Machine {
         ? undefined
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
+<<<<<<< HEAD
     const time = createTime(config.icount);
     const models = config.icount ? [] : deviceModels(config);
+=======
+    const models = deviceModels(config);
+    this.#console = consoleOf(config, console.fd);
+    if (this.#console) models.push(this.#console.model);
+>>>>>>> main
     try {
       this.#insight = Insight.of(config, notice);
       this.#memory = createMemory(config.memory * MIB);
       this.#vm = createVm(hypervisor, config, this.#memory, time);
     } catch (error) {
       closeModels(models);
+      this.#console?.close();
       throw error;
     }
     const { clock, wallTime } = openTime(time);
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
-    const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
+    // What comes out of two consoles would come twice.
+    const consoleFd = config.console === 'virtio' ? undefined : console.fd;
+    const platformConfig = { consoleFd, debugExit: config.debugExit };
     this.platform = new Platform(platformRange, platformConfig, {
       clock,
       wallTime,
@@ -166,7 +200,7 @@ export class Machine {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),
-      event: () => {},
+      event: (_, message) => this.#onEvent(message as unknown as ConsoleEvent),
     });
     const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
     transports.reset();
@@ -220,12 +254,7 @@ export class Machine {
     this.#loop = new PlatformLoop(this.platform, config.icount ? undefined : clock, {
       onExit: (reason) => this.end(reason),
       // Whoever read the console has gone, as for any program that writes to a pipe.
-      onConsoleError: (error) =>
-        this.end(
-          error.code === 'EPIPE'
-            ? { kind: 'signal', signal: 'SIGPIPE' }
-            : { kind: 'failure', message: `the console cannot be written: ${error.message}` },
-        ),
+      onConsoleError: (error) => this.end(consoleFailure(error.errno)),
     });
     const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
@@ -235,7 +264,7 @@ export class Machine {
         kernelName: config.kernel,
         entry: 'auto',
         ...(initrd && { initrd }),
-        params: [...mmio.params, ...config.params],
+        params: [...mmio.params, ...(config.console === 'virtio' ? ['console=hvc0'] : []), ...config.params],
         vcpuCount: config.cpus,
         extraDevices: mmio.aml,
       });
@@ -266,6 +295,9 @@ export class Machine {
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
     await this.#devices.ready();
+    await this.#console?.listen((message) =>
+      this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),
+    );
     this.#vcpus.start(this.#boot.entry);
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
@@ -283,6 +315,16 @@ export class Machine {
     this.#vcpus.kickAll();
   }
 
+  /** Where the console's input goes. */
+  get consoleInput(): ConsoleSink {
+    return this.#config.console === 'virtio' && this.#console ? this.#console : this.platform;
+  }
+
+  /** The virtio console's output cannot be written. */
+  #onEvent({ errno }: ConsoleEvent): void {
+    this.end(consoleFailure(errno));
+  }
+
   /** Ends the run, for the first reason given. */
   end(reason: MachineEnd): void {
     this.control.ended();
@@ -295,6 +337,7 @@ export class Machine {
     this.platform.stopConsole();
     await this.#vcpus.stop();
     await this.#insight?.finish();
+    this.#console?.close();
     await this.#devices.close();
     await this.#loop.close();
     this.#gdb?.close();

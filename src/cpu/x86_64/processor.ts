@@ -72,7 +72,10 @@ export interface ProcessorInsight {
 }
 
 /** Instructions between two looks at which code is hot. */
-const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 10_000);
+const SAMPLE_INTERVAL = 10_000;
+
+/** Translated regions that are kept at a time. */
+const MOST_REGIONS = 8192;
 
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 
@@ -102,10 +105,20 @@ export class Processor {
   #given: number | undefined;
   #decodeTime = 0;
 
+<<<<<<< HEAD
   readonly #checker: TranslationChecker | undefined;
 
   constructor(host: ProcessorHost, translation: Translation = 'thread', insight: ProcessorInsight = {}) {
     const { counting = false, mismatch } = insight;
+=======
+  /** `counting`: counts() tells also what costs something to count. `mostRegions`: translated regions that are kept at a time. */
+  constructor(
+    host: ProcessorHost,
+    translation: Translation = 'thread',
+    counting = false,
+    mostRegions: number = MOST_REGIONS,
+  ) {
+>>>>>>> main
     this.#counting = counting;
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
@@ -162,6 +175,7 @@ export class Processor {
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
+<<<<<<< HEAD
     if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread', counting);
     if (mismatch) {
       this.#checker = new TranslationChecker({
@@ -173,6 +187,10 @@ export class Processor {
         mismatch,
       });
     }
+=======
+    if (translation !== 'none')
+      this.#translator = new Translator(surroundings, translation === 'thread', counting, mostRegions);
+>>>>>>> main
     this.forgetTranslations();
   }
 

@@ -46,6 +46,8 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     hypervisor: 'kvm',
     splitIrqchip: false,
     disks: [],
+    console: 'serial',
+    consolePorts: [],
     virtioTransport: 'pci',
     sharedDirectories: [],
     hugepages: false,
