@@ -3,11 +3,7 @@ import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
 import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
-<<<<<<< HEAD
-=======
-import { HostClock } from '../host/clock.ts';
 import { EPIPE, errnoText } from '../host/errno.ts';
->>>>>>> main
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
 import type { ConsoleEvent } from '../virtio/console/backend.ts';
@@ -98,9 +94,12 @@ function checkInsight(config: MachineConfig, hypervisor: Hypervisor['name'], rea
   if (!config.icount) return;
   if (config.checkTranslation) throw new ConfigError('--icount and --check-translation do not go together: give one');
   if (config.cpus > 1) throw new ConfigError('--icount takes one processor: leave --cpus out');
-  if (config.disks.length > 0 || config.sharedDirectories.length > 0) {
-    throw new ConfigError('--icount takes no disks and no shared directories: they work at their own speed');
+  if (config.disks.length + config.sharedDirectories.length + config.consolePorts.length > 0) {
+    throw new ConfigError(
+      '--icount takes no disks, shared directories and console ports: they work at their own speed',
+    );
   }
+  if (config.console === 'virtio') throw new ConfigError('--icount takes no virtio console: leave --console out');
 }
 
 /** The machine below, with its RAM. When that fails, the RAM is given back. */
@@ -169,14 +168,10 @@ export class Machine {
         ? undefined
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
-<<<<<<< HEAD
     const time = createTime(config.icount);
     const models = config.icount ? [] : deviceModels(config);
-=======
-    const models = deviceModels(config);
     this.#console = consoleOf(config, console.fd);
     if (this.#console) models.push(this.#console.model);
->>>>>>> main
     try {
       this.#insight = Insight.of(config, notice);
       this.#memory = createMemory(config.memory * MIB);

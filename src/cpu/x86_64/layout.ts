@@ -462,16 +462,6 @@ export const JUMP_CACHE_ENTRIES = 4096;
 export const JUMP_CACHE_ENTRY = 32;
 /** u64 RIP, u32 first record there, u32 heat (as NODE_HEAT), u64 JUMP_EPOCH and MODE when it was found. */
 export const JUMP_O_RECORD = 8;
-<<<<<<< HEAD
-export const JUMP_O_KEY = 12;
-export const JUMP_O_HEAT = 16;
-/** u32. Bits 10 and 11 the MMU mode; above them a number that changes whenever an entry may be wrong: a TLB flush, code made stale. */
-export const JUMP_EPOCH = 0x296c;
-/** u32. Non-zero: host_page_written() is told of each page of RAM before the first store to it since the TLB was emptied. */
-export const TELL_WRITES = 0x2a00;
-/** u32. Non-zero: a repeated string instruction that is run alone (MODE_STEP) is not cut to one iteration. */
-export const WHOLE_STRINGS = 0x2a04;
-=======
 export const JUMP_O_HEAT = 12;
 export const JUMP_O_KEY = 16;
 /** u64: EPOCH_USER or EPOCH_KERNEL, by the MMU mode. With MODE in its low bits it says of a jump that was found before whether it is still right. */
@@ -481,4 +471,7 @@ export const EPOCH_USER = 0x2978;
 export const EPOCH_KERNEL = 0x2980;
 /** u64: the number before the next. */
 export const EPOCH_LAST = 0x2988;
->>>>>>> main
+/** u32. Non-zero: host_page_written() is told of each page of RAM before the first store to it since the TLB was emptied. */
+export const TELL_WRITES = 0x2a00;
+/** u32. Non-zero: a repeated string instruction that is run alone (MODE_STEP) is not cut to one iteration. */
+export const WHOLE_STRINGS = 0x2a04;

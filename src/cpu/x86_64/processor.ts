@@ -105,20 +105,16 @@ export class Processor {
   #given: number | undefined;
   #decodeTime = 0;
 
-<<<<<<< HEAD
   readonly #checker: TranslationChecker | undefined;
 
-  constructor(host: ProcessorHost, translation: Translation = 'thread', insight: ProcessorInsight = {}) {
-    const { counting = false, mismatch } = insight;
-=======
-  /** `counting`: counts() tells also what costs something to count. `mostRegions`: translated regions that are kept at a time. */
+  /** `mostRegions`: translated regions that are kept at a time. */
   constructor(
     host: ProcessorHost,
     translation: Translation = 'thread',
-    counting = false,
+    insight: ProcessorInsight = {},
     mostRegions: number = MOST_REGIONS,
   ) {
->>>>>>> main
+    const { counting = false, mismatch } = insight;
     this.#counting = counting;
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
@@ -175,8 +171,8 @@ export class Processor {
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
-<<<<<<< HEAD
-    if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread', counting);
+    if (translation !== 'none')
+      this.#translator = new Translator(surroundings, translation === 'thread', counting, mostRegions);
     if (mismatch) {
       this.#checker = new TranslationChecker({
         bytes: this.bytes,
@@ -187,10 +183,6 @@ export class Processor {
         mismatch,
       });
     }
-=======
-    if (translation !== 'none')
-      this.#translator = new Translator(surroundings, translation === 'thread', counting, mostRegions);
->>>>>>> main
     this.forgetTranslations();
   }
 

@@ -31,7 +31,8 @@ interface Checked {
 const NOT_THE_GUESTS: readonly (readonly [start: number, size: number])[] = [
   [L.ARENA_NEXT, 8],
   [L.CODE_STALE, 4],
-  [L.JUMP_EPOCH, 4],
+  // And the numbers behind it.
+  [L.JUMP_EPOCH, 32],
   [L.HOT_COUNT, 4],
   [L.HOT_BLOCKS, L.HOT_BLOCKS_MOST * 4],
   [L.COUNT_DECODED_BLOCKS, 16],
