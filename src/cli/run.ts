@@ -33,6 +33,7 @@ interface RunOptions {
   readonly profile?: string;
   readonly symbols?: string;
   readonly checkTranslation?: boolean;
+  readonly icount?: boolean;
   readonly socket?: string;
   readonly debugExit?: boolean;
   readonly verbose?: boolean;
@@ -124,6 +125,9 @@ export function runCommand(done: (status: number) => void): Command {
         once(asIs),
       ),
     )
+    .addOption(
+      new Option('--icount', 'let time count instructions: two runs of a guest that nobody talks to are the same'),
+    )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
@@ -155,6 +159,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       profile: options.profile,
       symbols: options.symbols,
       checkTranslation: options.checkTranslation ?? false,
+      icount: options.icount ?? false,
       socket: options.socket,
       debugExit: options.debugExit ?? false,
     },

@@ -52,6 +52,8 @@ export interface MachineConfig {
   readonly checkTranslation: boolean;
   /** Path of the control socket that is to be made; in a folder that is given it gets a name of its own. */
   readonly socket?: string | undefined;
+  /** Time counts instructions: two runs of a guest that nobody talks to are the same. */
+  readonly icount: boolean;
   /** Does a write to port 0xf4 end the machine? */
   readonly debugExit: boolean;
 }

@@ -3,7 +3,6 @@ import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
 import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
-import { HostClock } from '../host/clock.ts';
 import { EPIPE, errnoText } from '../host/errno.ts';
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
@@ -16,11 +15,12 @@ import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { Insight } from './insight/insight.ts';
-import { MachineBalloon } from './machine-balloon.ts';
+import { MachineBalloon, NO_BALLOON } from './machine-balloon.ts';
 import { MachineControl } from './machine-control.ts';
 import { MachineDisk } from './machine-disk.ts';
 import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
+import { createTime, openTime, type TimeShare } from './time.ts';
 import { VcpuThreads } from './vcpus.ts';
 import { VirtioConsole } from './virtio-console.ts';
 import { VirtioDevices } from './virtio-devices.ts';
@@ -81,11 +81,36 @@ function checkSizes(
   }
 }
 
+/** What only the built-in processor can tell, and what does not go together. */
+function checkInsight(config: MachineConfig, hypervisor: Hypervisor['name'], reason: string): void {
+  const wanted = [
+    ...(config.profile === undefined ? [] : ['--profile']),
+    ...(config.checkTranslation ? ['--check-translation'] : []),
+    ...(config.icount ? ['--icount'] : []),
+  ].join(' and ');
+  if (hypervisor !== 'soft' && wanted !== '') {
+    throw new ConfigError(`${wanted} needs the built-in processor: add --hypervisor soft (${reason})`);
+  }
+  if (!config.icount) return;
+  if (config.checkTranslation) throw new ConfigError('--icount and --check-translation do not go together: give one');
+  if (config.cpus > 1) throw new ConfigError('--icount takes one processor: leave --cpus out');
+  if (config.disks.length + config.sharedDirectories.length + config.consolePorts.length > 0) {
+    throw new ConfigError(
+      '--icount takes no disks, shared directories and console ports: they work at their own speed',
+    );
+  }
+  if (config.console === 'virtio') throw new ConfigError('--icount takes no virtio console: leave --console out');
+}
+
 /** The machine below, with its RAM. When that fails, the RAM is given back. */
-function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory): Vm {
+function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory, time: TimeShare): Vm {
   let vm: Vm | undefined;
   try {
-    vm = hypervisor.createVm({ vcpuCount: config.cpus, splitIrqchip: config.splitIrqchip });
+    vm = hypervisor.createVm({
+      vcpuCount: config.cpus,
+      splitIrqchip: config.splitIrqchip,
+      instructionClock: time.kind === 'instructions' ? time.buffer : undefined,
+    });
     plugMemory(vm, memory, config.hugepages);
     return vm;
   } catch (error) {
@@ -136,37 +161,34 @@ export class Machine {
     if (config.splitIrqchip && hypervisor.name !== 'kvm') {
       throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
     }
-    if (hypervisor.name !== 'soft' && (config.profile !== undefined || config.checkTranslation)) {
-      throw new ConfigError(
-        `--profile and --check-translation need the built-in processor: add --hypervisor soft (${reason})`,
-      );
-    }
+    checkInsight(config, hypervisor.name, reason);
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined
         ? undefined
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
-    const models = deviceModels(config);
+    const time = createTime(config.icount);
+    const models = config.icount ? [] : deviceModels(config);
     this.#console = consoleOf(config, console.fd);
     if (this.#console) models.push(this.#console.model);
     try {
       this.#insight = Insight.of(config, notice);
       this.#memory = createMemory(config.memory * MIB);
-      this.#vm = createVm(hypervisor, config, this.#memory);
+      this.#vm = createVm(hypervisor, config, this.#memory, time);
     } catch (error) {
       closeModels(models);
       this.#console?.close();
       throw error;
     }
-    const clock = new HostClock();
+    const { clock, wallTime } = openTime(time);
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
     // What comes out of two consoles would come twice.
     const consoleFd = config.console === 'virtio' ? undefined : console.fd;
     const platformConfig = { consoleFd, debugExit: config.debugExit };
     this.platform = new Platform(platformRange, platformConfig, {
       clock,
-      wallTime: Date.now,
+      wallTime,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
     this.#devices = new VirtioDevices(models, config.virtioTransport, this.#memory, {
@@ -190,7 +212,7 @@ export class Machine {
         memory: this.#memory,
         platform: { range: platformRange, config: platformConfig },
         virtio: this.#devices.share,
-        clockOrigin: clock.origin,
+        time,
       },
       channels.map(({ agentEnd }) => agentEnd),
       this.#insight?.ends ?? [],
@@ -204,7 +226,7 @@ export class Machine {
       },
       memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
       vcpus: this.#vcpus,
-      balloon: new MachineBalloon(this.#devices, config.memory * MIB),
+      balloon: config.icount ? NO_BALLOON : new MachineBalloon(this.#devices, config.memory * MIB),
       disks: config.disks.map(
         (disk, index) =>
           // Disks are the first devices.
@@ -223,7 +245,8 @@ export class Machine {
               kill: () => this.end({ kind: 'asked' }),
             },
           );
-    this.#loop = new PlatformLoop(this.platform, clock, {
+    // Where time counts instructions, the vCPU's thread runs the timers.
+    this.#loop = new PlatformLoop(this.platform, config.icount ? undefined : clock, {
       onExit: (reason) => this.end(reason),
       // Whoever read the console has gone, as for any program that writes to a pipe.
       onConsoleError: (error) => this.end(consoleFailure(error.errno)),

@@ -54,6 +54,7 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     debugExit: false,
     stats: false,
     checkTranslation: false,
+    icount: false,
   };
 }
 
@@ -150,7 +151,7 @@ test('paused vCPUs run nothing until they are resumed; threads have names', onKv
         config: { consoleFd: console.fd, debugExit: false },
       },
       virtio: new VirtioDevices([], 'pci', memory, NO_EVENTS).share,
-      clockOrigin: clock.origin,
+      time: { kind: 'host', origin: clock.origin },
     },
     [],
   );
