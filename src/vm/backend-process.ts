@@ -30,6 +30,8 @@ const JAILS: Readonly<Record<string, Jail>> = {
   block: { policy: 'block_device' },
   console: { policy: 'console_device' },
   fs: { policy: 'fs_device', sharesDirectory: true },
+  net: { policy: 'net_device' },
+  net_user: { policy: 'net_user_device', network: 'host' },
   p9: { policy: '9p_device', sharesDirectory: true },
   rng: { policy: 'rng_device' },
 };

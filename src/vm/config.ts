@@ -1,12 +1,24 @@
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
+import type { NetConfig } from '../virtio/net/config.ts';
 import type { TransportKind } from '../virtio/plug.ts';
 
 /** Devices in processes of their own. */
 export interface SandboxConfig {
   /** Folder of the policies for their system calls; those that come with Vivarium if undefined. */
   readonly policyFolder?: string | undefined;
+}
+
+export const CONSOLES = ['serial', 'virtio'] as const;
+export type ConsoleKind = (typeof CONSOLES)[number];
+
+/** A port of the virtio console that is a Unix socket on the host. */
+export interface NamedPort {
+  /** The guest has it as /dev/virtio-ports/NAME. */
+  readonly name: string;
+  /** Where the host has it: a socket, which must not be there yet. */
+  readonly path: string;
 }
 
 /** A machine to be run. */
@@ -25,6 +37,12 @@ export interface MachineConfig {
   readonly splitIrqchip: boolean;
   /** In the order of the guest's names: vda, vdb, ... */
   readonly disks: readonly DiskConfig[];
+  /** In the order of the guest's interfaces. */
+  readonly networks: readonly NetConfig[];
+  /** What standard input and output are to the guest: its first serial port, or hvc0. */
+  readonly console: ConsoleKind;
+  /** More ports of the virtio console. */
+  readonly consolePorts: readonly NamedPort[];
   /** How the guest reaches its virtio devices. */
   readonly virtioTransport: TransportKind;
   /** In the order of the guest's devices. */
@@ -45,6 +63,8 @@ export interface MachineConfig {
   readonly checkTranslation: boolean;
   /** Path of the control socket that is to be made; in a folder that is given it gets a name of its own. */
   readonly socket?: string | undefined;
+  /** Time counts instructions: two runs of a guest that nobody talks to are the same. */
+  readonly icount: boolean;
   /** Does a write to port 0xf4 end the machine? */
   readonly debugExit: boolean;
 }

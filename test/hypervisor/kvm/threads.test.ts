@@ -46,6 +46,9 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     hypervisor: 'kvm',
     splitIrqchip: false,
     disks: [],
+    networks: [],
+    console: 'serial',
+    consolePorts: [],
     virtioTransport: 'pci',
     sharedDirectories: [],
     sandbox: undefined,
@@ -53,6 +56,7 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     debugExit: false,
     stats: false,
     checkTranslation: false,
+    icount: false,
   };
 }
 
@@ -149,7 +153,7 @@ test('paused vCPUs run nothing until they are resumed; threads have names', onKv
         config: { consoleFd: console.fd, debugExit: false },
       },
       virtio: new VirtioDevices([], 'pci', memory, undefined, NO_EVENTS).share,
-      clockOrigin: clock.origin,
+      time: { kind: 'host', origin: clock.origin },
     },
     [],
   );
