@@ -430,7 +430,6 @@ export class RegionEmitter extends Emitter {
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
   protected override setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
-    const { f } = this;
     const c = this.#c;
     c.flagsUsed = true;
     c.flagsWritten = true;
