@@ -40,7 +40,7 @@ export class Guest {
         isBreakpoint: () => false,
       },
       translation,
-      true,
+      { counting: true },
       mostRegions,
     );
     const { view, helpers } = this.cpu;
