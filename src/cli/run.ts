@@ -9,12 +9,13 @@ import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 import { addDiskOptions } from './run-disks.ts';
+import { addNetworkOptions, type NetworkOptions, networksOf } from './run-networks.ts';
 import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
 
-interface RunOptions {
+interface RunOptions extends NetworkOptions {
   readonly cpus?: number;
   readonly mem?: number;
   readonly params: readonly string[];
@@ -23,7 +24,7 @@ interface RunOptions {
   readonly hypervisor: HypervisorChoice;
   readonly splitIrqchip?: boolean;
   readonly console: ConsoleKind;
-  readonly consolePort: readonly NamedPort[];
+  readonly consolePort?: readonly NamedPort[];
   readonly virtioTransport: TransportKind;
   readonly sharedDir?: readonly SharedDirectory[];
   readonly mount?: readonly SharedMount[];
@@ -67,6 +68,7 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(param))
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
   addDiskOptions(command, disks, param);
+  addNetworkOptions(command);
   return command
     .addOption(
       new Option('--hypervisor <NAME>', 'what runs the guest')
@@ -82,9 +84,10 @@ export function runCommand(done: (status: number) => void): Command {
         .argParser(once(oneOf(CONSOLES))),
     )
     .addOption(
-      new Option('--console-port <NAME=PATH>', 'a named port of the guest that is a Unix socket here; may be repeated')
-        .default([])
-        .argParser(namedPort),
+      new Option(
+        '--console-port <NAME=PATH>',
+        'a named port of the guest that is a Unix socket here; may be repeated',
+      ).argParser(namedPort),
     )
     .addOption(
       new Option('--virtio-transport <NAME>', 'how the guest reaches its virtio devices')
@@ -150,8 +153,9 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       hypervisor: options.hypervisor,
       splitIrqchip: options.splitIrqchip ?? false,
       disks: options.disks,
+      networks: networksOf(options),
       console: options.console,
-      consolePorts: options.consolePort,
+      consolePorts: options.consolePort ?? [],
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
@@ -169,7 +173,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
 }
 
 /** `NAME=PATH`. */
-function namedPort(text: string, previous: readonly NamedPort[]): NamedPort[] {
+function namedPort(text: string, previous: readonly NamedPort[] = []): NamedPort[] {
   const [, name, path] = /^([\w.-]{1,64})=(.+)$/.exec(text) ?? [];
   if (name === undefined || path === undefined) throw new InvalidArgumentError('it takes NAME=PATH');
   if (previous.some((port) => port.name === name)) throw new InvalidArgumentError(`there is a port ${name} already`);
