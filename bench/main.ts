@@ -2,11 +2,13 @@
 import { bootBench } from './boot.ts';
 import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
+import { sharedBench } from './shared.ts';
 
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   boot: bootBench,
   guest: guestBench,
   kvm: kvmBench,
+  shared: sharedBench,
 };
 
 const [name = '', ...args] = process.argv.slice(2);

@@ -34,7 +34,9 @@ export const ENOTEMPTY = 39;
 export const ELOOP = 40;
 export const ENODATA = 61;
 export const EOVERFLOW = 75;
+export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
+export const ECONNRESET = 104;
 export const ESTALE = 116;
 export const ECONNABORTED = 103;
 
@@ -73,7 +75,9 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [ELOOP]: ['ELOOP', 'too many levels of symbolic links'],
   [ENODATA]: ['ENODATA', 'no data available'],
   [EOVERFLOW]: ['EOVERFLOW', 'value too large for its type'],
+  [EMSGSIZE]: ['EMSGSIZE', 'message too long'],
   [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
+  [ECONNRESET]: ['ECONNRESET', 'connection reset by peer'],
   [ESTALE]: ['ESTALE', 'stale file handle'],
 };
 

@@ -1,8 +1,9 @@
 // A back end in a thread of the monitor.
 
 import { workerData } from 'node:worker_threads';
+import type { BackendStart } from './backend-start.ts';
 import { BACKENDS } from './backends.ts';
-import { type BackendStart, prepareBackend } from './device-main.ts';
+import { prepareBackend } from './device-main.ts';
 
 const start = workerData as BackendStart;
 const load = BACKENDS[start.device];

@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads';
-import type { BackendStart } from '../virtio/device-main.ts';
+import type { BackendStart } from '../virtio/backend-start.ts';
 import type { RunningBackend } from './virtio-devices.ts';
 
 /** Linux shows 15 characters of a thread's name. */

@@ -12,7 +12,7 @@ import type { VcpuThreads } from './vcpus.ts';
 export class MachineControl implements ControlledMachine {
   readonly description: MachineDescription;
   readonly memory: readonly MemoryRegion[];
-  readonly balloon: BalloonControl | undefined;
+  readonly balloon: BalloonControl;
   readonly disks: readonly DiskControl[];
   readonly #vcpus: VcpuThreads;
   readonly #debugged: boolean;
@@ -24,6 +24,7 @@ export class MachineControl implements ControlledMachine {
     readonly description: MachineDescription;
     readonly memory: readonly MemoryRegion[];
     readonly vcpus: VcpuThreads;
+    readonly balloon: BalloonControl;
     readonly disks: readonly DiskControl[];
     /** A debugger stops and starts the vCPUs. */
     readonly debugged: boolean;
@@ -31,7 +32,7 @@ export class MachineControl implements ControlledMachine {
   }) {
     this.description = parts.description;
     this.memory = parts.memory;
-    this.balloon = undefined;
+    this.balloon = parts.balloon;
     this.disks = parts.disks;
     this.#vcpus = parts.vcpus;
     this.#debugged = parts.debugged;

@@ -13,6 +13,7 @@ import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { Insight } from './insight/insight.ts';
+import { MachineBalloon } from './machine-balloon.ts';
 import { MachineControl } from './machine-control.ts';
 import { MachineDisk } from './machine-disk.ts';
 import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
@@ -177,6 +178,7 @@ export class Machine {
       },
       memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
       vcpus: this.#vcpus,
+      balloon: new MachineBalloon(this.#devices, config.memory * MIB),
       disks: config.disks.map(
         (disk, index) =>
           // Disks are the first devices.

@@ -5,7 +5,7 @@ import { createMemfd, mapInto } from '../host/memory.ts';
 import { socketPair } from '../host/stream-socket.ts';
 import type { DeviceModel, Json } from '../virtio/backend.ts';
 import { BackendLink } from '../virtio/backend-link.ts';
-import type { BackendStart } from '../virtio/device-main.ts';
+import type { BackendStart } from '../virtio/backend-start.ts';
 import {
   MAX_DEVICES,
   type PluggedDevice,

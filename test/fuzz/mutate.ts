@@ -4,7 +4,7 @@
 export type Random = (limit: number) => number;
 
 /** Values at which arithmetic goes wrong. */
-const EDGES = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xfffffff0, 0xffffffff];
+export const EDGES = [0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xfffffff0, 0xffffffff];
 
 /** A damaged copy. Every second change is among the first `headerSize` bytes, where the fields are. */
 export function mutate(bytes: Uint8Array, headerSize: number, random: Random): Uint8Array {

@@ -22,6 +22,13 @@ export function nativeFeatures(): ReadonlySet<string> {
   return features;
 }
 
+/** Made by AMD, whose processors differ from Intel's in what the manuals leave open. */
+export function nativeIsAmd(): boolean {
+  return (
+    nativeUnavailable() === undefined && /^vendor_id\s*:\s*AuthenticAMD$/m.test(readFileSync('/proc/cpuinfo', 'utf8'))
+  );
+}
+
 const Entry = koffi.proto('void native_entry(intptr_t first, intptr_t count)');
 
 /** This machine's processor. Memory is mapped once for the process and stays: signal handlers may still name it. */

@@ -41,6 +41,7 @@ export class DriverQueue {
     this.memory = memory;
     this.config = { size, descriptors: address, driver, device };
     this.#free = Array.from({ length: size }, (_, i) => i);
+    memory.fill(address, device + 6 + 8 * size - address, 0);
   }
 
   writeDescriptor(table: number, index: number, piece: Piece, flags: number, next: number): void {

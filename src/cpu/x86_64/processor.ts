@@ -61,7 +61,10 @@ export interface ProcessorCounts {
 }
 
 /** Instructions between two looks at which code is hot. */
-const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 10_000);
+const SAMPLE_INTERVAL = 10_000;
+
+/** Translated regions that are kept at a time. */
+const MOST_REGIONS = 8192;
 
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 
@@ -89,8 +92,13 @@ export class Processor {
   #instructions = 0;
   #decodeTime = 0;
 
-  /** `counting`: counts() tells also what costs something to count. */
-  constructor(host: ProcessorHost, translation: Translation = 'thread', counting = false) {
+  /** `counting`: counts() tells also what costs something to count. `mostRegions`: translated regions that are kept at a time. */
+  constructor(
+    host: ProcessorHost,
+    translation: Translation = 'thread',
+    counting = false,
+    mostRegions: number = MOST_REGIONS,
+  ) {
     this.#counting = counting;
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
@@ -127,7 +135,8 @@ export class Processor {
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
-    if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread', counting);
+    if (translation !== 'none')
+      this.#translator = new Translator(surroundings, translation === 'thread', counting, mostRegions);
     this.forgetTranslations();
   }
 

@@ -41,6 +41,11 @@ export class VcpuTable {
   kick(id: number): void {
     // The word first: a thread that the signal gets out of the kernel finds it.
     Atomics.store(this.#words, this.#at(id, KICK), 1);
+    this.wake(id);
+  }
+
+  /** Gets the vCPU out of the kernel, now or at its next KVM_RUN, without a kick: it goes on by itself. */
+  wake(id: number): void {
     const tid = Atomics.load(this.#words, this.#at(id, TID));
     if (tid !== 0) kickThread(tid);
   }

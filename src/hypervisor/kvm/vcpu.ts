@@ -42,7 +42,7 @@ export interface VcpuSurroundings {
 }
 
 /** The vCPU that the 8259 interrupts. */
-const EXTERNAL_VCPU = 0;
+export const EXTERNAL_VCPU = 0;
 
 /** A vCPU of KVM. */
 export class KvmVcpu implements Vcpu {

@@ -23,7 +23,7 @@ import { Slots } from './slots.ts';
 import { SplitIrqchip, type SplitIrqchipShare, type SplitIrqchipSurroundings } from './split-irqchip.ts';
 import { allocate, set } from './struct.ts';
 import * as S from './structs.ts';
-import { KvmVcpu } from './vcpu.ts';
+import { EXTERNAL_VCPU, KvmVcpu } from './vcpu.ts';
 import { VcpuTable } from './vcpu-table.ts';
 
 /**
@@ -135,7 +135,7 @@ export class KvmVm implements Vm {
     return {
       signalMsi: (msi) => this.#signalMsi(msi),
       route: (routes) => this.#setRouting(routes),
-      wakeForExternal: () => this.kick(0),
+      wakeForExternal: () => this.#table.wake(EXTERNAL_VCPU),
     };
   }
 

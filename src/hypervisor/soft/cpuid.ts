@@ -30,6 +30,7 @@ const LEAF1_ECX = bits(
   /* SSE3 */ 0,
   /* PCLMULQDQ */ 1,
   /* SSSE3 */ 9,
+  /* FMA */ 12,
   /* CX16 */ 13,
   /* PCID */ 17,
   /* SSE4.1 */ 19,
@@ -40,6 +41,8 @@ const LEAF1_ECX = bits(
   /* TSC-deadline */ 24,
   /* AES */ 25,
   /* XSAVE */ 26,
+  /* AVX */ 28,
+  /* F16C */ 29,
   /* RDRAND */ 30,
   /* hypervisor */ 31,
 );
@@ -71,6 +74,7 @@ const LEAF7_EBX = bits(
   /* FSGSBASE */ 0,
   /* TSC_ADJUST */ 1,
   /* BMI1 */ 3,
+  /* AVX2 */ 5,
   /* SMEP */ 7,
   /* BMI2 */ 8,
   /* ERMS */ 9,
@@ -83,11 +87,14 @@ const LEAF7_EBX = bits(
 );
 const LEAF7_ECX = bits(/* UMIP */ 2, /* RDPID */ 22);
 const LEAF7_EDX = bits(/* FSRM */ 4);
+/** Leaf 0xd, subleaf 1. */
+const XSAVE_FEATURES = bits(/* XSAVEOPT */ 0, /* XSAVEC */ 1, /* XGETBV of XCR1 */ 2);
 const EXTENDED_ECX = bits(/* LAHF */ 0, /* LZCNT */ 5);
 const EXTENDED_EDX = bits(/* SYSCALL */ 11, /* NX */ 20, /* 1 GiB pages */ 26, /* RDTSCP */ 27, /* long mode */ 29);
 
-/** Bytes of the XSAVE area with x87 and SSE state. */
+/** Bytes of the XSAVE area with x87 and SSE state; of AVX state, behind it. */
 const XSAVE_SIZE = 576;
+const AVX_SIZE = 256;
 
 /** What the built-in processor can do. */
 export function supportedCpuid(): CpuidEntry[] {
@@ -112,8 +119,9 @@ export function supportedCpuid(): CpuidEntry[] {
     leaf(6, 0x4, 0, 0, 0),
     leaf(7, 0, LEAF7_EBX, LEAF7_ECX, LEAF7_EDX, 0),
     leaf(0xa, 0, 0, 0, 0),
-    leaf(0xd, 3, XSAVE_SIZE, XSAVE_SIZE, 0, 0),
-    leaf(0xd, 0, 0, 0, 0, 1),
+    leaf(0xd, 7, XSAVE_SIZE, XSAVE_SIZE + AVX_SIZE, 0, 0),
+    leaf(0xd, XSAVE_FEATURES, XSAVE_SIZE, 0, 0, 1),
+    leaf(0xd, AVX_SIZE, XSAVE_SIZE, 0, 0, 2),
     leaf(0x15, 1, 1, TSC_HZ, 0),
     leaf(0x16, TSC_HZ / 1e6, TSC_HZ / 1e6, 100, 0),
     // KVM's paravirtual leaves: clock source 2 with stable TSC, and its frequencies.

@@ -503,6 +503,7 @@ export class SoftVcpu implements Vcpu {
 
   setXcr0(value: bigint): void {
     this.#view.setBigUint64(L.XCR0, value, true);
+    this.#cpu.helpers.update_mode();
   }
 
   setGuestDebug(debug: GuestDebug): void {

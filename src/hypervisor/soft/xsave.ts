@@ -2,8 +2,12 @@
 
 import * as L from '../../cpu/x86_64/layout.ts';
 
-/** Legacy region and header. */
-export const XSAVE_AREA = 576;
+/** Legacy region and header; with AVX state. */
+const LEGACY_AREA = 576;
+export const XSAVE_AREA = LEGACY_AREA + 256;
+/** XSTATE_BV: x87, SSE, AVX. */
+const COMPONENTS = 7;
+const AVX = 4;
 
 /** x87 tag word to FXSAVE's abridged one: a bit for each register that is not empty. */
 function abridge(tags: number): number {
@@ -41,9 +45,9 @@ export function readXsave(view: DataView): Uint8Array {
   for (let i = 0; i < 16; i++) {
     const from = L.XMM + i * L.XMM_SIZE;
     area.set(new Uint8Array(view.buffer, from, 16), 160 + i * 16);
+    area.set(new Uint8Array(view.buffer, from + 16, 16), LEGACY_AREA + i * 16);
   }
-  // XSTATE_BV: x87 and SSE are in use.
-  out.setUint32(512, 3, true);
+  out.setUint32(512, COMPONENTS, true);
   return area;
 }
 
@@ -51,7 +55,8 @@ export function readXsave(view: DataView): Uint8Array {
 export function writeXsave(view: DataView, area: Uint8Array): void {
   if (area.length < XSAVE_AREA) throw new RangeError(`XSAVE area has ${area.length} bytes, needs ${XSAVE_AREA}`);
   const from = new DataView(area.buffer, area.byteOffset, area.byteLength);
-  if (from.getBigUint64(512, true) & ~3n) throw new RangeError('XSAVE area announces components that are not there');
+  if (from.getBigUint64(512, true) & ~BigInt(COMPONENTS))
+    throw new RangeError('XSAVE area announces components that are not there');
   view.setUint32(L.FCW, from.getUint16(0, true), true);
   const status = from.getUint16(2, true);
   view.setUint32(L.FSW, status, true);
@@ -70,6 +75,10 @@ export function writeXsave(view: DataView, area: Uint8Array): void {
   for (let i = 0; i < 8; i++) tags |= (used & (1 << i) ? tagOf(view, i) : 3) << (2 * i);
   view.setUint32(L.FTW, tags, true);
   for (let i = 0; i < 16; i++) {
-    new Uint8Array(view.buffer as ArrayBuffer).set(area.subarray(160 + i * 16, 176 + i * 16), L.XMM + i * L.XMM_SIZE);
+    const to = L.XMM + i * L.XMM_SIZE;
+    const bytes = new Uint8Array(view.buffer as ArrayBuffer);
+    bytes.set(area.subarray(160 + i * 16, 176 + i * 16), to);
+    if (from.getUint8(512) & AVX) bytes.set(area.subarray(LEGACY_AREA + i * 16, LEGACY_AREA + 16 + i * 16), to + 16);
+    else bytes.fill(0, to + 16, to + 32);
   }
 }

@@ -216,6 +216,8 @@ export class Decoder {
     const line = this.#select(candidates, modrm, opcode);
     if (!line) return modrm < 0 && candidates.some((c) => c.encoding.hasModrm) ? this.#outOfBytes() : 'undefined';
     const { encoding } = line;
+    // VEX.vvvv must say register 0, inverted, where it is not used.
+    if (vvvv !== 0 && !encoding.operands.some(({ place }) => place === 'B' || place === 'H')) return 'undefined';
     if (this.#lock && !(encoding.lockable && modrm >= 0 && modrm < 0xc0)) return 'undefined';
     this.line = line;
     this.size = this.#operandSize(encoding);
@@ -232,9 +234,15 @@ export class Decoder {
     if (encoding.hasModrm) this.#modrm(encoding, vvvv);
     else this.#implicit(encoding, opcode);
     this.#immediates(encoding);
+    if (encoding.vsib && !this.#gathers()) return 'undefined';
     // x87 has no immediates: the place holds the 11-bit opcode that FOP gets.
     if (map === 0 && (opcode & 0xf8) === 0xd8) this.immediate = BigInt(((opcode & 7) << 8) | modrm);
     return 'ok';
+  }
+
+  /** Whether a gather's address has a SIB byte, and its registers differ. */
+  #gathers(): boolean {
+    return this.index >= L.XMM && this.index !== this.reg && this.index !== this.vvvv && this.reg !== this.vvvv;
   }
 
   #outOfBytes(): never {
@@ -277,6 +285,7 @@ export class Decoder {
   #operandSize(encoding: Encoding): number {
     const { sizes, default64 } = encoding;
     if (sizes.length === 1) return sizes[0] as number;
+    if (sizes[1] === 32) return this.#vexL ? 32 : 16;
     const wide = (this.#rex & 8) !== 0;
     if (this.#mode64) {
       if (default64 === 'forced') return 8;
@@ -300,7 +309,8 @@ export class Decoder {
     if (this.#repeat === 0xf2) bits |= L.RP_REPNE;
     if (this.#lock) bits |= L.RP_LOCK;
     if (this.size === 2) bits |= L.RP_OP16;
-    if (this.size === 8) bits |= L.RP_OP64;
+    // REX.W where operands have no sizes: PCMPESTRI and PCMPESTRM.
+    if (this.size === 8 || (this.size === 0 && this.#mode64 && this.#rex & 8)) bits |= L.RP_OP64;
     return bits;
   }
 
@@ -311,6 +321,7 @@ export class Decoder {
       case 'W':
       case 'U':
       case 'H':
+      case 'L':
         return L.XMM + number * L.XMM_SIZE;
       case 'P':
       case 'Q':
@@ -367,7 +378,8 @@ export class Decoder {
     }
     if (modrm < 0xc0) {
       if (this.prefixes & L.RP_ADDR16) this.#address16(modrm);
-      else this.#address(modrm);
+      else this.#address(modrm, encoding.vsib);
+      if (encoding.vexVector && this.form === 'base') this.form = 'index';
     }
   }
 
@@ -388,7 +400,7 @@ export class Decoder {
     }
   }
 
-  #address(modrm: number): void {
+  #address(modrm: number, vsib: boolean): void {
     const mod = modrm >> 6;
     let base = modrm & 7;
     let stack = false;
@@ -397,8 +409,8 @@ export class Decoder {
     if (base === 4) {
       const sib = this.#u8();
       const index = ((sib >> 3) & 7) | (this.#rex & 2 ? 8 : 0);
-      if (index !== 4) {
-        this.index = L.GPR + index * 8;
+      if (index !== 4 || vsib) {
+        this.index = vsib ? L.XMM + index * L.XMM_SIZE : L.GPR + index * 8;
         this.scale = sib >> 6;
         hasIndex = true;
       }
@@ -470,6 +482,9 @@ export class Decoder {
                 ? this.size
                 : Math.min(this.size || 4, 4);
         this.immediate = this.#signed(bytes);
+      } else if (operand.place === 'L') {
+        const number = Number(this.#signed(1) & 0xffn) >> 4;
+        this.immediate = BigInt(this.#register('L', this.#mode64 ? number : number & 7, 16));
       } else if (operand.place === 'J') {
         this.hasRelative = true;
         this.relative = this.#signedNumber(operand.size === 'b' ? 1 : this.size === 2 ? 2 : 4);

@@ -31,6 +31,8 @@ export type Place =
   | 'W'
   | 'U'
   | 'H'
+  /** XMM by the upper four bits of an immediate byte. */
+  | 'L'
   /** MMX by reg; MMX or memory by rm; MMX by rm only. */
   | 'P'
   | 'Q'
@@ -47,8 +49,13 @@ export type Place =
   /** ST(i) by ModRM.rm: passed as a number. */
   | 'ST';
 
-/** How an operand's size follows from the instruction's: 'v' 2, 4, 8; 'y' 4, 8; 'z' as v but at most 4 bytes of immediate. */
-export type SizeCode = 'b' | 'w' | 'd' | 'q' | 'v' | 'y' | 'z' | 't' | 'x' | 'p' | 'none';
+/**
+ * How an operand's size follows from the instruction's: 'v' 2, 4, 8; 'y' 4, 8; 'z' as v but at most 4 bytes of immediate;
+ * 'x' 16, or 32 by VEX.L; 'h', 'f', 'e' a half, a quarter, an eighth of x; 'o' always 16.
+ */
+export type SizeCode = 'b' | 'w' | 'd' | 'q' | 'o' | 'v' | 'y' | 'z' | 't' | 'x' | 'h' | 'f' | 'e' | 'p' | 'none';
+/** Sizes that follow VEX.L. */
+const VECTOR_SIZES: readonly SizeCode[] = ['x', 'h', 'f', 'e'];
 
 export interface OperandSpec {
   readonly place: Place;
@@ -75,6 +82,10 @@ export interface Encoding {
   /** The opcode's low three bits are a register. */
   readonly plusRegister: boolean;
   readonly operands: readonly OperandSpec[];
+  /** Has vector operands by VEX. */
+  readonly vexVector: boolean;
+  /** The index of the address is a vector register. */
+  readonly vsib: boolean;
   /** Operand sizes with a handler each: [0] where size plays no part. */
   readonly sizes: readonly number[];
   readonly lockable: boolean;
@@ -109,6 +120,7 @@ const WORDS = new Set([
   'reg',
   'np',
   'opsize',
+  'vsib',
 ]);
 const MODRM_PLACES = new Set<Place>(['E', 'G', 'M', 'R', 'V', 'W', 'U', 'P', 'Q', 'N', 'S', 'C', 'D', 'ST']);
 const REGISTER_ONLY = new Set<Place>(['R', 'U', 'N', 'ST', 'C', 'D']);
@@ -167,6 +179,8 @@ export function parseEncoding(line: string): Encoding {
   if (codes.has('v') || codes.has('p')) sizes = [2, 4, 8];
   else if (codes.has('y')) sizes = [4, 8];
   else if (codes.has('z')) sizes = [2, 4];
+  const vexL = words.has('L0') ? 0 : words.has('L1') ? 1 : 'any';
+  if (vex && VECTOR_SIZES.some((code) => codes.has(code))) sizes = vexL === 'any' ? [16, 32] : [vexL === 0 ? 16 : 32];
   const default64 = words.has('f64') ? 'forced' : words.has('d64') ? 'default' : 'no';
   if (default64 !== 'no' || words.has('opsize')) sizes = [2, 4, 8];
   return {
@@ -181,6 +195,8 @@ export function parseEncoding(line: string): Encoding {
     memoryForm: offset || (hasModrm && !registerOnly),
     plusRegister: match[2] === '+',
     operands,
+    vexVector: vex && operands.some((o) => 'VWUH'.includes(o.place)),
+    vsib: words.has('vsib'),
     sizes,
     lockable: words.has('lock'),
     default64,
@@ -188,7 +204,7 @@ export function parseEncoding(line: string): Encoding {
     inLegacy: !words.has('o64'),
     byMode: words.has('mode'),
     ends: words.has('end'),
-    vexL: words.has('L0') ? 0 : words.has('L1') ? 1 : 'any',
+    vexL,
     w: words.has('W0') ? 0 : words.has('W1') ? 1 : 'any',
   };
 }
@@ -206,8 +222,16 @@ export function operandBytes(code: SizeCode, size: number): number {
       return 8;
     case 't':
       return 10;
-    case 'x':
+    case 'o':
       return 16;
+    case 'x':
+      return Math.max(size, 16);
+    case 'h':
+      return size / 2;
+    case 'f':
+      return size / 4;
+    case 'e':
+      return size / 8;
     default:
       return size;
   }

@@ -219,7 +219,7 @@ function misaligned(linear: u64, size: u32): bool {
 
 // ---- For handlers --------------------------------------------------------------------------------------------------------------
 /** A #GP for a non-canonical address is #SS where the stack was meant: by the address form, or as PUSH and POP do. */
-function leave(linear: u64, record: i32): u32 {
+export function as_stack_fault(linear: u64, record: i32): u32 {
   if (load<u32>(EXC_VECTOR) != GP || !is_64bit()) return 0;
   const implicit = (load<u8>(record, R_SCALE) & SCALE_STACK) != 0 && linear - load<u64>(RSP) + 8 <= 8;
   if (implicit || load<u8>(record, R_PREFIX) & RP_STACK) store<u32>(EXC_VECTOR, SS);
@@ -233,10 +233,10 @@ export function load_slow(linear: u64, size: i32, record: i32): u32 {
   if (!crosses(linear, size)) {
     const host = locate(linear, size, ACCESS_READ, mode);
     if (host > 1) return host;
-    if (host == 0) return leave(linear, record);
+    if (host == 0) return as_stack_fault(linear, record);
     return device_read(fill_physical, size, SCRATCH) ? SCRATCH : 0;
   }
-  return read_bytes(linear, size, mode, SCRATCH) ? SCRATCH : leave(linear, record);
+  return read_bytes(linear, size, mode, SCRATCH) ? SCRATCH : as_stack_fault(linear, record);
 }
 
 function open_for_write(linear: u64, size: u32, record: i32): u32 {
@@ -247,11 +247,11 @@ function open_for_write(linear: u64, size: u32, record: i32): u32 {
   if (!crosses(linear, size)) {
     const host = locate(linear, size, ACCESS_WRITE, mode);
     if (host > 1) return host;
-    return host == 1 ? SCRATCH : leave(linear, record);
+    return host == 1 ? SCRATCH : as_stack_fault(linear, record);
   }
   const first = 4096 - (<u32>linear & 0xfff);
-  if (!locate(linear, first, ACCESS_WRITE, mode)) return leave(linear, record);
-  if (!locate(second_page(linear), size - first, ACCESS_WRITE, mode)) return leave(linear, record);
+  if (!locate(linear, first, ACCESS_WRITE, mode)) return as_stack_fault(linear, record);
+  if (!locate(second_page(linear), size - first, ACCESS_WRITE, mode)) return as_stack_fault(linear, record);
   return SCRATCH;
 }
 

@@ -3,6 +3,7 @@
 // To handlers.
 export { commit_store, load_slow, rmw_slow, store_slow, tlb_flush } from './access';
 export { ea_slow } from './address';
+export { avx_gather, avx_masked_load, avx_masked_store } from './avx';
 export { forget_block } from './block';
 export { code_written } from './code';
 export { far_call, far_jump } from './control';
@@ -28,9 +29,10 @@ export {
   fpu_test,
 } from './fpu/operations';
 export { fpu_extract, fpu_remainder, fpu_round, fpu_scale } from './fpu/rounding';
-export { fxrstor, fxsave, xrstor, xsave } from './fpu/save';
+export { fxrstor, fxsave, xrstor, xsave, xsavec, xsaveopt } from './fpu/save';
 export { fpu_begin, fpu_operand } from './fpu/stack';
 export {
+  avx_unavailable,
   fpu_available,
   fpu_clear_exceptions,
   fpu_empty,
@@ -104,6 +106,8 @@ export {
   soft_to_i64_f32,
   soft_to_i64_f64,
 } from './soft/convert';
+export { soft_fma_f32, soft_fma_f64 } from './soft/fused';
+export { soft_f16_to_f32, soft_f32_to_f16 } from './soft/half';
 export { soft_begin, soft_end } from './soft/state';
 export { enter, leave_frame, pop_legacy, popa, push_legacy, pusha, top_legacy, xlat_legacy } from './stack';
 export { maskmov, string_io, string_op } from './string';

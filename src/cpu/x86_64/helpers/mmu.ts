@@ -20,7 +20,9 @@ import {
   TLB_EMPTY,
   TLB_ENTRIES,
   TLB_ENTRY,
+  TLB_GLOBAL,
   TLB_INVALID,
+  TLB_LARGE,
   TLB_O_ADDEND,
   TLB_O_EXEC,
   TLB_O_FLAGS,
@@ -47,9 +49,6 @@ const D: u64 = 0x40;
 const PS: u64 = 0x80;
 const G: u64 = 0x100;
 const NX: u64 = (<u64>1) << 63;
-
-const TLB_GLOBAL = 1;
-const TLB_LARGE = 2;
 
 /** Result of the last walk: physical address of the byte, and what its page allows. */
 let walk_physical: u64 = 0;
@@ -274,7 +273,7 @@ memory.fill(TLB_EMPTY, 0xff, TLB_SIZE);
 
 /** Drops all translations; `all` = 0 keeps those of global pages. */
 export function tlb_flush(all: i32): void {
-  forget_jumps();
+  forget_jumps(all != 0);
   store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
   if (log_count > LOG_MOST) {
     // More were filled than the log holds: the whole table, which is then all of the log's business again.
@@ -300,7 +299,8 @@ function log_entry(entry: usize): void {
 
 /** Drops the translation of one page, whatever its size. */
 export function tlb_invlpg(linear: u64): void {
-  forget_jumps();
+  // Of the kernel's jumps the cache has those in the upper half alone.
+  forget_jumps(<i64>linear < 0);
   const index = <usize>((linear >> 12) & (TLB_ENTRIES - 1));
   for (let mode: usize = 0; mode < 3; mode++) clear_entry(TLB + mode * TLB_SIZE + index * TLB_ENTRY);
   if (!large_filled) return;

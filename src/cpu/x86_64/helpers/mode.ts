@@ -8,14 +8,14 @@ import {
   CR4,
   DR7,
   EFER,
+  EPOCH_KERNEL,
+  EPOCH_LAST,
+  EPOCH_USER,
   FLAG_AC,
   FLAG_RF,
   FLAG_TF,
   FLAG_VM,
   FLAGS,
-  JUMP_CACHE,
-  JUMP_CACHE_ENTRIES,
-  JUMP_CACHE_ENTRY,
   JUMP_EPOCH,
   MMU_KERNEL,
   MMU_KERNEL_AC,
@@ -28,6 +28,8 @@ import {
   MODE_CODE64,
   MODE_DEBUG,
   MODE_LIMITED,
+  MODE_NO_AVX,
+  MODE_NO_SSE,
   MODE_REAL,
   MODE_STACK32,
   OUTER_DR7,
@@ -43,8 +45,20 @@ import {
   TLB_BASE,
   TLB_EMPTY,
   TLB_SIZE,
+  XCR0,
 } from '../layout';
-import { CR0_AM, CR0_PE, CR4_SMAP, DR7_ENABLES, EFER_LMA } from './registers';
+import {
+  CR0_AM,
+  CR0_EM,
+  CR0_PE,
+  CR0_TS,
+  CR4_OSFXSR,
+  CR4_OSXSAVE,
+  CR4_SMAP,
+  DR7_ENABLES,
+  EFER_LMA,
+  XCR0_AVX,
+} from './registers';
 
 /** IA-32e mode: 64-bit or compatibility mode. */
 export function is_long(): bool {
@@ -118,20 +132,25 @@ export function set_paragraph(index: i32, selector: u32): void {
   store<u32>(at, selector, SEG_O_SELECTOR);
 }
 
-/** What the jump cache knows may be wrong from now on. */
-export function forget_jumps(): void {
-  const mode = load<u32>(JUMP_EPOCH) & 0xff;
-  let epoch = (load<u32>(JUMP_EPOCH) >> 8) + 1;
-  if (epoch > 0xffffff) {
-    // The numbers begin again.
-    memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY);
-    epoch = 1;
-  }
-  store<u32>(JUMP_EPOCH, (epoch << 8) | mode);
+/** Jumps of user mode that were found before may go elsewhere from now on; with `kernel`, those of the other modes too. */
+export function forget_jumps(kernel: bool): void {
+  store<u64>(EPOCH_USER, next_epoch());
+  if (kernel) store<u64>(EPOCH_KERNEL, next_epoch());
+  set_jump_epoch(load<u32>(MMU_MODE));
+}
+
+function next_epoch(): u64 {
+  const epoch = load<u64>(EPOCH_LAST) + 0x10000;
+  store<u64>(EPOCH_LAST, epoch);
+  return epoch;
+}
+
+function set_jump_epoch(mmu: u32): void {
+  store<u64>(JUMP_EPOCH, load<u64>(mmu == MMU_USER ? EPOCH_USER : EPOCH_KERNEL));
 }
 
 /**
- * Derives CPL, MODE, MMU_MODE and TLB_BASE. To be called after any change of CR0, CR4, EFER, DR7, RFLAGS.VM/AC/TF, CS
+ * Derives CPL, MODE, MMU_MODE and TLB_BASE. To be called after any change of CR0, CR4, XCR0, EFER, DR7, RFLAGS.VM/AC/TF, CS
  * or SS. CPL is the DPL of the cached SS, which every way of changing the privilege level keeps equal to it.
  */
 export function update_mode(): void {
@@ -159,13 +178,17 @@ export function update_mode(): void {
   if (breakpoints || flags & FLAG_TF) mode |= MODE_DEBUG;
   // RF bars execution breakpoints for one instruction; with none set it has no effect, and none need clear it.
   if (!breakpoints && flags & FLAG_RF) store<u32>(FLAGS, flags & ~FLAG_RF);
-  const checked = level == 3 && (flags & FLAG_AC) != 0 && (load<u32>(CR0) & CR0_AM) != 0;
+  const cr0 = load<u32>(CR0);
+  const cr4 = load<u32>(CR4);
+  if (cr0 & (CR0_EM | CR0_TS) || !(cr4 & CR4_OSFXSR)) mode |= MODE_NO_SSE;
+  if (cr0 & CR0_TS || !(cr4 & CR4_OSXSAVE) || (load<u32>(XCR0) & XCR0_AVX) != XCR0_AVX) mode |= MODE_NO_AVX;
+  const checked = level == 3 && (flags & FLAG_AC) != 0 && (cr0 & CR0_AM) != 0;
   let mmu = MMU_KERNEL;
   if (level == 3) mmu = MMU_USER;
-  else if (load<u32>(CR4) & CR4_SMAP && flags & FLAG_AC) mmu = MMU_KERNEL_AC;
+  else if (cr4 & CR4_SMAP && flags & FLAG_AC) mmu = MMU_KERNEL_AC;
   store<u32>(CPL, level);
   store<u32>(MODE, mode);
   store<u32>(MMU_MODE, mmu);
   store<u32>(TLB_BASE, checked ? TLB_EMPTY : TLB + mmu * TLB_SIZE);
-  store<u32>(JUMP_EPOCH, (load<u32>(JUMP_EPOCH) & ~0xff) | (mmu << 6));
+  set_jump_epoch(mmu);
 }

@@ -27,6 +27,8 @@ export const CR4_UMIP = 0x800;
 export const CR4_FSGSBASE = 0x10000;
 export const CR4_PCIDE = 0x20000;
 export const CR4_OSXSAVE = 0x40000;
+/** XCR0's components that AVX needs: SSE and AVX. */
+export const XCR0_AVX = 6;
 export const CR4_SMEP = 0x100000;
 export const CR4_SMAP = 0x200000;
 

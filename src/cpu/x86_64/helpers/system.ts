@@ -39,6 +39,7 @@ import { access_status, cpl_read64, tlb_flush, tlb_invlpg } from './access';
 import { load_cr0, load_cr3, load_cr4 } from './control-registers';
 import { cpuid_eax, cpuid_edx, cpuid_find } from './cpuid';
 import { get_rflags, set_rflags } from './flags';
+import { components_in_use } from './fpu/save';
 import { frame_commit, frame_current, frame_skip } from './frame';
 import { host_cr8, host_tsc } from './host';
 import { cpl, iopl, is_64bit, is_canonical, is_v86, update_mode } from './mode';
@@ -84,7 +85,8 @@ export function mov_to_cr(index: i32, value: u64): i32 {
 export function clts(): i32 {
   if (cpl()) return raise_error(GP, 0);
   store<u64>(CR0, load<u64>(CR0) & ~(<u64>CR0_TS));
-  return STATUS_OK;
+  update_mode();
+  return STATUS_NEXT;
 }
 
 // ---- Interrupt flag --------------------------------------------------------------------------------------------------------
@@ -270,10 +272,10 @@ export function rdpmc(): i32 {
 export function xgetbv(): i32 {
   if (!(load<u32>(CR4) & CR4_OSXSAVE)) return raise(UD);
   const index = load<u32>(RCX);
-  // XCR1: XINUSE, which may say that a component is in use when it is in its initial state.
+  // XCR1: XINUSE.
   const in_use = index == 1 && cpuid_find(0xd, 1) && (cpuid_eax() & 4) != 0;
   if (index != 0 && !in_use) return raise_error(GP, 0);
-  set_edx_eax(load<u64>(XCR0));
+  set_edx_eax(index ? load<u64>(XCR0) & components_in_use() : load<u64>(XCR0));
   return STATUS_OK;
 }
 
@@ -289,5 +291,6 @@ export function xsetbv(): i32 {
   const value = edx_eax();
   if (cpl() || load<u32>(RCX) != 0 || !is_xcr0(value)) return raise_error(GP, 0);
   store<u64>(XCR0, value);
-  return STATUS_OK;
+  update_mode();
+  return STATUS_NEXT;
 }

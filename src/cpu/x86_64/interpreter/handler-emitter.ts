@@ -24,7 +24,7 @@ export interface EngineFunctions {
   readonly posted: number;
 }
 
-export const RESULT_TYPES: Record<string, ValType> = { i: 'i32', l: 'i64' };
+export const RESULT_TYPES: Record<string, ValType> = { i: 'i32', l: 'i64', v: 'v128' };
 
 const at = (address: number): Expr => constI32(address);
 
@@ -69,6 +69,8 @@ export class HandlerEmitter extends Emitter {
       case 'B':
       case 'H':
         return this.#field(L.R_VVVV);
+      case 'L':
+        return load('i32.load', this.#ip, L.R_IMM);
       case 'AX':
         return at(L.RAX);
       case 'CL':
@@ -96,6 +98,18 @@ export class HandlerEmitter extends Emitter {
     return f.let(loadSized(size, this.slot(operand), 0, signed));
   }
 
+  readHalf(operand: Operand, half: number): Expr {
+    return this.f.let(load('v128.load', this.slot(operand), half * 16));
+  }
+
+  writeHalf(operand: Operand, half: number, value: Expr): void {
+    this.f.store('v128.store', this.slot(operand), value, half * 16);
+  }
+
+  setVector(register: number, half: number, value: Expr): void {
+    this.f.store('v128.store', at(L.XMM + register * L.XMM_SIZE + half * 16), value);
+  }
+
   modify(operand: Operand, signed = false): Expr {
     if (operand.place !== 'memory') return this.readAs(operand, signed);
     this.#opened = this.hostForWrite(operand.size, true);
@@ -114,7 +128,7 @@ export class HandlerEmitter extends Emitter {
       }
       return;
     }
-    this.#writeSlot(this.slot(operand), size, value, 'VWUH'.includes(place) ? 'vector' : 'general');
+    this.#writeSlot(this.slot(operand), size, value, 'VWUHL'.includes(place) ? 'vector' : 'general');
   }
 
   #writeSlot(slot: Expr, size: number, value: Expr, file: 'general' | 'vector'): void {
@@ -293,6 +307,16 @@ export class HandlerEmitter extends Emitter {
     this.#mayPost = true;
   }
 
+  check(name: HelperName): void {
+    const { f } = this;
+    const status = this.call(name);
+    f.if(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
+  }
+
+  modeBits(bits: number): Expr {
+    return i32.and(load('i32.load', at(L.MODE)), constI32(bits));
+  }
+
   statusThen(name: HelperName, args: readonly Expr[], done: () => void): void {
     const { f } = this;
     f.call(this.#engine.sync, [this.#ip]);
@@ -334,7 +358,7 @@ export class HandlerEmitter extends Emitter {
     this.#ended = true;
   }
 
-  protected fault(vector: number): void {
+  fault(vector: number): void {
     this.f.drop(this.call('raise_error', constI32(vector), constI32(0)));
     this.f.returnCall(this.#engine.after, [this.#ip, this.#budget, constI32(L.STATUS_FAULT)]);
   }

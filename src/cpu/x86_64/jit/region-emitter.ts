@@ -1,13 +1,16 @@
-import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import { callExpr, constI32, constI64, type Expr, i32, i64, load, OP_LOCAL, type ValType } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
+import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
 import { Emitter, loadSized, type Operand, signExtend, storeSized, zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
+import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
 
 const at = (address: number): Expr => constI32(address);
 const GPR_END = L.GPR + 16 * 8;
+const XMM_END = L.XMM + 16 * L.XMM_SIZE;
 
 /** The instruction cannot be part of a region. */
 export class Untranslatable extends Error {}
@@ -28,9 +31,13 @@ export type Exit =
   | 'posted';
 
 /** Helpers that look at no register and no flag of the state. */
+const PURE = /^(pdep|pext|random|crc32c|soft_|aes_|sha|pclmulqdq)/;
 function isPure(name: HelperName): boolean {
-  return name === 'pdep' || name === 'pext' || name === 'random' || name === 'crc32c' || name.startsWith('soft_');
+  return PURE.test(name);
 }
+
+/** Helpers that look at vector registers. */
+const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
 
 /** What is known of the flags at a point: how they follow from values that do not change any more. */
 export interface KnownFlags {
@@ -49,6 +56,11 @@ export interface RegionContext {
   readonly registers: (Expr | undefined)[];
   /** Registers that the region writes. */
   readonly written: Set<number>;
+  /** Locals of the vector registers' halves: of register n at 2 n and 2 n + 1. */
+  readonly vectors: (Expr | undefined)[];
+  readonly vectorsWritten: Set<number>;
+  /** MODE that the code was decoded in. */
+  readonly mode: number;
   readonly flags: { readonly kind: Expr; readonly a: Expr; readonly b: Expr; readonly result: Expr };
   flagsUsed: boolean;
   flagsWritten: boolean;
@@ -61,6 +73,8 @@ export interface RegionContext {
   known: KnownFlags | undefined;
   /** The locals hold what is known, too. */
   settled: boolean;
+  /** What two ways know: its locals live on. */
+  readonly pinned: Set<KnownFlags>;
   /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
   readonly settleFirst: Set<Decoded>;
   /** Instructions run and not paid yet, the current one included. */
@@ -69,11 +83,20 @@ export interface RegionContext {
   exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
 }
 
+/** Ways from an instruction to others of the region. */
+export interface Ways {
+  /** Writes the way to the direct target. */
+  taken(): void;
+  /** Writes ways to places that may be the target (i64), and goes on where it is none of them. */
+  jumped(target: Expr): void;
+}
+
 /** Writes one instruction of a region: operands are known, registers and flags are locals. */
 export class RegionEmitter extends Emitter {
+  override readonly fused = hostFuses();
   readonly #c: RegionContext;
   readonly #d: Decoded;
-  readonly #taken: () => void;
+  readonly #ways: Ways;
   #opened: Expr | undefined;
   #linear: Expr | undefined;
   #mayPost = false;
@@ -83,12 +106,11 @@ export class RegionEmitter extends Emitter {
   /** What is known of the flags before it. */
   readonly #knownBefore: KnownFlags | undefined;
 
-  /** `taken` writes the way to the branch target. */
-  constructor(context: RegionContext, decoded: Decoded, taken: () => void) {
+  constructor(context: RegionContext, decoded: Decoded, ways: Ways) {
     super(context.f, decoded.shape.size, true);
     this.#c = context;
     this.#d = decoded;
-    this.#taken = taken;
+    this.#ways = ways;
     this.#depth = context.f.depth;
     this.#knownBefore = context.known;
   }
@@ -138,6 +160,59 @@ export class RegionEmitter extends Emitter {
     }
   }
 
+  // ---- Vector registers ------------------------------------------------------------------------------------------------
+  #vector(slot: number, half: number): Expr {
+    const index = ((slot - L.XMM) / L.XMM_SIZE) * 2 + half;
+    let local = this.#c.vectors[index];
+    if (!local) {
+      local = this.f.local('v128');
+      this.#c.vectors[index] = local;
+    }
+    return local;
+  }
+
+  #setVector(slot: number, half: number, value: Expr): void {
+    this.#c.vectorsWritten.add(((slot - L.XMM) / L.XMM_SIZE) * 2 + half);
+    this.f.set(this.#vector(slot, half), value);
+  }
+
+  readHalf(operand: Operand, half: number): Expr {
+    return this.f.copy(this.#vector(this.#slotOf(operand), half));
+  }
+
+  writeHalf(operand: Operand, half: number, value: Expr): void {
+    this.#setVector(this.#slotOf(operand), half, value);
+  }
+
+  setVector(register: number, half: number, value: Expr): void {
+    const c = this.#c;
+    const index = 2 * register + half;
+    const local = c.vectors[index];
+    // What has no local stays in the state.
+    if (local) this.f.set(local, value);
+    else this.f.store('v128.store', at(halfAddress(index)), value);
+    c.vectorsWritten.add(index);
+  }
+
+  override vectorZero(): Expr {
+    return this.f.copy(this.#vector(L.XMM, 0));
+  }
+
+  /** The low `size` bytes of a vector register. */
+  #readVector(slot: number, size: number, signed: boolean): Expr {
+    const vector = this.#vector(slot, 0);
+    if (size === 16) return this.f.copy(vector);
+    const low = this.f.let(i64x2.extract_lane(0, vector));
+    return size === 8 ? low : this.f.let(signed ? signExtend(size, low) : zeroExtend(size, low));
+  }
+
+  #writeVector(slot: number, size: number, value: Expr): void {
+    const vector = this.#vector(slot, 0);
+    if (size === 16) this.#setVector(slot, 0, value);
+    else if (size === 8) this.#setVector(slot, 0, i64x2.replace_lane(0, vector, value));
+    else this.#setVector(slot, 0, i32x4.replace_lane(0, vector, i32.wrap_i64(value)));
+  }
+
   #slotOf({ place }: Operand): number {
     switch (place) {
       case 'G':
@@ -150,6 +225,8 @@ export class RegionEmitter extends Emitter {
       case 'B':
       case 'H':
         return this.#d.vvvv;
+      case 'L':
+        return Number(this.#d.immediate & 0xffffn);
       case 'AX':
         return L.RAX;
       case 'CL':
@@ -182,6 +259,7 @@ export class RegionEmitter extends Emitter {
     if (place === '1') return constI64(1);
     const slot = this.#slotOf(operand);
     if (slot >= L.GPR && slot < GPR_END) return this.#readSlot(slot, size, signed);
+    if (slot >= L.XMM && slot < XMM_END) return this.#readVector(slot, size, signed);
     return f.let(loadSized(size, at(slot), 0, signed));
   }
 
@@ -205,6 +283,7 @@ export class RegionEmitter extends Emitter {
     }
     const slot = this.#slotOf(operand);
     if (slot >= L.GPR && slot < GPR_END) this.#writeSlot(slot, size, value);
+    else if (slot >= L.XMM && slot < XMM_END) this.#writeVector(slot, size, value);
     else storeSized(f, size, at(slot), value);
   }
 
@@ -403,14 +482,16 @@ export class RegionEmitter extends Emitter {
   }
 
   /** Everything a helper may look at into the state. */
-  #spill(): void {
+  #spill(vectors: boolean): void {
     storeRegisters(this.#c);
+    if (vectors) storeVectors(this.#c);
     if (this.#c.flagsWritten) this.#spillFlags();
   }
 
   /** And back. */
-  #reload(): void {
+  #reload(vectors: boolean): void {
     loadRegisters(this.#c);
+    if (vectors) loadVectors(this.#c);
     if (this.#c.flagsUsed) loadFlags(this.#c);
     this.#c.known = undefined;
     this.f.set(this.#c.tlb, load('i32.load', at(L.TLB_BASE)));
@@ -425,20 +506,21 @@ export class RegionEmitter extends Emitter {
   call(name: HelperName, ...args: Expr[]): Expr {
     const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
     const value = (): Expr => this.f.let(callExpr(this.#helper(name), result, args));
-    return isPure(name) ? value() : this.#around(value);
+    return isPure(name) ? value() : this.#around(name, value);
   }
 
   run(name: HelperName, ...args: Expr[]): void {
     const call = (): void => this.f.call(this.#helper(name), args);
     if (isPure(name)) call();
-    else this.#around(call);
+    else this.#around(name, call);
   }
 
-  #around<T>(call: () => T): T {
+  #around<T>(name: HelperName, call: () => T): T {
+    const vectors = VECTOR_HELPERS.test(name);
     this.#isConditional();
-    this.#spill();
+    this.#spill(vectors);
     const value = call();
-    this.#reload();
+    this.#reload(vectors);
     return value;
   }
 
@@ -446,7 +528,7 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     const values = args.map((arg) => f.let(arg));
     this.sync();
-    const status = this.#around(() => f.let(callExpr(this.#helper(name), 'i32', values)));
+    const status = this.#around(name, () => f.let(callExpr(this.#helper(name), 'i32', values)));
     f.set(this.#c.slow, constI32(1));
     this.#mayPost = true;
     return status;
@@ -459,6 +541,15 @@ export class RegionEmitter extends Emitter {
   status(name: HelperName, ...args: Expr[]): void {
     const status = this.#called(name, args);
     this.f.if(status, () => this.#after(status));
+  }
+
+  check(name: HelperName): void {
+    const { f } = this;
+    f.if(callExpr(this.#helper(name), 'i32', []), () => this.#after(constI32(L.STATUS_FAULT)));
+  }
+
+  modeBits(bits: number): Expr {
+    return constI32(this.#c.mode & bits);
   }
 
   statusThen(name: HelperName, args: readonly Expr[], done: () => void): void {
@@ -477,13 +568,14 @@ export class RegionEmitter extends Emitter {
   }
 
   branch(): void {
-    this.#taken();
+    this.#ways.taken();
     this.#ended = true;
   }
 
   branchIf(condition: Expr): void {
     const { known, settled, unpaid } = this.#c;
-    this.f.if(condition, () => this.#taken());
+    if (known) this.#c.pinned.add(known);
+    this.f.if(condition, () => this.#ways.taken());
     // The other way knows nothing of what the first one did.
     this.#c.known = known;
     this.#c.settled = settled;
@@ -492,12 +584,13 @@ export class RegionEmitter extends Emitter {
 
   jump(ip: Expr): void {
     const target = this.f.let(ip);
+    this.#ways.jumped(target);
     this.f.store('i64.store', at(L.RIP), target);
     this.#c.exit('lookup', this.#d.record, this.#budgetFor(0));
     this.#ended = true;
   }
 
-  protected fault(vector: number): void {
+  fault(vector: number): void {
     this.f.drop(callExpr(this.#helper('raise_error'), 'i32', [constI32(vector), constI32(0)]));
     this.#after(constI32(L.STATUS_FAULT));
   }
@@ -575,8 +668,30 @@ function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
   }
 }
 
+/** The locals that what is known is made of. */
+export function flagLocals(known: KnownFlags | undefined): Expr[] {
+  return [known?.result, known?.a, known?.b].filter((value) => value?.code === OP_LOCAL) as Expr[];
+}
+
 export function storeRegisters(c: RegionContext): void {
   for (const index of c.written) c.f.store('i64.store', at(L.GPR + index * 8), c.registers[index] as Expr);
+}
+
+export function storeVectors(c: RegionContext): void {
+  for (const index of c.vectorsWritten) {
+    const local = c.vectors[index];
+    if (local) c.f.store('v128.store', at(halfAddress(index)), local);
+  }
+}
+
+export function loadVectors(c: RegionContext): void {
+  c.vectors.forEach((local, index) => {
+    if (local) c.f.set(local, load('v128.load', at(halfAddress(index))));
+  });
+}
+
+function halfAddress(index: number): number {
+  return L.XMM + (index >> 1) * L.XMM_SIZE + (index & 1) * 16;
 }
 
 export function loadRegisters(c: RegionContext): void {

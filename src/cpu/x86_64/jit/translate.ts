@@ -9,16 +9,19 @@ import * as L from '../layout.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { operandsOf } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
-import type { Decoded, Region } from './region.ts';
+import type { BasicBlock, Decoded, Region } from './region.ts';
 import {
   type Exit,
+  flagLocals,
   loadFlags,
   loadRegisters,
+  loadVectors,
   type RegionContext,
   RegionEmitter,
   settleFlags,
   storeFlags,
   storeRegisters,
+  storeVectors,
   Untranslatable,
 } from './region-emitter.ts';
 
@@ -74,9 +77,9 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     posted: engine('posted', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
   };
-  for (const { slot, flow, skipped, draft } of drafts) {
+  for (const { slot, flow, mode, skipped, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, skipped, draft).write(flow, counting));
+    module.define(index, (f) => new FunctionWriter(f, imports, mode, skipped, draft).write(flow, counting));
     module.elements(slot, [index]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
@@ -84,18 +87,19 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
 
 interface Draft {
   readonly flow: Flow;
+  readonly mode: number;
   readonly skipped: Set<Decoded>;
   readonly draft: FunctionWriter;
 }
 
 /** Writes a region's function to see what it uses. */
-function draftRegion({ entry }: Region): Draft {
+function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
   const skipped = new Set<Decoded>();
   const nowhere: Imports = { helper: () => 0, leave: 0, after: 0, lookup: 0, branchSlow: 0, posted: 0, handlerType: 0 };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, skipped);
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode, skipped);
   draft.body(flow);
-  return { flow, skipped, draft };
+  return { flow, mode, skipped, draft };
 }
 
 class FunctionWriter {
@@ -111,12 +115,14 @@ class FunctionWriter {
   readonly #exitStatus: Expr;
   readonly #labels = new Map<FlowNode, { block?: Label; loop?: Label }>();
   #flow: Flow | undefined;
+  readonly #mode: number;
   /** The budget that came in, where what is run is counted. */
   #budgetBefore: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
-  constructor(f: FunctionBuilder, imports: Imports, skipped: Set<Decoded>, draft?: FunctionWriter) {
+  constructor(f: FunctionBuilder, imports: Imports, mode: number, skipped: Set<Decoded>, draft?: FunctionWriter) {
     this.#f = f;
+    this.#mode = mode;
     this.#imports = imports;
     this.#skipped = skipped;
     this.#exitRecord = f.local('i32');
@@ -131,6 +137,9 @@ class FunctionWriter {
       },
       registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
       written: new Set(used?.written),
+      vectors: Array.from({ length: 32 }, (_, i) => (used?.vectors[i] ? f.local('v128') : undefined)),
+      vectorsWritten: new Set(used?.vectorsWritten),
+      mode,
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
       flagsUsed: used?.flagsUsed ?? false,
       flagsWritten: used?.flagsWritten ?? false,
@@ -141,6 +150,7 @@ class FunctionWriter {
       known: undefined,
       settled: false,
       settleFirst: used?.settleFirst ?? new Set(),
+      pinned: new Set(),
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
@@ -152,6 +162,7 @@ class FunctionWriter {
     const c = this.#context;
     if (counting) this.#budgetBefore = f.copy(c.budget);
     loadRegisters(c);
+    loadVectors(c);
     if (c.flagsUsed) loadFlags(c);
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
@@ -191,6 +202,7 @@ class FunctionWriter {
       this.#epilogues(rest, body);
     });
     storeRegisters(this.#context);
+    storeVectors(this.#context);
     if (this.#context.flagsWritten) storeFlags(this.#context);
     this.#count(kind);
     this.#leaveBy(kind);
@@ -280,6 +292,7 @@ class FunctionWriter {
 
   #instructions(node: FlowNode): void {
     const c = this.#context;
+    const f = this.#f;
     const { block } = node;
     for (const decoded of block.instructions) {
       if (this.#skipped.has(decoded)) {
@@ -289,7 +302,12 @@ class FunctionWriter {
       }
       c.unpaid++;
       if (c.settleFirst.has(decoded)) settleFlags(c);
-      const emitter = new RegionEmitter(c, decoded, () => this.#taken(node, decoded));
+      const before = c.known;
+      f.beginScope();
+      const emitter = new RegionEmitter(c, decoded, {
+        taken: () => this.#taken(node, decoded),
+        jumped: (target) => this.#jumped(node, target),
+      });
       try {
         decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
       } catch (error) {
@@ -300,20 +318,60 @@ class FunctionWriter {
         return;
       }
       emitter.end();
+      const kept = new Set(flagLocals(c.known));
+      f.endScope(kept);
       if (emitter.ended) return;
+      // What was known of the flags before lives on where another way still looks at it.
+      if (before && before !== c.known && !c.pinned.has(before)) {
+        for (const local of new Set(flagLocals(before))) if (!kept.has(local)) f.release(local);
+      }
     }
     this.#next(node);
   }
 
   #taken(from: FlowNode, decoded: Decoded): void {
-    const to = from.block.taken;
-    if (to && this.#goTo(from, to)) return;
+    const { taken, takenRecord, page } = from.block;
+    if (taken && this.#canGo(from, taken)) {
+      if (taken.page === page) {
+        this.#goTo(from, taken);
+        return;
+      }
+      // The link to another page says whether the target is still mapped where it was found.
+      const record = constI32(decoded.record);
+      const key = i64.or(load('i64.load', constI32(L.JUMP_EPOCH)), constI64(this.#mode));
+      const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), key);
+      const same = i32.and(sameKey, i32.eq(load('i32.load', record, L.R_FAR), constI32(takenRecord)));
+      this.#aside(same, () => this.#goTo(from, taken));
+    }
     this.#exit('branch', constI32(decoded.record), this.#paid());
+  }
+
+  #jumped(from: FlowNode, target: Expr): void {
+    const c = this.#context;
+    for (const to of from.block.returns) {
+      if (!this.#canGo(from, to)) continue;
+      const offset = (to.instructions[0] as Decoded).offset;
+      this.#aside(i64.eq(target, i64.add(c.ipPage, constI64(offset))), () => this.#goTo(from, to));
+    }
+  }
+
+  /** A way that is gone where a condition holds; else all is as before. */
+  #aside(condition: Expr, way: () => void): void {
+    const c = this.#context;
+    const { known, settled, unpaid } = c;
+    if (known) c.pinned.add(known);
+    this.#f.if(condition, way);
+    c.known = known;
+    c.settled = settled;
+    c.unpaid = unpaid;
   }
 
   #next(from: FlowNode): void {
     const to = from.block.next;
-    if (to && this.#goTo(from, to)) return;
+    if (to && this.#canGo(from, to)) {
+      this.#goTo(from, to);
+      return;
+    }
     const last = from.block.instructions.at(-1) as Decoded;
     // The record behind it: an instruction that is not part of the region, or the block's end, which has the same count.
     const record = constI32(last.record + L.RECORD);
@@ -324,16 +382,25 @@ class FunctionWriter {
     return i32.sub(this.#context.budget, constI32(this.#context.unpaid));
   }
 
-  /** Goes to another block of the region; false: only the interpreter can. */
-  #goTo(from: FlowNode, to: FlowNode['block']): boolean {
+  #nodeOf(block: BasicBlock): FlowNode {
+    return (this.#flow as Flow).nodeOf.get(block) as FlowNode;
+  }
+
+  /** False: only the interpreter can go there. */
+  #canGo(from: FlowNode, to: BasicBlock): boolean {
+    return edge(from, this.#nodeOf(to)) !== 'irreducible';
+  }
+
+  /** Goes to another block of the region. */
+  #goTo(from: FlowNode, to: BasicBlock): void {
     const f = this.#f;
     const c = this.#context;
-    const node = (this.#flow as Flow).nodeOf.get(to) as FlowNode;
-    const kind = edge(from, node);
-    if (kind === 'irreducible') return false;
+    const node = this.#nodeOf(to);
+    const back = edge(from, node) === 'back';
     const labels = this.#labelsOf(node);
-    if (kind === 'back' || node.isMerge || node.isLoop) settleFlags(c);
-    if (kind === 'back') {
+    if (back || node.isMerge || node.isLoop) settleFlags(c);
+    if (to.page !== from.block.page) f.store('i64.store', constI32(L.IP_PAGE), i64.add(c.ipPage, constI64(to.page)));
+    if (back) {
       f.set(c.budget, this.#paid());
       c.unpaid = 0;
       f.if(i32.lt_s(c.budget, constI32(0)), () => {
@@ -342,7 +409,7 @@ class FunctionWriter {
         this.#exit('lookup', constI32(0), c.budget);
       });
       f.br(labels.loop as Label);
-      return true;
+      return;
     }
     if (node.isMerge) {
       f.set(c.budget, this.#paid());
@@ -351,6 +418,5 @@ class FunctionWriter {
       if (node.isLoop) f.set(c.budget, this.#paid());
       this.#node(node);
     }
-    return true;
   }
 }

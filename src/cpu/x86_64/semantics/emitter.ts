@@ -101,6 +101,8 @@ export abstract class Emitter {
   readonly size: number;
   /** 64-bit mode; only lines that are `mode` are written for both. */
   readonly long: boolean;
+  /** WebAssembly's relaxed multiply-add rounds once where the code will run. */
+  readonly fused: boolean = false;
 
   constructor(f: FunctionBuilder, size: number, long: boolean) {
     this.f = f;
@@ -126,6 +128,14 @@ export abstract class Emitter {
 
   /** Writes an operand: a 32-bit register write clears the upper half; bits above the size are ignored. */
   abstract write(operand: Operand, value: Expr): void;
+
+  /** Sixteen bytes (v128) of a vector register; half 1 is the upper one of YMM. */
+  abstract readHalf(operand: Operand, half: number): Expr;
+
+  abstract writeHalf(operand: Operand, half: number, value: Expr): void;
+
+  /** Writes half of the vector register with this number. */
+  abstract setVector(register: number, half: number, value: Expr): void;
 
   /** State address (i32) of a register operand's slot. */
   abstract slot(operand: Operand): Expr;
@@ -300,6 +310,12 @@ export abstract class Emitter {
   /** As status(); `done` runs when the helper did its work, also where the instruction then goes on elsewhere. */
   abstract statusThen(name: HelperName, args: readonly Expr[], done: () => void): void;
 
+  /** Calls a helper that looks at no register and returns STATUS_OK or STATUS_FAULT; leaves by the fault. */
+  abstract check(name: HelperName): void;
+
+  /** MODE_* bits of those given that are set (i32). */
+  abstract modeBits(bits: number): Expr;
+
   /** Raises #UD. */
   undefinedOpcode(): void {
     this.status('undefined_opcode');
@@ -339,7 +355,7 @@ export abstract class Emitter {
   }
 
   /** Raises an exception with error code 0. */
-  protected abstract fault(vector: number): void;
+  abstract fault(vector: number): void;
 
   // ---- Stack -------------------------------------------------------------------------------------------------------------
   /** Pushes `size` bytes. `check` may fault before the stack pointer moves. */

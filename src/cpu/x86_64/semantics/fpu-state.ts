@@ -37,14 +37,16 @@ instruction('fnstsw', ['DF:E0'], (e) => {
 const FXSAVE_SIZE = 512;
 const XSAVE_SIZE = 576;
 function saved(
-  name: HelperName & ('fxsave' | 'fxrstor' | 'xsave' | 'xrstor'),
-  digit: number,
+  name: HelperName & ('fxsave' | 'fxrstor' | 'xsave' | 'xsaveopt' | 'xsavec' | 'xrstor'),
+  line: string,
   size: number,
   write: boolean,
 ): void {
-  instruction(name, [`0F AE/${digit} My np`], (e) => e.status(name, e.linearAddress(size, write), constI32(e.size)));
+  instruction(name, [`${line} My np`], (e) => e.status(name, e.linearAddress(size, write), constI32(e.size)));
 }
-saved('fxsave', 0, FXSAVE_SIZE, true);
-saved('fxrstor', 1, FXSAVE_SIZE, false);
-saved('xsave', 4, XSAVE_SIZE, true);
-saved('xrstor', 5, XSAVE_SIZE, false);
+saved('fxsave', '0F AE/0', FXSAVE_SIZE, true);
+saved('fxrstor', '0F AE/1', FXSAVE_SIZE, false);
+saved('xsave', '0F AE/4', XSAVE_SIZE, true);
+saved('xsaveopt', '0F AE/6', XSAVE_SIZE, true);
+saved('xsavec', '0F C7/4', XSAVE_SIZE, true);
+saved('xrstor', '0F AE/5', XSAVE_SIZE, false);

@@ -12,7 +12,12 @@ import './fpu-state.ts';
 import './x87.ts';
 import './vector-move.ts';
 import './vector-integer.ts';
+import './vector-shuffle.ts';
+import './vector-transfer.ts';
 import './vector-float.ts';
+import './vector-convert.ts';
+import './vector-lanes.ts';
+import './fma.ts';
 import './crypto.ts';
 import './string-compare.ts';
 

@@ -46,7 +46,9 @@ let nextHandler = FIRST_HANDLER;
 function forms(encoding: Encoding, long: boolean): Form[] {
   const all: Form[] = [];
   if (encoding.registerForm) all.push('register');
-  if (encoding.memoryForm) all.push(...(long ? (['base', 'index', 'slow'] as const) : (['slow'] as const)));
+  // Vector lines of VEX are many, and have no handlers for addresses without an index.
+  if (encoding.memoryForm && long && !encoding.vexVector) all.push('base');
+  if (encoding.memoryForm) all.push(...(long ? (['index', 'slow'] as const) : (['slow'] as const)));
   return all;
 }
 

@@ -1,20 +1,19 @@
-// What MMX and SSE meanings share: availability checks, operands as v128, and lines for both register files.
+// What MMX, SSE and AVX meanings share: availability checks, operands as v128, and lines for all register files.
 
-import { constI32, constI64, type Expr, i32, load } from '../../../wasm/expr.ts';
-import { i64x2 } from '../../../wasm/vector.ts';
+import { constI32, type Expr, i32, load } from '../../../wasm/expr.ts';
+import { i64x2, v128 } from '../../../wasm/vector.ts';
 import * as L from '../layout.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import { instruction } from './instruction.ts';
 
-/** CR0.EM and CR0.TS; CR4.OSFXSR (SDM volume 3, section 13.1). */
-const CR0_EM_TS = 0xc;
-const CR4_OSFXSR = 0x200;
-
-/** SSE is there for the guest: else #UD or #NM. */
+/** SSE is there for the guest: else #UD or #NM (SDM volume 3, section 13.1). */
 export function checkSse(e: Emitter): void {
-  const cr0 = i32.and(load('i32.load', constI32(L.CR0)), constI32(CR0_EM_TS));
-  const cr4 = i32.xor(i32.and(load('i32.load', constI32(L.CR4)), constI32(CR4_OSFXSR)), constI32(CR4_OSFXSR));
-  e.f.if(i32.or(cr0, cr4), () => e.status('sse_unavailable'));
+  e.f.if(e.modeBits(L.MODE_NO_SSE), () => e.check('sse_unavailable'));
+}
+
+/** AVX is. */
+export function checkAvx(e: Emitter): void {
+  e.f.if(e.modeBits(L.MODE_NO_AVX), () => e.check('avx_unavailable'));
 }
 
 /** MMX is there, and the x87 registers become MMX registers. */
@@ -32,8 +31,11 @@ export function readVector(e: Emitter, operand: Operand): Expr {
 }
 
 export function zero(): Expr {
-  return i64x2.splat(constI64(0));
+  return v128.const(new Uint8Array(16));
 }
+
+/** Each byte its own index. */
+export const IDENTITY = v128.const(Uint8Array.from({ length: 16 }, (_, i) => i));
 
 /** Writes a v128 to a register or to memory, as many bytes as the operand has. */
 export function writeVector(e: Emitter, operand: Operand, value: Expr): void {
@@ -52,29 +54,110 @@ export function writeLow(e: Emitter, operand: Operand, value: Expr): void {
   }
 }
 
-/** A 16-byte memory operand of SSE must be aligned: else #GP(0). */
+/** A memory operand of 16 or 32 bytes must be aligned: else #GP(0). */
 export function checkAligned(e: Emitter, operand: Operand): void {
-  if (operand.place !== 'memory' || operand.size !== 16) return;
-  const linear = e.linearAddress(16, false);
-  e.f.if(i32.and(i32.wrap_i64(linear), constI32(15)), () => e.status('raise_error', constI32(13), constI32(0)));
+  if (operand.place !== 'memory' || operand.size < 16) return;
+  const linear = e.linearAddress(operand.size, false);
+  e.f.if(i32.and(i32.wrap_i64(linear), constI32(operand.size - 1)), () => e.fault(13));
 }
 
+// ---- YMM registers as halves -----------------------------------------------------------------------------------------------
+/** The 16-byte halves of a vector operand: two of one with 32 bytes. What memory has less is zero. */
+export function halves(e: Emitter, operand: Operand): Expr[] {
+  const { place, size } = operand;
+  if (place === 'memory' && size < 16) return [readVector(e, operand)];
+  const indices = size === 32 ? [0, 1] : [0];
+  if (place !== 'memory') return indices.map((half) => e.readHalf(operand, half));
+  const host = e.hostForRead(size);
+  return indices.map((half) => e.f.let(load('v128.load', host, half * 16)));
+}
+
+/** Writes a register by VEX: what `values` do not reach becomes zero. */
+export function writeHalves(e: Emitter, d: Operand, values: readonly Expr[]): void {
+  const all = values.map((value) => e.f.let(value));
+  e.writeHalf(d, 0, all[0] as Expr);
+  e.writeHalf(d, 1, all[1] ?? zero());
+}
+
+/** Writes the halves to memory or to a register. */
+export function writeAll(e: Emitter, d: Operand, values: readonly Expr[]): void {
+  if (d.place !== 'memory') return writeHalves(e, d, values);
+  const host = e.hostForWrite(d.size, false);
+  values.forEach((value, half) => {
+    e.f.store('v128.store', host, value, half * 16);
+  });
+  e.commit();
+}
+
+// ---- Lines -----------------------------------------------------------------------------------------------------------------
 export type VectorBinary = (a: Expr, b: Expr) => Expr;
-export type VectorMeaning = (e: Emitter, a: Expr, b: Expr) => Expr;
+/** Of one half: 1 is the upper one, which takes other bits of some immediates. */
+export type VectorMeaning = (e: Emitter, a: Expr, b: Expr, half: number) => Expr;
+
+/** The VEX line beside a legacy one: three operands, or with `unary` two. */
+export function vexLine(line: string, unary = false): string {
+  const text = line.replace(/ np$/, '');
+  return `VEX ${unary ? text : text.replace('Vx,', 'Vx,Hx,')}`;
+}
 
 /** `66 0F xx Vx,Wx`, with alignment checked: destination = operation(destination, source). */
-export function sseWith(name: string, lines: readonly string[], operation: VectorMeaning): void {
-  instruction(name, lines, (e, d, s) => {
+export function sseOnly(name: string, line: string, operation: VectorMeaning): void {
+  instruction(name, [line], (e, d, s) => {
     checkSse(e);
     checkAligned(e, s);
     const b = readVector(e, s);
     const a = e.read(d);
-    e.write(d, operation(e, a, b));
+    e.write(d, operation(e, a, b, 0));
   });
+}
+
+/** `VEX 66 0F xx Vx,Hx,Wx`: destination = operation(first, second), half by half. */
+export function vexWith(name: string, line: string, operation: VectorMeaning): void {
+  instruction(name, [line], (e, d, s1, s2) => {
+    checkAvx(e);
+    const b = halves(e, s2);
+    const a = halves(e, s1);
+    writeHalves(
+      e,
+      d,
+      b.map((x, half) => e.f.let(operation(e, a[half] as Expr, x, half))),
+    );
+  });
+}
+
+/** Operations on two vectors, of SSE and of AVX. */
+export function sseWith(name: string, lines: readonly string[], operation: VectorMeaning): void {
+  for (const line of lines) {
+    sseOnly(name, line, operation);
+    vexWith(`v${name}`, vexLine(line), operation);
+  }
 }
 
 export function sse(name: string, lines: readonly string[], operation: VectorBinary): void {
   sseWith(name, lines, (_e, a, b) => operation(a, b));
+}
+
+/** `VEX 66 0F xx Vx,Wx`: destination = operation(source), half by half. */
+export function vexUnary(name: string, line: string, operation: (e: Emitter, x: Expr, half: number) => Expr): void {
+  instruction(name, [line], (e, d, s) => {
+    checkAvx(e);
+    writeHalves(
+      e,
+      d,
+      halves(e, s).map((x, half) => e.f.let(operation(e, x, half))),
+    );
+  });
+}
+
+/** Operations on one vector, of SSE and of AVX; `vex`: word that the VEX line has more. */
+export function sseUnary(
+  name: string,
+  line: string,
+  operation: (e: Emitter, x: Expr, half: number) => Expr,
+  vex = '',
+): void {
+  sseOnly(name, line, (e, _a, b) => operation(e, b, 0));
+  vexUnary(`v${name}`, `${vexLine(line, true)}${vex}`, operation);
 }
 
 /** `0F xx Pq,Qq` on MMX registers, computed in the low half of a v128. */
@@ -84,11 +167,11 @@ export function mmxWith(name: string, lines: readonly string[], operation: Vecto
     checkMmx(e);
     const b = memory ?? readVector(e, s);
     const a = readVector(e, d);
-    writeLow(e, d, i64x2.extract_lane(0, operation(e, a, b)));
+    writeLow(e, d, i64x2.extract_lane(0, operation(e, a, b, 0)));
   });
 }
 
-/** The same operation for both register files, at opcode `0F opcode` (or another map). */
+/** The same operation for all register files, at opcode `0F opcode` (or another map). */
 export function bothWith(
   name: string,
   opcode: string,

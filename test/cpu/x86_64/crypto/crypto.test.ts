@@ -17,13 +17,6 @@ function missing(feature: string): string | false {
   return nativeUnavailable() ?? (nativeFeatures().has(feature) ? false : `no ${feature} in this machine`);
 }
 
-/** ModRM bytes: which registers are destination and source. */
-const REGISTERS = [
-  { modrm: 0xc1, d: L.XMM, s: L.XMM + L.XMM_SIZE },
-  { modrm: 0xc8, d: L.XMM + L.XMM_SIZE, s: L.XMM },
-  { modrm: 0xc0, d: L.XMM, s: L.XMM },
-];
-
 function load({ xmm, rax, rdx }: Start): void {
   machine.set64(L.RAX, rax ?? 0n);
   machine.set64(L.RCX, 0n);
@@ -34,61 +27,6 @@ function load({ xmm, rax, rdx }: Start): void {
 function halves(): bigint[] {
   return [0, 1, 2, 3].map((i) => machine.get64(L.XMM + (i >> 1) * L.XMM_SIZE + (i & 1) * 8));
 }
-
-/** Compares a helper on register addresses (and an immediate) with the instruction. */
-function compare(
-  helper: string,
-  feature: string,
-  code: readonly number[],
-  immediates: readonly number[] | undefined,
-): void {
-  test(`${helper} is the processor's (seed ${seed})`, { skip: missing(feature) }, () => {
-    const random = new Random(seed);
-    for (const { modrm, d, s } of REGISTERS) {
-      for (const immediate of immediates ?? [undefined]) {
-        const starts = Array.from(
-          { length: CASES },
-          (): Start => ({ xmm: [random.u64(), random.u64(), random.u64(), random.u64()] }),
-        );
-        const end = immediate === undefined ? [] : [immediate];
-        runNative([...code, modrm, ...end], starts).forEach(({ xmm, vector }, i) => {
-          const start = starts[i] as Start;
-          load(start);
-          machine.call(helper, d, s, ...end);
-          assert.equal(vector, -1);
-          assert.deepEqual(
-            halves().map(hex),
-            xmm.map(hex),
-            `${start.xmm.map(hex).join(' ')} ModRM ${modrm} immediate ${immediate}`,
-          );
-        });
-      }
-    }
-  });
-}
-
-for (const [helper, opcode] of [
-  ['aes_imc', 0xdb],
-  ['aes_enc', 0xdc],
-  ['aes_enclast', 0xdd],
-  ['aes_dec', 0xde],
-  ['aes_declast', 0xdf],
-] as const) {
-  compare(helper, 'aes', [0x66, 0x0f, 0x38, opcode], undefined);
-}
-compare('aes_keygenassist', 'aes', [0x66, 0x0f, 0x3a, 0xdf], [0, 1, 0x1b, 0x80, 0xff]);
-compare('pclmulqdq', 'pclmulqdq', [0x66, 0x0f, 0x3a, 0x44], [0, 1, 0x10, 0x11, 0xee, 0xff]);
-for (const [helper, opcode] of [
-  ['sha1_nexte', 0xc8],
-  ['sha1_msg1', 0xc9],
-  ['sha1_msg2', 0xca],
-  ['sha256_rnds2', 0xcb],
-  ['sha256_msg1', 0xcc],
-  ['sha256_msg2', 0xcd],
-] as const) {
-  compare(helper, 'sha_ni', [0x0f, 0x38, opcode], undefined);
-}
-compare('sha1_rnds4', 'sha_ni', [0x0f, 0x3a, 0xcc], [0, 1, 2, 3, 0xfd]);
 
 test(`crc32c is the processor's (seed ${seed})`, { skip: missing('sse4_2') }, () => {
   const random = new Random(seed);

@@ -4,10 +4,9 @@
 // argument and its FCOS is 1 in every rounding mode, and so are ours; AMD's are rounded, which towards zero is a unit less.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import * as N from '../../../native/layout.ts';
-import { nativeUnavailable } from '../../../native/native-target.ts';
+import { nativeIsAmd, nativeUnavailable } from '../../../native/native-target.ts';
 import { extended } from '../instructions/floating.ts';
 import { casesOfRun, Random } from '../instructions/random.ts';
 import { Bench, type Case, type Outcome } from './bench.ts';
@@ -110,8 +109,7 @@ for (const [name, [opcode, first, second]] of Object.entries(FUNCTIONS)) {
   });
 }
 
-const amd =
-  nativeUnavailable() === undefined && /^vendor_id\s*:\s*AuthenticAMD$/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
+const amd = nativeIsAmd();
 
 for (const [name, opcode] of [
   ['fsin', 0xfe],

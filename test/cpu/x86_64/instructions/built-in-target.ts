@@ -173,7 +173,9 @@ export class BuiltInTarget implements InstructionTarget {
     view.setUint32(L.SEG_TR + L.SEG_O_ATTR, 0x8b, true);
     view.setUint32(L.SEG_TR + L.SEG_O_SELECTOR, TSS_SELECTOR, true);
     this.#set64(L.CR3, PML4);
-    this.#set64(L.CR4, 0x620);
+    // PAE, OSFXSR, OSXMMEXCPT, OSXSAVE.
+    this.#set64(L.CR4, 0x40620);
+    this.#set64(L.XCR0, 7);
     this.#set64(L.EFER, 0xd00);
     this.#set64(L.CR0, 0x80010033);
   }
@@ -221,6 +223,14 @@ export class BuiltInTarget implements InstructionTarget {
     }
     const now = view.getBigUint64(L.RIP, true).toString(16);
     throw new Error(`the cases do not end: at 0x${now}, case 0x${this.#read64(N.S_CASE).toString(16)}`);
+  }
+
+  /** Number of the handler that goes on at a linear address of the cases' world. */
+  handlerAt(linear: number): number {
+    const { view } = this.#cpu;
+    const host = L.RAM_BASE + linear - N.BASE;
+    const slot = L.BLOCK_HASH + (Math.imul(host, 0x9e3779b1) >>> 14) * L.BLOCK_HASH_ENTRY;
+    return view.getUint16(view.getUint32(slot + 8, true) + L.R_HANDLER, true);
   }
 
   close(): void {}

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { allLines, type Line } from '../../../../src/cpu/x86_64/semantics/index.ts';
-import { nativeTarget, nativeUnavailable } from '../../../native/native-target.ts';
+import { nativeIsAmd, nativeTarget, nativeUnavailable } from '../../../native/native-target.ts';
 import { double, single } from '../instructions/floating.ts';
 import { casesOfRun, Random } from '../instructions/random.ts';
 import { BuiltIn } from './built-in.ts';
@@ -76,6 +76,20 @@ function near(a: End, b: End): boolean {
   });
 }
 
+/** Lanes that are equal, or NaNs of both: DPPS and DPPD add in another order on AMD, so another NaN comes through. */
+function nanOrSame(a: End, b: End, width: 32 | 64): boolean {
+  const lanes = ({ xmm }: End): ArrayLike<number> => {
+    const { buffer } = BigUint64Array.from(xmm);
+    return width === 32 ? new Float32Array(buffer) : new Float64Array(buffer);
+  };
+  const [x, y] = [lanes(a), lanes(b)];
+  return Array.from(x).every((value, i) => Object.is(value, y[i]));
+}
+
+const amd = nativeIsAmd();
+/** AMD's SHA instructions take memory that is not aligned, Intel's (and ours) do not. */
+const unaligned = (name: string): boolean => amd && name.startsWith('sha');
+
 // The native target wants its addresses before the heap has grown there.
 if (!skip) nativeTarget();
 const builtIn = skip ? undefined : new BuiltIn();
@@ -97,13 +111,21 @@ function compare(line: Line, size: number, memory: boolean): void {
     const starts = Array.from({ length: CASES }, (): Start => {
       const xmm = [half(random), half(random), half(random), half(random)] as const;
       const general = { rax: random.operand(), rcx: random.operand(), rdx: random.operand() };
-      return { mxcsr: mxcsr(random), xmm, ...general, memory: random.oneIn(8) ? random.below(16) : 0 };
+      return {
+        mxcsr: mxcsr(random),
+        xmm,
+        ...general,
+        memory: random.oneIn(8) && !unaligned(line.name) ? random.below(16) : 0,
+      };
     });
     const native = runNative(code, starts);
     (builtIn as BuiltIn).run(code, starts).forEach((end, i) => {
       const start = starts[i] as Required<Start>;
       const expected = native[i] as End;
-      const alike = APPROXIMATE.test(line.name) && near(end, expected) ? { ...end, xmm: expected.xmm } : end;
+      const close =
+        (APPROXIMATE.test(line.name) && near(end, expected)) ||
+        (amd && line.name.startsWith('dpp') && nanOrSame(end, expected, line.name === 'dpps' ? 32 : 64));
+      const alike = close ? { ...end, xmm: expected.xmm } : end;
       const what = [...start.xmm, start.rax, start.rcx].map((value) => value.toString(16)).join(' ');
       const bytes = code.map((byte) => byte.toString(16)).join(' ');
       assert.equal(

@@ -1,5 +1,4 @@
-// AES rounds (FIPS 197; SDM volume 2, AESENC and its like), sixteen bytes at a time. `d` and `s` are the addresses of
-// the destination register and of the source; they may be one.
+// AES rounds (FIPS 197; SDM volume 2, AESENC and its like), sixteen bytes at a time: `d` is the first source.
 
 const S_BOX = memory.data<u8>(
   [
@@ -84,31 +83,29 @@ function inverseMixColumns(x: v128): v128 {
   return mixColumns(v128.xor(x, double(double(v128.xor(x, turn2(x))))));
 }
 
-export function aes_enc(d: usize, s: usize): void {
-  const state = substitute(shiftRows(v128.load(d)), S_BOX);
-  v128.store(d, v128.xor(mixColumns(state), v128.load(s)));
+export function aes_enc(d: v128, s: v128): v128 {
+  return v128.xor(mixColumns(substitute(shiftRows(d), S_BOX)), s);
 }
 
-export function aes_enclast(d: usize, s: usize): void {
-  v128.store(d, v128.xor(substitute(shiftRows(v128.load(d)), S_BOX), v128.load(s)));
+export function aes_enclast(d: v128, s: v128): v128 {
+  return v128.xor(substitute(shiftRows(d), S_BOX), s);
 }
 
-export function aes_dec(d: usize, s: usize): void {
-  const state = substitute(inverseShiftRows(v128.load(d)), INVERSE_S_BOX);
-  v128.store(d, v128.xor(inverseMixColumns(state), v128.load(s)));
+export function aes_dec(d: v128, s: v128): v128 {
+  return v128.xor(inverseMixColumns(substitute(inverseShiftRows(d), INVERSE_S_BOX)), s);
 }
 
-export function aes_declast(d: usize, s: usize): void {
-  v128.store(d, v128.xor(substitute(inverseShiftRows(v128.load(d)), INVERSE_S_BOX), v128.load(s)));
+export function aes_declast(d: v128, s: v128): v128 {
+  return v128.xor(substitute(inverseShiftRows(d), INVERSE_S_BOX), s);
 }
 
-export function aes_imc(d: usize, s: usize): void {
-  v128.store(d, inverseMixColumns(v128.load(s)));
+export function aes_imc(s: v128): v128 {
+  return inverseMixColumns(s);
 }
 
 /** Dwords 1 and 3 of the source through the S-box, each also turned and with the round constant. */
-export function aes_keygenassist(d: usize, s: usize, constant: u32): void {
-  const words = substitute(v128.load(s), S_BOX);
+export function aes_keygenassist(s: v128, constant: u32): v128 {
+  const words = substitute(s, S_BOX);
   const spread = i8x16.swizzle(words, i8x16(4, 5, 6, 7, 5, 6, 7, 4, 12, 13, 14, 15, 13, 14, 15, 12));
-  v128.store(d, v128.xor(spread, i32x4(0, constant, 0, constant)));
+  return v128.xor(spread, i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(0), 1, constant), 3, constant));
 }

@@ -23,13 +23,12 @@ function multiply32(a: u64, b: u64): u64 {
   return (z0 & FOURTH) | (z1 & (FOURTH << 1)) | (z2 & (FOURTH << 2)) | (z3 & (FOURTH << 3));
 }
 
-/** Bits 0 and 4 of `choice` choose the quadwords of destination and source. */
-export function pclmulqdq(d: usize, s: usize, choice: u32): void {
-  const a = load<u64>(d + ((choice & 1) << 3));
-  const b = load<u64>(s + ((choice & 16) >> 1));
-  const low = multiply32(a & 0xffffffff, b & 0xffffffff);
-  const high = multiply32(a >> 32, b >> 32);
-  const middle = multiply32((a ^ (a >> 32)) & 0xffffffff, (b ^ (b >> 32)) & 0xffffffff) ^ low ^ high;
-  store<u64>(d, low ^ (middle << 32));
-  store<u64>(d + 8, high ^ (middle >> 32));
+/** Bits 0 and 4 of `choice` choose the quadwords of the two sources. */
+export function pclmulqdq(first: v128, second: v128, choice: u32): v128 {
+  const a = choice & 1 ? i64x2.extract_lane(first, 1) : i64x2.extract_lane(first, 0);
+  const b = choice & 16 ? i64x2.extract_lane(second, 1) : i64x2.extract_lane(second, 0);
+  const low = multiply32(<u64>a & 0xffffffff, <u64>b & 0xffffffff);
+  const high = multiply32(<u64>a >> 32, <u64>b >> 32);
+  const middle = multiply32((a ^ (<u64>a >> 32)) & 0xffffffff, (b ^ (<u64>b >> 32)) & 0xffffffff) ^ low ^ high;
+  return i64x2.replace_lane(i64x2.splat(low ^ (middle << 32)), 1, high ^ (middle >> 32));
 }

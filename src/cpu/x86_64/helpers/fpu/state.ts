@@ -1,8 +1,8 @@
 // Whether x87, MMX and SSE are there for the guest, and x87's control and status words (SDM volume 1, section 8.1).
 
-import { CR0, CR4, FCS, FCW, FDP, FDS, FIP, FOP, FSW, FTW, STATUS_OK } from '../../layout';
+import { CR0, CR4, FCS, FCW, FDP, FDS, FIP, FOP, FSW, FTW, STATUS_OK, XCR0 } from '../../layout';
 import { raise } from '../raise';
-import { CR0_EM, CR0_MP, CR0_NE, CR0_TS, CR4_OSFXSR, NM, UD } from '../registers';
+import { CR0_EM, CR0_MP, CR0_NE, CR0_TS, CR4_OSFXSR, CR4_OSXSAVE, NM, UD, XCR0_AVX } from '../registers';
 
 const MF: u32 = 16;
 /** FSW: exception flags IE DE ZE OE UE PE; error summary; busy, which follows it. */
@@ -39,6 +39,12 @@ export function fpu_wait(): i32 {
 /** What SSE instructions end with when CR0 or CR4 bars them. */
 export function sse_unavailable(): i32 {
   return raise(load<u32>(CR0) & CR0_EM || !(load<u32>(CR4) & CR4_OSFXSR) ? UD : NM);
+}
+
+/** An instruction of AVX cannot be used: why. */
+export function avx_unavailable(): i32 {
+  const enabled = (load<u32>(CR4) & CR4_OSXSAVE) != 0 && (load<u32>(XCR0) & XCR0_AVX) == XCR0_AVX;
+  return raise(enabled ? NM : UD);
 }
 
 function mmx_available(): i32 {

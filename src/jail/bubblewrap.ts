@@ -1,0 +1,81 @@
+/** bubblewrap's command line for a device process: its namespaces, and the files that it sees until it locks itself in. */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, dirname, join } from 'node:path';
+import { JAIL_ROOT } from './protocol.ts';
+
+/** A folder of the host that stays visible in the device's root. */
+export interface Bind {
+  /** Path on the host. */
+  readonly source: string;
+  /** Absolute path in the device's root; `/` for all of it. */
+  readonly target: string;
+  readonly readOnly: boolean;
+}
+
+/**
+ * What V8 is told. One thread collects garbage, in a young generation that is small, because a device makes little of it; one
+ * thread compiles in the background. SIGUSR1, which would open a debugger's port, does nothing.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=1', '--single-threaded', '--v8-pool-size=1', '--disable-sigusr1'];
+
+/** Where shared libraries are. */
+const LIBRARIES = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/etc/ld.so.cache'];
+
+/** The path of bubblewrap's command; undefined where it is not installed. */
+export function findBubblewrap(path = process.env.PATH ?? ''): string | undefined {
+  return path
+    .split(delimiter)
+    .filter((folder) => folder !== '')
+    .map((folder) => join(folder, 'bwrap'))
+    .find((file) => existsSync(file));
+}
+
+/** Arguments for bwrap. `statusFd` is the descriptor where it tells the process's number and end. */
+export function bubblewrapArguments(options: {
+  readonly bundle: string;
+  readonly statusFd: number;
+  readonly binds: readonly Bind[];
+  readonly hostNetwork: boolean;
+}): string[] {
+  const { bundle, statusFd, binds, hostNetwork } = options;
+  const namespaces = ['user', 'pid', 'ipc', 'uts', 'cgroup', ...(hostNetwork ? [] : ['net'])];
+  return [
+    ...namespaces.map((name) => `--unshare-${name}`),
+    '--die-with-parent',
+    '--as-pid-1',
+    ...['--cap-drop', 'ALL', '--cap-add', 'CAP_SYS_ADMIN', '--cap-add', 'CAP_SETPCAP'],
+    ...['--json-status-fd', String(statusFd)],
+    ...LIBRARIES.flatMap((path) => ['--ro-bind-try', path, path]),
+    ...['--ro-bind', process.execPath, '/node'],
+    ...['--ro-bind', bundle, '/device.cjs'],
+    ...koffiPackages().flatMap(({ name, folder }) => ['--ro-bind', folder, `/node_modules/${name}`]),
+    ...['--proc', '/proc'],
+    // libuv keeps a descriptor of it, and where it is not there, one of the root folder.
+    ...['--dev-bind', '/dev/null', '/dev/null'],
+    ...rootArguments(binds),
+    ...['/node', ...NODE_FLAGS, '/device.cjs'],
+  ];
+}
+
+/** The device's root: an empty one, or what is bound there. */
+function rootArguments(binds: readonly Bind[]): string[] {
+  const whole = binds.find(({ target }) => target === '/');
+  const inside = binds.filter((bind) => bind !== whole);
+  const bindOption = ({ readOnly }: Bind): string => (readOnly ? '--ro-bind' : '--bind');
+  return [
+    ...(whole === undefined ? ['--tmpfs', JAIL_ROOT] : [bindOption(whole), whole.source, JAIL_ROOT]),
+    ...inside.flatMap((bind) => [bindOption(bind), bind.source, JAIL_ROOT + bind.target]),
+    ...(whole === undefined ? ['--remount-ro', JAIL_ROOT] : []),
+  ];
+}
+
+/** The foreign-function interface's packages: the JavaScript, and the library for this platform. */
+function koffiPackages(): readonly { readonly name: string; readonly folder: string }[] {
+  const koffi = createRequire(import.meta.url).resolve('koffi');
+  const native = `@koromix/koffi-linux-${process.arch}`;
+  return [
+    { name: 'koffi', folder: dirname(koffi) },
+    { name: native, folder: dirname(createRequire(koffi).resolve(native)) },
+  ];
+}

@@ -1,0 +1,291 @@
+/** Device processes, as the monitor sees them: starting one in its jail, and learning how it ended. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import type { Readable } from 'node:stream';
+import { closeAllOnExec, closeDescriptor } from '../host/descriptor.ts';
+import { EPOLLIN } from '../host/epoll.ts';
+import { EPIPE, type OsError } from '../host/errno.ts';
+import type { Poller } from '../host/poller.ts';
+import { receiveStoppedCall } from '../host/seccomp.ts';
+import { messageSocketPair } from '../host/unix-socket.ts';
+import { SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_USER_NOTIF } from './bpf.ts';
+import { type Bind, bubblewrapArguments, findBubblewrap } from './bubblewrap.ts';
+import { receiveJson, sendJson } from './channel.ts';
+import { compilePolicy } from './compile.ts';
+import { POLICY_FOLDER, readPolicy } from './policy-files.ts';
+import { FIRST_DEVICE_FD, type ReadyMessage, type StartMessage } from './protocol.ts';
+import { hostSyscallArch, type SyscallArch, syscallName } from './syscalls.ts';
+
+/** Bytes of what a device process writes to its standard error that are kept. */
+const MAX_STDERR = 16 * 1024;
+/** Milliseconds: far more than a loaded machine needs. */
+const LOCK_TIMEOUT = 20_000;
+/** bwrap gives a signal n of its child on as this status plus n. */
+const SIGNAL_STATUS = 128;
+
+export interface DeviceProcessOptions {
+  /** For messages: `disk root.img`. */
+  readonly name: string;
+  /** Name of its policy: `block_device`. */
+  readonly policy: string;
+  /** Folder of the policies; Vivarium's own where there is none. */
+  readonly policyFolder?: string | undefined;
+  /** Path of its code: one file that calls runInJail(). */
+  readonly bundle: string;
+  /** For that code; JSON. */
+  readonly data: unknown;
+  /** Descriptors that it gets, in this order; they stay open here. */
+  readonly fds: readonly number[];
+  /** Does it have the host's network, or none? */
+  readonly network: 'host' | 'none';
+  /** Folders of the host that it sees. */
+  readonly binds?: readonly Bind[] | undefined;
+}
+
+/** How a device process ended. */
+export interface DeviceProcessEnd {
+  /** Exit status, 0 for one that went as it should. */
+  readonly status?: number | undefined;
+  readonly signal?: NodeJS.Signals | undefined;
+  /** In words, one line: `it called openat, which its policy block_device does not allow`. */
+  readonly cause: string;
+}
+
+/** A jail that cannot be made. `message` is one line for the user. */
+export class JailError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'JailError';
+  }
+}
+
+const HOW_TO_GO_ON = 'or run without jails, with --disable-sandbox';
+
+/**
+ * Starts a device process and resolves when it has locked itself in. Rejects with JailError or PolicyError, one line for the user,
+ * when a layer of the jail cannot be had: none is left out. The device's process ends with this one.
+ */
+export async function startDeviceProcess(options: DeviceProcessOptions, poller: Poller): Promise<DeviceProcess> {
+  const arch = hostSyscallArch();
+  if (arch === undefined) throw new JailError(`there are no jails on ${process.arch} yet: run with --disable-sandbox`);
+  const bwrap = findBubblewrap();
+  if (bwrap === undefined) {
+    throw new JailError(`devices cannot be jailed without bubblewrap: install the package bubblewrap, ${HOW_TO_GO_ON}`);
+  }
+  const start = startMessage(options, arch);
+  const device = new DeviceProcess(bwrap, options, arch, poller);
+  await device.lock(start);
+  return device;
+}
+
+function startMessage({ policy, policyFolder, data, fds }: DeviceProcessOptions, arch: SyscallArch): StartMessage {
+  const rules = readPolicy(policy, policyFolder ?? POLICY_FOLDER);
+  const compile = (forbidden: number): string => Buffer.from(compilePolicy(rules, arch, forbidden)).toString('base64');
+  const filter = { telling: compile(SECCOMP_RET_USER_NOTIF), killing: compile(SECCOMP_RET_KILL_PROCESS) };
+  return { data, fdCount: fds.length, filter };
+}
+
+export class DeviceProcess {
+  readonly name: string;
+  /** How it ended, once it has; never rejects. */
+  readonly ended: Promise<DeviceProcessEnd>;
+  readonly #policy: string;
+  readonly #arch: SyscallArch;
+  readonly #poller: Poller;
+  readonly #bwrap: ChildProcess;
+  readonly #channel: number;
+  /** Tokens of the poller, by descriptor. */
+  readonly #watches = new Map<number, number>();
+  readonly #locked = Promise.withResolvers<void>();
+  #pid: number | undefined;
+  #isLocked = false;
+  #listener: number | undefined;
+  #stderr = '';
+  #failure: string | undefined;
+
+  constructor(bwrap: string, options: DeviceProcessOptions, arch: SyscallArch, poller: Poller) {
+    this.name = options.name;
+    // Its end is told to those who do not wait for it, too.
+    this.#locked.promise.catch(() => {});
+    this.#policy = options.policy;
+    this.#arch = arch;
+    this.#poller = poller;
+    const { fds } = options;
+    const statusFd = FIRST_DEVICE_FD + fds.length;
+    const args = bubblewrapArguments({
+      bundle: options.bundle,
+      statusFd,
+      binds: options.binds ?? [],
+      hostNetwork: options.network === 'host',
+    });
+    const [mine, its] = messageSocketPair();
+    this.#channel = mine;
+    closeAllOnExec();
+    // A session of its own: keys of the terminal are for the monitor, which ends its devices in order.
+    this.#bwrap = spawn(bwrap, args, {
+      stdio: ['ignore', 'ignore', 'pipe', its, ...fds, 'pipe'],
+      // With several arenas, malloc() in a new thread would count the processors, in a file.
+      env: { MALLOC_ARENA_MAX: '1' },
+      cwd: '/',
+      detached: true,
+    });
+    closeDescriptor(its);
+    this.#bwrap.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-MAX_STDERR);
+    });
+    this.#readStatus(this.#bwrap.stdio[statusFd] as Readable);
+    this.#watch(mine, () => this.#receive());
+    this.ended = this.#awaitEnd();
+  }
+
+  /** Number of the process in this process's namespace. */
+  get pid(): number {
+    if (this.#pid === undefined) throw new Error('the process has not begun');
+    return this.#pid;
+  }
+
+  /** Gives it what it starts from. Resolves when it has locked itself in, and rejects with JailError when it cannot. */
+  async lock(start: StartMessage): Promise<void> {
+    try {
+      sendJson(this.#channel, start);
+    } catch (error) {
+      // It has ended already, and why is told then.
+      if ((error as OsError).errno !== EPIPE) throw error;
+    }
+    // A call that the policy forbids, before the monitor has the listener, waits for ever.
+    const hang = setTimeout(() => this.#fail(this.#whereItHangs()), LOCK_TIMEOUT);
+    try {
+      await this.#locked.promise;
+    } finally {
+      clearTimeout(hang);
+    }
+  }
+
+  /** Ends it at once. */
+  kill(): void {
+    if (this.#pid === undefined) {
+      this.#bwrap.kill('SIGKILL');
+      return;
+    }
+    try {
+      process.kill(this.#pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
+
+  #watch(fd: number, callback: () => void): void {
+    this.#watches.set(fd, this.#poller.watch(fd, EPOLLIN, callback));
+  }
+
+  #unwatch(fd: number): void {
+    const token = this.#watches.get(fd);
+    if (token !== undefined) this.#poller.unwatch(token);
+    this.#watches.delete(fd);
+  }
+
+  #fail(cause: string): void {
+    this.#failure ??= cause;
+    this.kill();
+  }
+
+  /** Takes a message; false: there is none. */
+  #receive(): boolean {
+    const message = receiveJson(this.#channel, { wait: false });
+    if (message === null) this.#unwatch(this.#channel);
+    if (!message) return false;
+    if (!this.#isLocked) this.#begin(message.value as ReadyMessage, message.fds);
+    return true;
+  }
+
+  #begin(ready: ReadyMessage, fds: readonly number[]): void {
+    if (!ready.locked) {
+      this.#failure ??= ready.error;
+      return;
+    }
+    this.#isLocked = true;
+    const [listener] = fds;
+    if (listener !== undefined) {
+      this.#listener = listener;
+      this.#watch(listener, () => this.#stop(listener));
+    }
+    this.#locked.resolve();
+  }
+
+  /** A thread of it waits in a system call that its policy forbids, which is never made. */
+  #stop(listener: number): void {
+    const call = receiveStoppedCall(listener);
+    if (call === undefined) return this.#unwatch(listener);
+    const args = call.args.map((value) => `0x${value.toString(16)}`).join(', ');
+    this.#fail(
+      `it called ${syscallName(this.#arch, call.number)}(${args}), which its policy ${this.#policy} does not allow`,
+    );
+  }
+
+  #whereItHangs(): string {
+    const hang = `it has not locked itself in after ${LOCK_TIMEOUT / 1000} s`;
+    try {
+      const number = /^\d+/.exec(readFileSync(`/proc/${this.#pid}/syscall`, 'latin1'))?.[0];
+      if (number !== undefined) return `${hang}: it waits in ${syscallName(this.#arch, Number(number))}`;
+    } catch {
+      // The kernel may not tell.
+    }
+    return hang;
+  }
+
+  #readStatus(pipe: Readable): void {
+    let text = '';
+    pipe.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+      const pid = /"child-pid":\s*(\d+)/.exec(text)?.[1];
+      if (pid !== undefined) this.#pid = Number(pid);
+    });
+  }
+
+  async #awaitEnd(): Promise<DeviceProcessEnd> {
+    const [status, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
+      this.#bwrap.once('close', (...end) => resolve(end));
+      this.#bwrap.once('error', (error) => {
+        this.#failure = error.message;
+        resolve([1, null]);
+      });
+    });
+    // What it said last may not have been read yet.
+    while (this.#receive());
+    for (const fd of [this.#channel, this.#listener]) {
+      if (fd === undefined) continue;
+      this.#unwatch(fd);
+      closeDescriptor(fd);
+    }
+    const end = this.#describe(status ?? 0, signal);
+    this.#locked.reject(new JailError(this.#startFailure(end)));
+    return end;
+  }
+
+  #describe(status: number, bwrapSignal: NodeJS.Signals | null): DeviceProcessEnd {
+    const signal = bwrapSignal ?? signalNamed(status - SIGNAL_STATUS);
+    if (signal !== undefined) return { signal, cause: this.#failure ?? this.#lastWords() ?? `signal ${signal}` };
+    return { status, cause: this.#failure ?? this.#lastWords() ?? `status ${status}` };
+  }
+
+  /** The first line of what it wrote to standard error, which is an error's message. */
+  #lastWords(): string | undefined {
+    return this.#stderr.split('\n').find((line) => line.trim() !== '');
+  }
+
+  #startFailure({ cause }: DeviceProcessEnd): string {
+    // bwrap speaks for itself; everything else is the device's.
+    if (!cause.startsWith('bwrap:')) return `${this.name}: its process cannot start: ${cause}`;
+    const why = cause.slice('bwrap: '.length).replace(/\. See <.*|\.$/, '');
+    return (
+      `${this.name} cannot be jailed: ${why}: allow user namespaces here ` +
+      `(bubblewrap needs them, and a chroot has none), ${HOW_TO_GO_ON}`
+    );
+  }
+}
+
+function signalNamed(number: number): NodeJS.Signals | undefined {
+  const names = Object.entries(constants.signals) as [NodeJS.Signals, number][];
+  return names.find(([, value]) => value === number)?.[0];
+}

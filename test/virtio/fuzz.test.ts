@@ -1,0 +1,96 @@
+// Every device against a driver that means harm. VIVARIUM_FUZZ_STEPS says how long (a million is a good night), VIVARIUM_FUZZ_SEED
+// repeats a run.
+import assert from 'node:assert/strict';
+import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { ImageFile } from '../../src/disk/image-file.ts';
+import { createQcow2 } from '../../src/disk/qcow2/create.ts';
+import type { DeviceModel } from '../../src/virtio/backend.ts';
+import { BACKENDS } from '../../src/virtio/backends.ts';
+import { balloonModel } from '../../src/virtio/balloon/model.ts';
+import { blockModel } from '../../src/virtio/block/model.ts';
+import { consoleModel } from '../../src/virtio/console/model.ts';
+import { fsModel } from '../../src/virtio/fs/model.ts';
+import { p9Model } from '../../src/virtio/p9/model.ts';
+import { rngModel } from '../../src/virtio/rng/model.ts';
+import { Random } from '../disk/pseudo-random.ts';
+import { HostileDriver } from './hostile-driver.ts';
+import { TestDevice } from './test-device.ts';
+
+const STEPS = Number(process.env['VIVARIUM_FUZZ_STEPS'] ?? 20_000);
+const SEED = Number(process.env['VIVARIUM_FUZZ_SEED'] ?? Date.now() % 2 ** 32);
+const DISK_SIZE = 1 << 22;
+
+const folder = mkdtempSync(join(tmpdir(), 'vivarium-virtio-fuzz-'));
+after(() => rmSync(folder, { recursive: true }));
+
+function disk(format: 'raw' | 'qcow2'): DeviceModel {
+  const path = join(folder, `disk.${format}`);
+  writeFileSync(path, '');
+  if (format === 'raw') truncateSync(path, DISK_SIZE);
+  else {
+    const fd = openSync(path, 'r+');
+    createQcow2(new ImageFile(fd, path), { size: DISK_SIZE });
+    closeSync(fd);
+  }
+  return blockModel({ path, format, writable: true }, 2);
+}
+
+function ports(): DeviceModel {
+  return consoleModel([
+    { name: 'console', console: true, input: undefined, output: openSync('/dev/null', 'w') },
+    {
+      name: 'org.vivarium.test',
+      console: false,
+      input: openSync('/dev/zero', 'r'),
+      output: openSync('/dev/full', 'w'),
+    },
+    { name: 'nobody', console: false, input: undefined, output: undefined },
+  ]);
+}
+
+const shared = { path: folder, readOnly: true, uid: null, gid: null };
+
+/** Each device, and first words of requests that it knows. */
+const DEVICES: Readonly<Record<string, { readonly model: () => DeviceModel; readonly types: readonly number[] }>> = {
+  'block on raw': { model: () => disk('raw'), types: [0, 1, 4, 8, 11, 13] },
+  'block on qcow2': { model: () => disk('qcow2'), types: [0, 1, 4, 8, 11, 13] },
+  rng: { model: rngModel, types: [0] },
+  balloon: { model: balloonModel, types: [0, 1, 2, 0x200, 0x3ff, 0x400] },
+  console: { model: ports, types: [0, 1, 2, 3] },
+  p9: {
+    model: () => p9Model({ ...shared, tag: 'share', protocol: { type: 'p9' } }),
+    types: [19, 24, 64, 0x6400_0013, 0x6800_0018],
+  },
+  fs: {
+    model: () => fsModel({ ...shared, tag: 'share', protocol: { type: 'fs', cache: 'never' } }),
+    types: [40, 56, 64, 128],
+  },
+};
+
+for (const [name, { model, types }] of Object.entries(DEVICES)) {
+  test(`${name}: ${STEPS} steps, VIVARIUM_FUZZ_SEED=${SEED}`, async () => {
+    const made = model();
+    const { create } = await BACKENDS[made.device]!();
+    const device = new TestDevice(made, create);
+    const driver = new HostileDriver(device, types, new Random(SEED));
+    device.bringUp();
+    let sessions = 0;
+    for (let step = 0; step < STEPS; step++) {
+      try {
+        driver.step();
+      } catch (error) {
+        throw new Error(`step ${step}`, { cause: error });
+      }
+      if (device.queues.some((queue) => queue !== undefined)) sessions++;
+    }
+    assert.ok(sessions > STEPS / 4, 'most of the time the device is in use');
+    // It still serves a driver that means well.
+    device.reset();
+    device.bringUp();
+    assert.equal(device.transport.status, 0xf);
+    device.close();
+  });
+}
