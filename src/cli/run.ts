@@ -1,10 +1,10 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import { signalStatus } from '../host/signals.ts';
 import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
 import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
-import type { MachineEnd } from '../vm/config.ts';
+import { CONSOLES, type ConsoleKind, type MachineEnd, type NamedPort } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
 import { defaultGuest, defaultRootfs } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
@@ -26,6 +26,8 @@ interface RunOptions {
   readonly rootfs?: boolean;
   readonly hypervisor: HypervisorChoice;
   readonly splitIrqchip?: boolean;
+  readonly console: ConsoleKind;
+  readonly consolePort: readonly NamedPort[];
   readonly virtioTransport: TransportKind;
   readonly sharedDir?: readonly SharedDirectory[];
   readonly mount?: readonly SharedMount[];
@@ -35,6 +37,7 @@ interface RunOptions {
   readonly profile?: string;
   readonly symbols?: string;
   readonly checkTranslation?: boolean;
+  readonly icount?: boolean;
   readonly socket?: string;
   readonly debugExit?: boolean;
   readonly verbose?: boolean;
@@ -85,6 +88,17 @@ export function runCommand(done: (status: number) => void): Command {
     )
     .addOption(new Option('--split-irqchip', 'keep I/O APIC, 8259s and 8254 out of the kernel (KVM)'))
     .addOption(
+      new Option('--console <NAME>', 'what standard input and output are to the guest')
+        .choices(CONSOLES)
+        .default('serial')
+        .argParser(once(oneOf(CONSOLES))),
+    )
+    .addOption(
+      new Option('--console-port <NAME=PATH>', 'a named port of the guest that is a Unix socket here; may be repeated')
+        .default([])
+        .argParser(namedPort),
+    )
+    .addOption(
       new Option('--virtio-transport <NAME>', 'how the guest reaches its virtio devices')
         .choices(TRANSPORTS)
         .default('pci')
@@ -123,6 +137,9 @@ export function runCommand(done: (status: number) => void): Command {
         once(asIs),
       ),
     )
+    .addOption(
+      new Option('--icount', 'let time count instructions: two runs of a guest that nobody talks to are the same'),
+    )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
@@ -149,6 +166,8 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       hypervisor: options.hypervisor,
       splitIrqchip: options.splitIrqchip ?? false,
       disks: [...options.disks, ...(system ? [system.disk] : [])],
+      console: options.console,
+      consolePorts: options.consolePort,
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
@@ -156,12 +175,21 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       profile: options.profile,
       symbols: options.symbols,
       checkTranslation: options.checkTranslation ?? false,
+      icount: options.icount ?? false,
       socket: options.socket,
       debugExit: options.debugExit ?? false,
     },
     { notice: say, detail: options.verbose ? say : () => {} },
   );
   return statusOf(end);
+}
+
+/** `NAME=PATH`. */
+function namedPort(text: string, previous: readonly NamedPort[]): NamedPort[] {
+  const [, name, path] = /^([\w.-]{1,64})=(.+)$/.exec(text) ?? [];
+  if (name === undefined || path === undefined) throw new InvalidArgumentError('it takes NAME=PATH');
+  if (previous.some((port) => port.name === name)) throw new InvalidArgumentError(`there is a port ${name} already`);
+  return [...previous, { name, path }];
 }
 
 function say(line: string): void {

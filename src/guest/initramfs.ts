@@ -115,7 +115,14 @@ const CONSOLE = `\
 read -r release </proc/sys/kernel/osrelease
 echo "Vivarium guest: Debian kernel $release"
 cd /root
-sh -l
+shell="sh -l"
+read -r line </proc/cmdline
+case $line in *console=hvc0*)
+  until [ -c /dev/hvc0 ]; do sleep 0.1; done
+  exec </dev/hvc0 >/dev/hvc0 2>&1
+  shell="setsid -c sh -l"
+esac
+$shell
 poweroff
 sleep 60
 `;

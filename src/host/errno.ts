@@ -38,7 +38,6 @@ export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
 export const ECONNRESET = 104;
 export const ESTALE = 116;
-export const ECONNABORTED = 103;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],

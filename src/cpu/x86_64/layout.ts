@@ -471,3 +471,7 @@ export const EPOCH_USER = 0x2978;
 export const EPOCH_KERNEL = 0x2980;
 /** u64: the number before the next. */
 export const EPOCH_LAST = 0x2988;
+/** u32. Non-zero: host_page_written() is told of each page of RAM before the first store to it since the TLB was emptied. */
+export const TELL_WRITES = 0x2a00;
+/** u32. Non-zero: a repeated string instruction that is run alone (MODE_STEP) is not cut to one iteration. */
+export const WHOLE_STRINGS = 0x2a04;

@@ -16,6 +16,7 @@ import {
   OUTER_DR,
   OUTER_DR7,
   PDPTE,
+  TELL_WRITES,
   TLB,
   TLB_EMPTY,
   TLB_ENTRIES,
@@ -32,6 +33,7 @@ import {
 } from '../layout';
 import { code_written } from './code';
 import { physical_bits } from './cpuid';
+import { host_page_written } from './host';
 import { forget_jumps, is_canonical, is_long } from './mode';
 import { raise_error, raise_page_fault } from './raise';
 import { device_writes, ram_flags, ram_host, ram_read32, ram_read64 } from './ram';
@@ -337,6 +339,7 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
     fill_physical = walk_physical;
     return 1;
   }
+  if (access == ACCESS_WRITE && load<u32>(TELL_WRITES)) host_page_written(host);
   if (access != ACCESS_EXECUTE && watched(linear)) return host;
   const page = linear & ~(<u64>0xfff);
   const entry = TLB + <usize>mode * TLB_SIZE + <usize>((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY;
@@ -345,7 +348,11 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   const executable = allowed(ACCESS_EXECUTE, mode);
   if (executable) code_page_check(host);
   const writable =
-    walk_dirty && !readonly && allowed(ACCESS_WRITE, mode) && load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0;
+    walk_dirty &&
+    !readonly &&
+    allowed(ACCESS_WRITE, mode) &&
+    load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0 &&
+    (access == ACCESS_WRITE || !load<u32>(TELL_WRITES));
   const data = !watched(linear);
   store<i64>(entry, readable && data ? <i64>page : TLB_INVALID, TLB_O_READ);
   store<i64>(entry, writable && data ? <i64>page : TLB_INVALID, TLB_O_WRITE);

@@ -4,7 +4,7 @@ import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
 import { Emitter, loadSized, type Operand, signExtend, storeSized, zeroExtend } from '../semantics/emitter.ts';
-import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
+import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
 
@@ -539,6 +539,9 @@ export class RegionEmitter extends Emitter {
   }
 
   status(name: HelperName, ...args: Expr[]): void {
+    if (TIMED.has(name)) {
+      this.f.store('i32.store', at(L.BUDGET), i32.sub(this.#c.budget, constI32(this.#c.unpaid)));
+    }
     const status = this.#called(name, args);
     this.f.if(status, () => this.#after(status));
   }
