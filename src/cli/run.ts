@@ -9,6 +9,7 @@ import { runMachine } from '../vm/run.ts';
 import { defaultGuest, defaultRootfs } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 import { addDiskOptions, systemDisk } from './run-disks.ts';
+import { addNetworkOptions, type NetworkOptions, networksOf } from './run-networks.ts';
 import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
@@ -17,7 +18,7 @@ const TRIPLE_FAULT_STATUS = 3;
 /** Memory by default for a guest with a whole Debian, MiB. */
 const SYSTEM_MEMORY = 512;
 
-interface RunOptions {
+interface RunOptions extends NetworkOptions {
   readonly cpus?: number;
   readonly mem?: number;
   readonly params: readonly string[];
@@ -73,6 +74,7 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(param))
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
   addDiskOptions(command, disks, param);
+  addNetworkOptions(command);
   return command
     .addOption(
       new Option(
@@ -166,6 +168,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       hypervisor: options.hypervisor,
       splitIrqchip: options.splitIrqchip ?? false,
       disks: [...options.disks, ...(system ? [system.disk] : [])],
+      networks: networksOf(options),
       console: options.console,
       consolePorts: options.consolePort,
       virtioTransport: options.virtioTransport,

@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LAYERS = [
   ['cli'],
   ['vm'],
-  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'fs'],
+  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'fs', 'net'],
   ['hypervisor'],
   ['cpu'],
   ['host', 'wasm'],
@@ -23,7 +23,8 @@ const NEIGHBOURS: Record<string, readonly string[]> = {
   arch: ['devices'],
   guest: ['disk'],
   fs: ['disk'],
-  virtio: ['devices', 'disk', 'fs'],
+  net: ['disk'],
+  virtio: ['devices', 'disk', 'fs', 'net'],
 };
 
 /** Folders that only the folders named beside them (and they themselves) may import. */
