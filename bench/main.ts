@@ -3,11 +3,13 @@ import { bootBench } from './boot.ts';
 import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
 import { sharedBench } from './shared.ts';
+import { soakBench } from './soak.ts';
 
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   boot: bootBench,
   guest: guestBench,
   kvm: kvmBench,
+  soak: soakBench,
   shared: sharedBench,
 };
 
