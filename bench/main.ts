@@ -2,6 +2,7 @@
 import { bootBench } from './boot.ts';
 import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
+import { netBench } from './net.ts';
 import { sharedBench } from './shared.ts';
 import { soakBench } from './soak.ts';
 
@@ -9,6 +10,7 @@ const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   boot: bootBench,
   guest: guestBench,
   kvm: kvmBench,
+  net: netBench,
   soak: soakBench,
   shared: sharedBench,
 };

@@ -9,12 +9,13 @@ import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 import { addDiskOptions } from './run-disks.ts';
+import { addNetworkOptions, type NetworkOptions, networksOf } from './run-networks.ts';
 import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
 
-interface RunOptions {
+interface RunOptions extends NetworkOptions {
   readonly cpus?: number;
   readonly mem?: number;
   readonly params: readonly string[];
@@ -67,6 +68,7 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(param))
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
   addDiskOptions(command, disks, param);
+  addNetworkOptions(command);
   return command
     .addOption(
       new Option('--hypervisor <NAME>', 'what runs the guest')
@@ -150,6 +152,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       hypervisor: options.hypervisor,
       splitIrqchip: options.splitIrqchip ?? false,
       disks: options.disks,
+      networks: networksOf(options),
       console: options.console,
       consolePorts: options.consolePort,
       virtioTransport: options.virtioTransport,

@@ -1,6 +1,7 @@
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
+import type { NetConfig } from '../virtio/net/config.ts';
 import type { TransportKind } from '../virtio/plug.ts';
 
 export const CONSOLES = ['serial', 'virtio'] as const;
@@ -30,6 +31,8 @@ export interface MachineConfig {
   readonly splitIrqchip: boolean;
   /** In the order of the guest's names: vda, vdb, ... */
   readonly disks: readonly DiskConfig[];
+  /** In the order of the guest's interfaces. */
+  readonly networks: readonly NetConfig[];
   /** What standard input and output are to the guest: its first serial port, or hvc0. */
   readonly console: ConsoleKind;
   /** More ports of the virtio console. */

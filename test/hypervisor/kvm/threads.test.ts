@@ -46,6 +46,7 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     hypervisor: 'kvm',
     splitIrqchip: false,
     disks: [],
+    networks: [],
     console: 'serial',
     consolePorts: [],
     virtioTransport: 'pci',
