@@ -24,7 +24,7 @@ interface RunOptions extends NetworkOptions {
   readonly hypervisor: HypervisorChoice;
   readonly splitIrqchip?: boolean;
   readonly console: ConsoleKind;
-  readonly consolePort: readonly NamedPort[];
+  readonly consolePort?: readonly NamedPort[];
   readonly virtioTransport: TransportKind;
   readonly sharedDir?: readonly SharedDirectory[];
   readonly mount?: readonly SharedMount[];
@@ -84,9 +84,10 @@ export function runCommand(done: (status: number) => void): Command {
         .argParser(once(oneOf(CONSOLES))),
     )
     .addOption(
-      new Option('--console-port <NAME=PATH>', 'a named port of the guest that is a Unix socket here; may be repeated')
-        .default([])
-        .argParser(namedPort),
+      new Option(
+        '--console-port <NAME=PATH>',
+        'a named port of the guest that is a Unix socket here; may be repeated',
+      ).argParser(namedPort),
     )
     .addOption(
       new Option('--virtio-transport <NAME>', 'how the guest reaches its virtio devices')
@@ -154,7 +155,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       disks: options.disks,
       networks: networksOf(options),
       console: options.console,
-      consolePorts: options.consolePort,
+      consolePorts: options.consolePort ?? [],
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
@@ -172,7 +173,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
 }
 
 /** `NAME=PATH`. */
-function namedPort(text: string, previous: readonly NamedPort[]): NamedPort[] {
+function namedPort(text: string, previous: readonly NamedPort[] = []): NamedPort[] {
   const [, name, path] = /^([\w.-]{1,64})=(.+)$/.exec(text) ?? [];
   if (name === undefined || path === undefined) throw new InvalidArgumentError('it takes NAME=PATH');
   if (previous.some((port) => port.name === name)) throw new InvalidArgumentError(`there is a port ${name} already`);
