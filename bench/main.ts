@@ -1,4 +1,5 @@
 // `npm run bench -- NAME [options]`
+import { blockBench } from './block.ts';
 import { bootBench } from './boot.ts';
 import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
@@ -6,6 +7,7 @@ import { netBench } from './net.ts';
 import { sharedBench } from './shared.ts';
 
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
+  block: blockBench,
   boot: bootBench,
   guest: guestBench,
   kvm: kvmBench,
