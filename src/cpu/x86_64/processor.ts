@@ -231,6 +231,11 @@ export class Processor {
     };
   }
 
+  /** Translated regions that are there or asked for. */
+  get regions(): number {
+    return this.#translator?.regions ?? 0;
+  }
+
   /** Drops all decoded code. */
   forgetCode(): void {
     this.blocks.reset();

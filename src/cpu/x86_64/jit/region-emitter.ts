@@ -1,4 +1,16 @@
-import { callExpr, constI32, constI64, type Expr, i32, i64, load, OP_LOCAL, type ValType } from '../../../wasm/expr.ts';
+import {
+  callExpr,
+  constI32,
+  constI64,
+  type Expr,
+  i32,
+  i64,
+  load,
+  OP_CONST,
+  OP_LOCAL,
+  OP_SELECT,
+  type ValType,
+} from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
@@ -418,16 +430,20 @@ export class RegionEmitter extends Emitter {
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
   protected override setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
-    const { f } = this;
     const c = this.#c;
     c.flagsUsed = true;
     c.flagsWritten = true;
     const conditional = this.#isConditional();
-    c.known = { kind, result: result && f.let(result), a: f.let(a), b: b && f.let(b) };
+    c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b) };
     c.settled = false;
     if (!conditional) return;
     settleFlags(c);
     c.known = undefined;
+  }
+
+  /** A value for later, computed only where it is used: most flags never are. */
+  #kept(value: Expr): Expr {
+    return isPureTree(value) ? value : this.f.let(value);
   }
 
   /** Whether what is written now may not be run. Then the locals must hold the flags, for the way around it. */
@@ -671,9 +687,22 @@ function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
   }
 }
 
+/** Integer arithmetic of constants and of locals, which of an instruction's own do not change after it. */
+function isPureTree({ code, args }: Expr): boolean {
+  if (code === OP_CONST || code === OP_LOCAL) return true;
+  const arithmetic = code === OP_SELECT || (code >= 0x45 && code <= 0xc4);
+  return arithmetic && args.every(isPureTree);
+}
+
 /** The locals that what is known is made of. */
 export function flagLocals(known: KnownFlags | undefined): Expr[] {
-  return [known?.result, known?.a, known?.b].filter((value) => value?.code === OP_LOCAL) as Expr[];
+  const found: Expr[] = [];
+  const collect = (value: Expr | undefined): void => {
+    if (value?.code === OP_LOCAL) found.push(value);
+    else value?.args.forEach(collect);
+  };
+  for (const value of [known?.result, known?.a, known?.b]) collect(value);
+  return found;
 }
 
 export function storeRegisters(c: RegionContext): void {
