@@ -5,6 +5,7 @@ import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
 import { netBench } from './net.ts';
 import { sharedBench } from './shared.ts';
+import { soakBench } from './soak.ts';
 
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   block: blockBench,
@@ -12,6 +13,7 @@ const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   guest: guestBench,
   kvm: kvmBench,
   net: netBench,
+  soak: soakBench,
   shared: sharedBench,
 };
 
