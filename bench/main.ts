@@ -2,11 +2,15 @@
 import { bootBench } from './boot.ts';
 import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
+import { netBench } from './net.ts';
+import { sharedBench } from './shared.ts';
 
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   boot: bootBench,
   guest: guestBench,
   kvm: kvmBench,
+  net: netBench,
+  shared: sharedBench,
 };
 
 const [name = '', ...args] = process.argv.slice(2);

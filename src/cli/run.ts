@@ -1,20 +1,21 @@
-import { Command, Option } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import { signalStatus } from '../host/signals.ts';
 import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
 import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
-import type { MachineEnd } from '../vm/config.ts';
+import { CONSOLES, type ConsoleKind, type MachineEnd, type NamedPort } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
 import { defaultGuest } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 import { addDiskOptions } from './run-disks.ts';
+import { addNetworkOptions, type NetworkOptions, networksOf } from './run-networks.ts';
 import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
 
-interface RunOptions {
+interface RunOptions extends NetworkOptions {
   readonly cpus?: number;
   readonly mem?: number;
   readonly params: readonly string[];
@@ -22,6 +23,8 @@ interface RunOptions {
   readonly initrd?: string;
   readonly hypervisor: HypervisorChoice;
   readonly splitIrqchip?: boolean;
+  readonly console: ConsoleKind;
+  readonly consolePort?: readonly NamedPort[];
   readonly virtioTransport: TransportKind;
   readonly sharedDir?: readonly SharedDirectory[];
   readonly mount?: readonly SharedMount[];
@@ -31,6 +34,7 @@ interface RunOptions {
   readonly profile?: string;
   readonly symbols?: string;
   readonly checkTranslation?: boolean;
+  readonly icount?: boolean;
   readonly socket?: string;
   readonly debugExit?: boolean;
   readonly verbose?: boolean;
@@ -64,6 +68,7 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(param))
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
   addDiskOptions(command, disks, param);
+  addNetworkOptions(command);
   return command
     .addOption(
       new Option('--hypervisor <NAME>', 'what runs the guest')
@@ -72,6 +77,18 @@ export function runCommand(done: (status: number) => void): Command {
         .argParser(once(oneOf(HYPERVISOR_CHOICES))),
     )
     .addOption(new Option('--split-irqchip', 'keep I/O APIC, 8259s and 8254 out of the kernel (KVM)'))
+    .addOption(
+      new Option('--console <NAME>', 'what standard input and output are to the guest')
+        .choices(CONSOLES)
+        .default('serial')
+        .argParser(once(oneOf(CONSOLES))),
+    )
+    .addOption(
+      new Option(
+        '--console-port <NAME=PATH>',
+        'a named port of the guest that is a Unix socket here; may be repeated',
+      ).argParser(namedPort),
+    )
     .addOption(
       new Option('--virtio-transport <NAME>', 'how the guest reaches its virtio devices')
         .choices(TRANSPORTS)
@@ -111,6 +128,9 @@ export function runCommand(done: (status: number) => void): Command {
         once(asIs),
       ),
     )
+    .addOption(
+      new Option('--icount', 'let time count instructions: two runs of a guest that nobody talks to are the same'),
+    )
     .addOption(new Option('--debug-exit', 'let the guest end the run by a write to port 0xf4'))
     .addOption(new Option('-v, --verbose', 'say what the machine is made of'))
     .addHelpText('after', HELP)
@@ -133,6 +153,9 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       hypervisor: options.hypervisor,
       splitIrqchip: options.splitIrqchip ?? false,
       disks: options.disks,
+      networks: networksOf(options),
+      console: options.console,
+      consolePorts: options.consolePort ?? [],
       virtioTransport: options.virtioTransport,
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
@@ -140,12 +163,21 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       profile: options.profile,
       symbols: options.symbols,
       checkTranslation: options.checkTranslation ?? false,
+      icount: options.icount ?? false,
       socket: options.socket,
       debugExit: options.debugExit ?? false,
     },
     { notice: say, detail: options.verbose ? say : () => {} },
   );
   return statusOf(end);
+}
+
+/** `NAME=PATH`. */
+function namedPort(text: string, previous: readonly NamedPort[] = []): NamedPort[] {
+  const [, name, path] = /^([\w.-]{1,64})=(.+)$/.exec(text) ?? [];
+  if (name === undefined || path === undefined) throw new InvalidArgumentError('it takes NAME=PATH');
+  if (previous.some((port) => port.name === name)) throw new InvalidArgumentError(`there is a port ${name} already`);
+  return [...previous, { name, path }];
 }
 
 function say(line: string): void {

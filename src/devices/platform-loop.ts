@@ -21,7 +21,7 @@ export interface PlatformEvents {
 /** The main thread's part of a platform: timers, output that no newline has pushed, and word of what the devices did. */
 export class PlatformLoop {
   readonly #platform: Platform;
-  readonly #clock: Clock;
+  readonly #clock: Clock | undefined;
   readonly #events: PlatformEvents;
   #timer: NodeJS.Timeout | undefined;
   #output: NodeJS.Timeout | undefined;
@@ -29,8 +29,8 @@ export class PlatformLoop {
   #toldError = false;
   #closed = false;
 
-  /** Starts. It does not keep the process alive. */
-  constructor(platform: Platform, clock: Clock, events: PlatformEvents) {
+  /** Starts. It does not keep the process alive. Without a clock, another thread runs the timers. */
+  constructor(platform: Platform, clock: Clock | undefined, events: PlatformEvents) {
     this.#platform = platform;
     this.#clock = clock;
     this.#events = events;
@@ -81,11 +81,13 @@ export class PlatformLoop {
   }
 
   #runTimers(): void {
+    const clock = this.#clock;
+    if (!clock) return;
     clearTimeout(this.#timer);
-    this.#platform.advance(this.#clock.now());
+    this.#platform.advance(clock.now());
     const deadline = this.#platform.nextDeadline();
     if (deadline === Infinity || this.#closed) return;
-    const milliseconds = Math.ceil((deadline - this.#clock.now()) / 1e6);
+    const milliseconds = Math.ceil((deadline - clock.now()) / 1e6);
     this.#timer = setTimeout(() => this.#runTimers(), Math.min(Math.max(milliseconds, 0), LONGEST_TIMEOUT));
     this.#timer.unref();
   }

@@ -1,11 +1,11 @@
 /** Disks that whoever starts Vivarium has opened for it: /proc/self/fd/N as their path. */
 import { fstatSync } from 'node:fs';
-import { check, libc } from '../host/ffi.ts';
+import { duplicateDescriptor } from '../host/descriptor.ts';
+import { libc } from '../host/ffi.ts';
 import { DiskError } from './error.ts';
 
 const PREFIX = '/proc/self/fd/';
 const F_GETFL = 3;
-const F_DUPFD_CLOEXEC = 1030;
 const O_ACCMODE = 3;
 const O_RDONLY = 0;
 const O_WRONLY = 1;
@@ -32,5 +32,5 @@ export function openInherited(path: string, writable: boolean): number | undefin
   if (mode === O_WRONLY || (mode === O_RDONLY && writable)) {
     throw new DiskError(`${path}: it was not opened for ${writable ? 'writing' : 'reading'}`);
   }
-  return check('fcntl', fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  return duplicateDescriptor(fd);
 }

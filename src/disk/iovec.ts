@@ -65,3 +65,14 @@ export function copyInto(ranges: readonly HostRange[], source: Uint8Array): void
     at += length;
   }
 }
+
+/** Copies the first bytes of ranges, which hold at least as many, into a buffer. */
+export function copyFrom(ranges: readonly HostRange[], target: Uint8Array): void {
+  let at = 0;
+  for (const { address, length } of ranges) {
+    if (at === target.length) break;
+    const piece = target.subarray(at, at + length);
+    memcpy(piece, address, piece.length);
+    at += piece.length;
+  }
+}

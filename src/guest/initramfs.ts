@@ -46,6 +46,13 @@ read -r line </proc/cmdline
 case $line in *virtio_mmio.device=*) modprobe -q virtio_mmio ;; esac
 load /sys/bus/virtio/devices/*/modalias
 
+# An address for each network interface; whoever waits for one sees to that himself.
+for path in /sys/class/net/*/device; do
+  [ -e "$path" ] || continue
+  interface=\${path%/device}
+  udhcpc -b -S -i "\${interface##*/}" -s /etc/udhcpc.script >/dev/null 2>&1 &
+done
+
 # Directories of the host: vivarium.mount=TAG:PATH, perhaps with :ro.
 read -r parameters </proc/cmdline
 set -f
@@ -62,13 +69,35 @@ for item in $parameters; do
 done
 `;
 
+/** What udhcpc calls when it has got an address, or lost it. */
+const UDHCPC = `\
+#!/bin/sh
+case $1 in
+  deconfig)
+    ifconfig "$interface" 0.0.0.0 up
+    ;;
+  bound | renew)
+    ifconfig "$interface" "$ip" netmask "$subnet" mtu "\${mtu:-1500}"
+    for address in $router; do route add default gw "$address" dev "$interface" 2>/dev/null; done
+    for address in $dns; do echo "nameserver $address"; done >/etc/resolv.conf
+    ;;
+esac
+`;
+
 /** The end of the login shell is the end of the machine. The sleep keeps init from starting another meanwhile. */
 const CONSOLE = `\
 #!/bin/sh
 read -r release </proc/sys/kernel/osrelease
 echo "Vivarium guest: Debian kernel $release"
 cd /root
-sh -l
+shell="sh -l"
+read -r line </proc/cmdline
+case $line in *console=hvc0*)
+  until [ -c /dev/hvc0 ]; do sleep 0.1; done
+  exec </dev/hvc0 >/dev/hvc0 2>&1
+  shell="setsid -c sh -l"
+esac
+$shell
 poweroff
 sleep 60
 `;
@@ -120,6 +149,7 @@ function fixedEntries(): CpioEntry[] {
     file('etc/init.d/rcS', 0o755, RCS),
     file('etc/init.d/console', 0o755, CONSOLE),
     file('etc/profile', 0o644, PROFILE),
+    file('etc/udhcpc.script', 0o755, UDHCPC),
     file('etc/hostname', 0o644, 'vivarium\n'),
     file('etc/hosts', 0o644, '127.0.0.1 localhost vivarium\n::1 localhost\n'),
     file('etc/passwd', 0o644, 'root:x:0:0:root:/root:/bin/sh\n'),

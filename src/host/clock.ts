@@ -60,3 +60,23 @@ export class ManualClock implements Clock {
     this.advance(time - this.#now);
   }
 }
+
+/** A clock in shared memory: one thread sets it, all can look at it. It begins at 0. */
+export class SharedClock implements Clock {
+  readonly buffer: SharedArrayBuffer;
+  readonly #time: Float64Array;
+
+  constructor(buffer = new SharedArrayBuffer(8)) {
+    this.buffer = buffer;
+    this.#time = new Float64Array(buffer);
+  }
+
+  now(): number {
+    return this.#time[0] as number;
+  }
+
+  /** Nanoseconds since the origin, not before what it shows. */
+  set(time: number): void {
+    this.#time[0] = time;
+  }
+}

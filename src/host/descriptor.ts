@@ -5,6 +5,10 @@ const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const STDERR = 2;
 
+const F_DUPFD_CLOEXEC = 1030;
+/** Standard streams are below. */
+const FIRST = 3;
+
 const close = libc('int close(int fd)');
 const fcntl = libc('int fcntl(int fd, int cmd, ...)', ['int']);
 
@@ -26,4 +30,9 @@ export function closeAllOnExec(): void {
     // One of them was the folder's, and is closed again.
     if (fd > STDERR) fcntl(fd, F_SETFD, FD_CLOEXEC);
   }
+}
+
+/** Another descriptor of the same open file, closed at exec. Throws OsError. */
+export function duplicateDescriptor(fd: number): number {
+  return check('fcntl', fcntl(fd, F_DUPFD_CLOEXEC, FIRST));
 }

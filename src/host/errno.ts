@@ -36,9 +36,15 @@ export const ENODATA = 61;
 export const EOVERFLOW = 75;
 export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
+export const EADDRNOTAVAIL = 99;
+export const ENETUNREACH = 101;
 export const ECONNRESET = 104;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
+export const EHOSTUNREACH = 113;
+export const EINPROGRESS = 115;
 export const ESTALE = 116;
-export const ECONNABORTED = 103;
 
 const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EPERM]: ['EPERM', 'operation not permitted'],
@@ -77,7 +83,14 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [EOVERFLOW]: ['EOVERFLOW', 'value too large for its type'],
   [EMSGSIZE]: ['EMSGSIZE', 'message too long'],
   [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
+  [EADDRINUSE]: ['EADDRINUSE', 'address already in use'],
+  [EADDRNOTAVAIL]: ['EADDRNOTAVAIL', 'cannot assign requested address'],
+  [ENETUNREACH]: ['ENETUNREACH', 'network is unreachable'],
   [ECONNRESET]: ['ECONNRESET', 'connection reset by peer'],
+  [ETIMEDOUT]: ['ETIMEDOUT', 'connection timed out'],
+  [ECONNREFUSED]: ['ECONNREFUSED', 'connection refused'],
+  [EHOSTUNREACH]: ['EHOSTUNREACH', 'no route to host'],
+  [EINPROGRESS]: ['EINPROGRESS', 'operation now in progress'],
   [ESTALE]: ['ESTALE', 'stale file handle'],
 };
 

@@ -2,12 +2,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { check, libc } from './ffi.ts';
 
-const PRIO_PROCESS = 0;
 /** What Linux counts processor time in, for programs (USER_HZ). */
 const TICKS_PER_SECOND = 100;
 
 const gettid = libc('int gettid()');
-const setpriority = libc('int setpriority(int which, int who, int prio)');
 const tgkill = libc('int tgkill(int tgid, int tid, int sig)');
 
 /** Number of the calling thread. */
@@ -15,19 +13,9 @@ export function threadId(): number {
   return gettid();
 }
 
-/** Lets other threads go first where there are not enough processors: `niceness` 1 to 19, for one thread of this process. */
-export function setNiceness(tid: number, niceness: number): void {
-  check('setpriority', setpriority(PRIO_PROCESS, tid, niceness));
-}
-
 /** Numbers of this process's threads. */
 export function threadIds(): number[] {
   return readdirSync('/proc/self/task').map(Number);
-}
-
-/** Numbers of this process's threads of a name. */
-export function threadsNamed(name: string): number[] {
-  return threadIds().filter((tid) => readFileSync(`/proc/self/task/${tid}/comm`, 'latin1').trimEnd() === name);
 }
 
 /** Processor time that a thread has taken, seconds. */

@@ -194,6 +194,9 @@ export interface VcpuInsight {
   /** Called every `samplePeriod` nanoseconds or somewhat later, with the clock's time; without a place when it was halted. */
   readonly sample?: (time: number, place: GuestPlace | undefined) => void;
   readonly samplePeriod?: number;
+  /** Time counts instructions: lets what is outside of the hypervisor do what is due at `now`; returns when there is more to do, in
+   * nanoseconds of the clock. */
+  readonly advance?: (now: number) => number;
   /** Compare translated code with the interpreter as it runs; called with a line or more about each difference. */
   readonly mismatch?: (report: string) => void;
 }
@@ -267,6 +270,8 @@ export interface VmOptions {
   readonly vcpuCount: number;
   /** Of the interrupt chip only the local APICs are the kernel's (KVM_CAP_SPLIT_IRQCHIP). KVM alone has such a thing. */
   readonly splitIrqchip?: boolean;
+  /** Time counts instructions, and the one vCPU sets this clock (SharedClock's buffer). Only the built-in processor can. */
+  readonly instructionClock?: SharedArrayBuffer | undefined;
 }
 
 export interface Hypervisor {

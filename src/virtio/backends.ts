@@ -6,6 +6,8 @@ export const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: 
   block: () => import('./block/backend.ts'),
   console: () => import('./console/backend.ts'),
   fs: () => import('./fs/backend.ts'),
+  net: () => import('./net/tap-backend.ts'),
+  net_user: () => import('./net/user-backend.ts'),
   p9: () => import('./p9/backend.ts'),
   rng: () => import('./rng/backend.ts'),
 };

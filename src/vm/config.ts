@@ -1,7 +1,19 @@
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import type { HypervisorChoice } from '../hypervisor/select.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
+import type { NetConfig } from '../virtio/net/config.ts';
 import type { TransportKind } from '../virtio/plug.ts';
+
+export const CONSOLES = ['serial', 'virtio'] as const;
+export type ConsoleKind = (typeof CONSOLES)[number];
+
+/** A port of the virtio console that is a Unix socket on the host. */
+export interface NamedPort {
+  /** The guest has it as /dev/virtio-ports/NAME. */
+  readonly name: string;
+  /** Where the host has it: a socket, which must not be there yet. */
+  readonly path: string;
+}
 
 /** A machine to be run. */
 export interface MachineConfig {
@@ -19,6 +31,12 @@ export interface MachineConfig {
   readonly splitIrqchip: boolean;
   /** In the order of the guest's names: vda, vdb, ... */
   readonly disks: readonly DiskConfig[];
+  /** In the order of the guest's interfaces. */
+  readonly networks: readonly NetConfig[];
+  /** What standard input and output are to the guest: its first serial port, or hvc0. */
+  readonly console: ConsoleKind;
+  /** More ports of the virtio console. */
+  readonly consolePorts: readonly NamedPort[];
   /** How the guest reaches its virtio devices. */
   readonly virtioTransport: TransportKind;
   /** In the order of the guest's devices. */
@@ -37,6 +55,8 @@ export interface MachineConfig {
   readonly checkTranslation: boolean;
   /** Path of the control socket that is to be made; in a folder that is given it gets a name of its own. */
   readonly socket?: string | undefined;
+  /** Time counts instructions: two runs of a guest that nobody talks to are the same. */
+  readonly icount: boolean;
   /** Does a write to port 0xf4 end the machine? */
   readonly debugExit: boolean;
 }

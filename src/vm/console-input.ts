@@ -1,4 +1,9 @@
-import type { Platform } from '../devices/platform.ts';
+/** Where a console's input goes. */
+export interface ConsoleSink {
+  /** Returns how many bytes it took: the rest must come again after waitForInputSpace(). */
+  queueInput(bytes: Uint8Array): number;
+  waitForInputSpace(): Promise<void>;
+}
 
 /** Ctrl-A: what follows is for the monitor. */
 const ESCAPE = 0x01;
@@ -36,18 +41,18 @@ export class EscapeFilter {
   }
 }
 
-/** Standard input on its way to a machine's first serial port. */
+/** Standard input on its way to a machine's console. */
 class ConsoleInput {
   readonly #input: NodeJS.ReadStream;
-  readonly #platform: Platform;
+  readonly #sink: ConsoleSink;
   readonly #escape: EscapeFilter | undefined;
   #waiting: Uint8Array = new Uint8Array();
   #pumping = false;
   #ended = false;
 
-  constructor(input: NodeJS.ReadStream, platform: Platform, quit: () => void) {
+  constructor(input: NodeJS.ReadStream, sink: ConsoleSink, quit: () => void) {
     this.#input = input;
-    this.#platform = platform;
+    this.#sink = sink;
     this.#escape = input.isTTY ? new EscapeFilter(quit) : undefined;
     input.on('data', this.#onData);
     // Standard input that fails or ends is no more, and the machine runs on.
@@ -73,8 +78,8 @@ class ConsoleInput {
     if (this.#pumping) return;
     this.#pumping = true;
     while (this.#waiting.length > 0 && !this.#ended) {
-      this.#waiting = this.#waiting.subarray(this.#platform.queueInput(this.#waiting));
-      if (this.#waiting.length > 0) await this.#platform.waitForInputSpace();
+      this.#waiting = this.#waiting.subarray(this.#sink.queueInput(this.#waiting));
+      if (this.#waiting.length > 0) await this.#sink.waitForInputSpace();
     }
     this.#pumping = false;
     if (!this.#ended && !this.#escape) this.#input.resume();
@@ -82,7 +87,7 @@ class ConsoleInput {
 }
 
 /** Sends what arrives at `input` to the machine, as fast as the guest takes it. Returns what ends that. */
-export function connectConsoleInput(input: NodeJS.ReadStream, platform: Platform, quit: () => void): () => void {
-  const console = new ConsoleInput(input, platform, quit);
+export function connectConsoleInput(input: NodeJS.ReadStream, sink: ConsoleSink, quit: () => void): () => void {
+  const console = new ConsoleInput(input, sink, quit);
   return () => console.end();
 }

@@ -35,3 +35,12 @@ export class MachineBalloon implements BalloonControl {
     return (await this.#request({ kind: 'statistics' })) as Readonly<Record<string, number>>;
   }
 }
+
+/** Of a machine without one: it has nothing to give. */
+export const NO_BALLOON: BalloonControl = {
+  target: 0,
+  actual: 0,
+  maximum: 0,
+  setTarget: async () => {},
+  statistics: async () => ({}),
+};

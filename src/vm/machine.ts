@@ -3,22 +3,26 @@ import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
 import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
 import { PlatformLoop } from '../devices/platform-loop.ts';
-import { HostClock } from '../host/clock.ts';
+import { EPIPE, errnoText } from '../host/errno.ts';
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
+import type { ConsoleEvent } from '../virtio/console/backend.ts';
 import { plugDevices } from '../virtio/plug.ts';
 import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
+import type { ConsoleSink } from './console-input.ts';
 import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { Insight } from './insight/insight.ts';
-import { MachineBalloon } from './machine-balloon.ts';
+import { MachineBalloon, NO_BALLOON } from './machine-balloon.ts';
 import { MachineControl } from './machine-control.ts';
 import { MachineDisk } from './machine-disk.ts';
 import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
 import { describeMmio, NO_MMIO } from './mmio-description.ts';
+import { createTime, openTime, type TimeShare } from './time.ts';
 import { VcpuThreads } from './vcpus.ts';
+import { VirtioConsole } from './virtio-console.ts';
 import { VirtioDevices } from './virtio-devices.ts';
 
 const MIB = 2 ** 20;
@@ -77,11 +81,36 @@ function checkSizes(
   }
 }
 
+/** What only the built-in processor can tell, and what does not go together. */
+function checkInsight(config: MachineConfig, hypervisor: Hypervisor['name'], reason: string): void {
+  const wanted = [
+    ...(config.profile === undefined ? [] : ['--profile']),
+    ...(config.checkTranslation ? ['--check-translation'] : []),
+    ...(config.icount ? ['--icount'] : []),
+  ].join(' and ');
+  if (hypervisor !== 'soft' && wanted !== '') {
+    throw new ConfigError(`${wanted} needs the built-in processor: add --hypervisor soft (${reason})`);
+  }
+  if (!config.icount) return;
+  if (config.checkTranslation) throw new ConfigError('--icount and --check-translation do not go together: give one');
+  if (config.cpus > 1) throw new ConfigError('--icount takes one processor: leave --cpus out');
+  if (config.disks.length + config.sharedDirectories.length + config.consolePorts.length > 0) {
+    throw new ConfigError(
+      '--icount takes no disks, shared directories and console ports: they work at their own speed',
+    );
+  }
+  if (config.console === 'virtio') throw new ConfigError('--icount takes no virtio console: leave --console out');
+}
+
 /** The machine below, with its RAM. When that fails, the RAM is given back. */
-function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory): Vm {
+function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory, time: TimeShare): Vm {
   let vm: Vm | undefined;
   try {
-    vm = hypervisor.createVm({ vcpuCount: config.cpus, splitIrqchip: config.splitIrqchip });
+    vm = hypervisor.createVm({
+      vcpuCount: config.cpus,
+      splitIrqchip: config.splitIrqchip,
+      instructionClock: time.kind === 'instructions' ? time.buffer : undefined,
+    });
     plugMemory(vm, memory, config.hugepages);
     return vm;
   } catch (error) {
@@ -89,6 +118,20 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
     closeMemory(memory);
     throw error;
   }
+}
+
+/** The console of the configuration, if it has anything of its own. */
+function consoleOf(config: MachineConfig, fd: number): VirtioConsole | undefined {
+  const output = config.console === 'virtio' ? fd : undefined;
+  if (output === undefined && config.consolePorts.length === 0) return undefined;
+  return new VirtioConsole({ output, ports: config.consolePorts });
+}
+
+/** Whoever read the console has gone, as for any program that writes to a pipe; or its output has another fault. */
+function consoleFailure(errno: number): MachineEnd {
+  return errno === EPIPE
+    ? { kind: 'signal', signal: 'SIGPIPE' }
+    : { kind: 'failure', message: `the console cannot be written: ${errnoText(errno)}` };
 }
 
 /** A machine, built and not yet started: everything that its configuration names, put together. */
@@ -99,11 +142,13 @@ export class Machine {
   readonly #memory: SharedMemory;
   readonly #loop: PlatformLoop;
   readonly #devices: VirtioDevices;
+  readonly #console: VirtioConsole | undefined;
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
   readonly #boot: BootState;
   readonly #reason: string;
+  readonly #config: MachineConfig;
   #gdb: GdbServer | undefined;
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
@@ -111,43 +156,46 @@ export class Machine {
   constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void = () => {}) {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
+    this.#config = config;
     checkSizes(config, hypervisor);
     if (config.splitIrqchip && hypervisor.name !== 'kvm') {
       throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
     }
-    if (hypervisor.name !== 'soft' && (config.profile !== undefined || config.checkTranslation)) {
-      throw new ConfigError(
-        `--profile and --check-translation need the built-in processor: add --hypervisor soft (${reason})`,
-      );
-    }
+    checkInsight(config, hypervisor.name, reason);
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined
         ? undefined
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
-    const models = deviceModels(config);
+    const time = createTime(config.icount);
+    const models = config.icount ? [] : deviceModels(config);
+    this.#console = consoleOf(config, console.fd);
+    if (this.#console) models.push(this.#console.model);
     try {
       this.#insight = Insight.of(config, notice);
       this.#memory = createMemory(config.memory * MIB);
-      this.#vm = createVm(hypervisor, config, this.#memory);
+      this.#vm = createVm(hypervisor, config, this.#memory, time);
     } catch (error) {
       closeModels(models);
+      this.#console?.close();
       throw error;
     }
-    const clock = new HostClock();
+    const { clock, wallTime } = openTime(time);
     const platformRange = { buffer: new SharedArrayBuffer(PLATFORM_STATE_SIZE), offset: 0 };
-    const platformConfig = { consoleFd: console.fd, debugExit: config.debugExit };
+    // What comes out of two consoles would come twice.
+    const consoleFd = config.console === 'virtio' ? undefined : console.fd;
+    const platformConfig = { consoleFd, debugExit: config.debugExit };
     this.platform = new Platform(platformRange, platformConfig, {
       clock,
-      wallTime: Date.now,
+      wallTime,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
     this.#devices = new VirtioDevices(models, config.virtioTransport, this.#memory, {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),
-      event: () => {},
+      event: (_, message) => this.#onEvent(message as unknown as ConsoleEvent),
     });
     const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
     transports.reset();
@@ -164,7 +212,7 @@ export class Machine {
         memory: this.#memory,
         platform: { range: platformRange, config: platformConfig },
         virtio: this.#devices.share,
-        clockOrigin: clock.origin,
+        time,
       },
       channels.map(({ agentEnd }) => agentEnd),
       this.#insight?.ends ?? [],
@@ -178,7 +226,7 @@ export class Machine {
       },
       memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
       vcpus: this.#vcpus,
-      balloon: new MachineBalloon(this.#devices, config.memory * MIB),
+      balloon: config.icount ? NO_BALLOON : new MachineBalloon(this.#devices, config.memory * MIB),
       disks: config.disks.map(
         (disk, index) =>
           // Disks are the first devices.
@@ -197,15 +245,11 @@ export class Machine {
               kill: () => this.end({ kind: 'asked' }),
             },
           );
-    this.#loop = new PlatformLoop(this.platform, clock, {
+    // Where time counts instructions, the vCPU's thread runs the timers.
+    this.#loop = new PlatformLoop(this.platform, config.icount ? undefined : clock, {
       onExit: (reason) => this.end(reason),
       // Whoever read the console has gone, as for any program that writes to a pipe.
-      onConsoleError: (error) =>
-        this.end(
-          error.code === 'EPIPE'
-            ? { kind: 'signal', signal: 'SIGPIPE' }
-            : { kind: 'failure', message: `the console cannot be written: ${error.message}` },
-        ),
+      onConsoleError: (error) => this.end(consoleFailure(error.errno)),
     });
     const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
@@ -215,7 +259,7 @@ export class Machine {
         kernelName: config.kernel,
         entry: 'auto',
         ...(initrd && { initrd }),
-        params: [...mmio.params, ...config.params],
+        params: [...mmio.params, ...(config.console === 'virtio' ? ['console=hvc0'] : []), ...config.params],
         vcpuCount: config.cpus,
         extraDevices: mmio.aml,
       });
@@ -246,6 +290,9 @@ export class Machine {
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
     await this.#devices.ready();
+    await this.#console?.listen((message) =>
+      this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),
+    );
     this.#vcpus.start(this.#boot.entry);
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
@@ -263,6 +310,16 @@ export class Machine {
     this.#vcpus.kickAll();
   }
 
+  /** Where the console's input goes. */
+  get consoleInput(): ConsoleSink {
+    return this.#config.console === 'virtio' && this.#console ? this.#console : this.platform;
+  }
+
+  /** The virtio console's output cannot be written. */
+  #onEvent({ errno }: ConsoleEvent): void {
+    this.end(consoleFailure(errno));
+  }
+
   /** Ends the run, for the first reason given. */
   end(reason: MachineEnd): void {
     this.control.ended();
@@ -275,6 +332,7 @@ export class Machine {
     this.platform.stopConsole();
     await this.#vcpus.stop();
     await this.#insight?.finish();
+    this.#console?.close();
     await this.#devices.close();
     await this.#loop.close();
     this.#gdb?.close();

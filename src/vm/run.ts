@@ -34,7 +34,7 @@ export async function runMachine(
       log.notice(`the machine waits for a debugger: gdb -ex 'target remote localhost:${port}'`);
     }
     undo.push(enterRawMode());
-    undo.push(connectConsoleInput(process.stdin, made.platform, () => made.end({ kind: 'asked' })));
+    undo.push(connectConsoleInput(process.stdin, made.consoleInput, () => made.end({ kind: 'asked' })));
     return await made.run();
   } catch (error) {
     await machine?.close();

@@ -10,7 +10,6 @@ import {
 } from '../arch/x86_64/cpu-state.ts';
 import { vcpuCpuid } from '../arch/x86_64/cpuid.ts';
 import { Platform, type PlatformConfig } from '../devices/platform.ts';
-import { type ClockOrigin, HostClock } from '../host/clock.ts';
 import type { SharedRange } from '../host/shared-state.ts';
 import { threadId } from '../host/threads.ts';
 import type { Hypervisor, Vcpu, VmShare } from '../hypervisor/hypervisor.ts';
@@ -21,6 +20,7 @@ import type { AgentEnd } from './gdb/channel.ts';
 import { InsightAgent } from './insight/agent.ts';
 import type { InsightEnd } from './insight/channel.ts';
 import { openMemory, type SharedMemory } from './memory.ts';
+import { openTime, type TimeShare } from './time.ts';
 import { VcpuControl } from './vcpu-control.ts';
 
 /** What a vCPU's thread gets. */
@@ -31,7 +31,7 @@ export interface VcpuThreadData {
   readonly memory: SharedMemory;
   readonly platform: { readonly range: SharedRange; readonly config: PlatformConfig };
   readonly virtio: VirtioShare;
-  readonly clockOrigin: ClockOrigin;
+  readonly time: TimeShare;
   /** A VcpuControl's. */
   readonly control: SharedArrayBuffer;
   readonly debugger: AgentEnd | undefined;
@@ -126,13 +126,19 @@ function main(): void {
   const hypervisor = hypervisorNamed(data.vm.hypervisor);
   const vm = hypervisor.attach(data.vm);
   const platform = new Platform(data.platform.range, data.platform.config, {
-    clock: new HostClock(data.clockOrigin),
-    wallTime: Date.now,
+    ...openTime(data.time),
     setIrqLine: (gsi, level) => vm.setIrqLine(gsi, level),
   });
   plugDevices(platform, vm, data.virtio);
   const control = new VcpuControl(data.vcpuCount, data.control);
-  const vcpu = vm.createVcpu(data.vcpuId, insight?.vcpuInsight);
+  const advance = (now: number): number => {
+    platform.advance(now);
+    return platform.nextDeadline();
+  };
+  const vcpu = vm.createVcpu(data.vcpuId, {
+    ...insight?.vcpuInsight,
+    ...(data.time.kind === 'instructions' && { advance }),
+  });
   try {
     configure(hypervisor, vcpu);
   } catch (error) {
@@ -152,7 +158,7 @@ function main(): void {
     } catch (error) {
       how = failure(error);
     }
-    insight?.end(vcpu);
+    insight?.end(vcpu, data.time.kind === 'instructions' ? openMemory(data.memory) : undefined);
     vcpu.close();
     end(how);
   });

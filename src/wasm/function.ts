@@ -30,6 +30,10 @@ export class FunctionBuilder {
   readonly results: readonly ValType[];
   readonly code = new ByteWriter();
   readonly #locals: ValType[] = [];
+  /** Locals that are free again, by type. */
+  readonly #free = new Map<ValType, Expr[]>();
+  /** Locals taken in each open scope, the innermost last. */
+  readonly #scopes: Expr[][] = [];
   #depth = 0;
 
   constructor(params: readonly ValType[], results: readonly ValType[]) {
@@ -42,8 +46,30 @@ export class FunctionBuilder {
   }
 
   local(type: ValType): Expr {
-    this.#locals.push(type);
-    return localGet(this.params.length + this.#locals.length - 1, type);
+    let local = this.#free.get(type)?.pop();
+    if (!local) {
+      this.#locals.push(type);
+      local = localGet(this.params.length + this.#locals.length - 1, type);
+    }
+    this.#scopes.at(-1)?.push(local);
+    return local;
+  }
+
+  /** Locals taken from here to the matching endScope() are free again then: engines compile functions of few locals faster. */
+  beginScope(): void {
+    this.#scopes.push([]);
+  }
+
+  /** Frees what the innermost scope took, but for `kept`. */
+  endScope(kept: ReadonlySet<Expr>): void {
+    for (const local of this.#scopes.pop() ?? []) if (!kept.has(local)) this.release(local);
+  }
+
+  /** The local's value is not needed any more. */
+  release(local: Expr): void {
+    const free = this.#free.get(local.type);
+    if (free) free.push(local);
+    else this.#free.set(local.type, [local]);
   }
 
   /** Evaluates now and gives the value a local, so that later uses are free of effects and cost. */

@@ -36,11 +36,11 @@ test('the cloud kernel boots from its ELF', (t) => {
   return boots(t, vmlinux, /-cloud-amd64\n/);
 });
 
-test('the generic kernel boots from its bzImage', (t) => boots(t, genericKernel(), /\d-amd64\n/));
+test('the generic kernel boots from its bzImage', (t) => boots(t, genericKernel().image, /\d-amd64\n/));
 
 test('the generic kernel boots from its ELF', (t) => {
   const vmlinux = join(folder, 'vmlinux-generic');
-  extractVmlinux(genericKernel(), vmlinux);
+  extractVmlinux(genericKernel().image, vmlinux);
   return boots(t, vmlinux, /\d-amd64\n/);
 });
 

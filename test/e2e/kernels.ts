@@ -1,7 +1,7 @@
 /** Debian's kernels for the tests, fetched once and kept beside the default guest. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { parseBzImage } from '../../src/arch/x86_64/kernel/bzimage.ts';
 import { unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
@@ -14,10 +14,25 @@ export function defaultGuest(): Promise<Guest> {
   return prepareGuest({ progress: () => {} });
 }
 
-/** The generic kernel's bzImage, which is what linux-image-amd64 stands for. */
-export function genericKernel(): string {
-  const kept = join(folder, 'vmlinuz-generic');
-  if (existsSync(kept)) return kept;
+/** The modules that a guest with the generic kernel needs for its devices, and where the kernel's package has them. */
+const MODULE_FOLDERS = ['drivers/virtio', 'fs/9p', 'fs/fscache', 'fs/fuse', 'fs/netfs', 'net/9p'];
+
+/** The generic kernel, which is what linux-image-amd64 stands for: its bzImage, and its /lib/modules/VERSION with some modules. */
+export interface GenericKernel {
+  readonly image: string;
+  readonly version: string;
+  readonly modules: string;
+}
+
+export function genericKernel(): GenericKernel {
+  const kept = join(folder, 'generic');
+  if (!existsSync(kept)) fetchGenericKernel(kept);
+  const [version] = readdirSync(join(kept, 'modules'));
+  if (version === undefined) throw new Error(`${kept} has no modules`);
+  return { image: join(kept, 'vmlinuz'), version, modules: join(kept, 'modules', version) };
+}
+
+function fetchGenericKernel(kept: string): void {
   const work = join(folder, `work-${process.pid}`);
   mkdirSync(work, { recursive: true });
   try {
@@ -31,11 +46,18 @@ export function genericKernel(): string {
     run('dpkg-deb', '--extract', deb as string, 'unpacked');
     const boot = join(work, 'unpacked/boot');
     const [image] = readdirSync(boot).filter((file) => file.startsWith('vmlinuz-'));
-    renameSync(join(boot, image as string), kept);
+    const [version] = readdirSync(join(work, 'unpacked/lib/modules'));
+    mkdirSync(join(work, 'generic'));
+    renameSync(join(boot, image as string), join(work, 'generic/vmlinuz'));
+    for (const part of MODULE_FOLDERS) {
+      const to = join(work, 'generic/modules', version as string, 'kernel', part);
+      mkdirSync(dirname(to), { recursive: true });
+      renameSync(join(work, 'unpacked/lib/modules', version as string, 'kernel', part), to);
+    }
+    renameSync(join(work, 'generic'), kept);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  return kept;
 }
 
 /** Writes the ELF that is in a bzImage to `path`. */

@@ -12,7 +12,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LAYERS = [
   ['cli'],
   ['vm'],
-  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'fs'],
+  ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'fs', 'net'],
   ['hypervisor'],
   ['cpu'],
   ['host', 'wasm'],
@@ -22,7 +22,8 @@ const LAYERS = [
 const NEIGHBOURS: Record<string, readonly string[]> = {
   arch: ['devices'],
   fs: ['disk'],
-  virtio: ['devices', 'disk', 'fs'],
+  net: ['disk'],
+  virtio: ['devices', 'disk', 'fs', 'net'],
 };
 
 /** Folders that only the folders named beside them (and they themselves) may import. */

@@ -36,6 +36,8 @@ export const DEVICE_WRITES_SEEN = 0xf00000;
 export const CPUID_TABLE = 0xc00000;
 /** Decoded records, block headers and page nodes: a bump arena. */
 export const ARENA = 0x1100000;
+/** Records of single-stepped instructions and of code that is not kept. */
+export const ARENA_TRANSIENT = 0x7fffc00;
 export const ARENA_END = 0x8000000;
 /** Guest memory: everything above belongs to memory slots. */
 export const RAM_BASE = 0x8000000;
@@ -324,8 +326,12 @@ export const TLB_O_WRITE = 8;
 export const TLB_O_EXEC = 16;
 /** u32: host offset = (low 32 bits of the linear address + addend) modulo 2^32. */
 export const TLB_O_ADDEND = 24;
-/** u32: bit 0 global page. */
+/** u32: TLB_GLOBAL, TLB_LARGE. */
 export const TLB_O_FLAGS = 28;
+/** Of a global page. */
+export const TLB_GLOBAL = 1;
+/** Part of a page larger than 4 KiB. */
+export const TLB_LARGE = 2;
 /** No linear page address: low bits set. */
 export const TLB_INVALID = -1;
 
@@ -356,8 +362,11 @@ export const R_OFFSET = 12;
 export const R_PREFIX = 14;
 /** u8 instructions in the block up to and including this one. */
 export const R_COUNT = 15;
-/** i64 displacement (RIP-relative: already relative to IP_PAGE). For branches: u32 record of the target, u32 record of the fall-through (0: not linked yet). */
+/** i64 displacement (RIP-relative: already relative to IP_PAGE). For branches: u32 record of the target in the same page (0: not linked). */
 export const R_DISP = 16;
+/** For branches: u32 record of the target in another page, good while R_FAR_KEY (u64) is JUMP_EPOCH and MODE. */
+export const R_FAR = 20;
+export const R_FAR_KEY = 2;
 /** i64 immediate, sign-extended; for branches the target's offset relative to IP_PAGE. */
 export const R_IMM = 24;
 /** u16 state address of the register in VEX.vvvv (VEX instructions have at most 8 bits of immediate). */
@@ -451,9 +460,18 @@ export const HOT_BLOCKS_MOST = 128;
 export const HOT_LOOKUPS = 256;
 export const JUMP_CACHE_ENTRIES = 4096;
 export const JUMP_CACHE_ENTRY = 32;
-/** u64 RIP, u32 first record there, u32 JUMP_EPOCH and MODE when it was found, u32 heat (as NODE_HEAT). */
+/** u64 RIP, u32 first record there, u32 heat (as NODE_HEAT), u64 JUMP_EPOCH and MODE when it was found. */
 export const JUMP_O_RECORD = 8;
-export const JUMP_O_KEY = 12;
-export const JUMP_O_HEAT = 16;
-/** u32. Bits 10 and 11 the MMU mode; above them a number that changes whenever an entry may be wrong: a TLB flush, code made stale. */
-export const JUMP_EPOCH = 0x296c;
+export const JUMP_O_HEAT = 12;
+export const JUMP_O_KEY = 16;
+/** u64: EPOCH_USER or EPOCH_KERNEL, by the MMU mode. With MODE in its low bits it says of a jump that was found before whether it is still right. */
+export const JUMP_EPOCH = 0x2970;
+/** u64 each: numbers of the last flush of user mode's TLB, and of the other modes' (for global pages in the upper half), from bit 16 on. */
+export const EPOCH_USER = 0x2978;
+export const EPOCH_KERNEL = 0x2980;
+/** u64: the number before the next. */
+export const EPOCH_LAST = 0x2988;
+/** u32. Non-zero: host_page_written() is told of each page of RAM before the first store to it since the TLB was emptied. */
+export const TELL_WRITES = 0x2a00;
+/** u32. Non-zero: a repeated string instruction that is run alone (MODE_STEP) is not cut to one iteration. */
+export const WHOLE_STRINGS = 0x2a04;

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { BlockBuilder } from './decode/blocks.ts';
+import { TranslationChecker } from './jit/checker.ts';
 import { type TranslationCounts, Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 
@@ -16,6 +17,8 @@ export interface ProcessorHost {
   cr8(write: boolean): void;
   log(code: number, value: bigint): void;
   isBreakpoint(linear: bigint): boolean;
+  /** 64 bits for RDRAND and RDSEED; the host's when it is not there. */
+  random?(): bigint;
 }
 
 /** Exports of helpers.wasm that TypeScript calls. */
@@ -60,8 +63,19 @@ export interface ProcessorCounts {
   readonly regions: TranslationCounts | undefined;
 }
 
+/** What a processor tells of itself. */
+export interface ProcessorInsight {
+  /** counts() tells also what costs something to count. */
+  readonly counting?: boolean | undefined;
+  /** Translated code is compared with the interpreter; called with a line about each difference. */
+  readonly mismatch?: ((report: string) => void) | undefined;
+}
+
 /** Instructions between two looks at which code is hot. */
-const SAMPLE_INTERVAL = Number(process.env['SI'] ?? 10_000);
+const SAMPLE_INTERVAL = 10_000;
+
+/** Translated regions that are kept at a time. */
+const MOST_REGIONS = 8192;
 
 const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
 
@@ -87,10 +101,20 @@ export class Processor {
   readonly blocks: BlockBuilder;
   readonly #counting: boolean;
   #instructions = 0;
+  /** Budget of the run that is under way. */
+  #given: number | undefined;
   #decodeTime = 0;
 
-  /** `counting`: counts() tells also what costs something to count. */
-  constructor(host: ProcessorHost, translation: Translation = 'thread', counting = false) {
+  readonly #checker: TranslationChecker | undefined;
+
+  /** `mostRegions`: translated regions that are kept at a time. */
+  constructor(
+    host: ProcessorHost,
+    translation: Translation = 'thread',
+    insight: ProcessorInsight = {},
+    mostRegions: number = MOST_REGIONS,
+  ) {
+    const { counting = false, mismatch } = insight;
     this.#counting = counting;
     this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
@@ -99,16 +123,36 @@ export class Processor {
     const { helpers, interpreter } = loadModules();
     const random = new BigUint64Array(1);
     const imports = {
-      host_mmio: (write: number) => (host.mmio(write !== 0) ? 1 : 0),
-      host_pio: (write: number) => (host.pio(write !== 0) ? 1 : 0),
-      host_rdmsr: (index: number) => host.readMsr(index >>> 0),
-      host_wrmsr: (index: number) => host.writeMsr(index >>> 0),
-      host_tsc: () => host.tsc(),
-      host_cr8: (write: number) => host.cr8(write !== 0),
+      host_mmio: (write: number) => {
+        this.#checker?.outside();
+        return host.mmio(write !== 0) ? 1 : 0;
+      },
+      host_pio: (write: number) => {
+        this.#checker?.outside();
+        return host.pio(write !== 0) ? 1 : 0;
+      },
+      host_rdmsr: (index: number) => {
+        this.#checker?.outside();
+        return host.readMsr(index >>> 0);
+      },
+      host_wrmsr: (index: number) => {
+        this.#checker?.outside();
+        return host.writeMsr(index >>> 0);
+      },
+      host_tsc: () => {
+        this.#checker?.outside();
+        host.tsc();
+      },
+      host_cr8: (write: number) => {
+        this.#checker?.outside();
+        host.cr8(write !== 0);
+      },
       host_log: (code: number, value: bigint) => host.log(code, value),
+      host_page_written: (address: number) => this.#checker?.pageWritten(address >>> 0),
       host_random: () => {
+        this.#checker?.outside();
         crypto.getRandomValues(random);
-        this.view.setBigUint64(L.HOST_VALUE, random[0] as bigint, true);
+        this.view.setBigUint64(L.HOST_VALUE, host.random?.() ?? (random[0] as bigint), true);
       },
     };
     const env = { memory: this.memory, abort: () => host.log(0, 0n) };
@@ -127,20 +171,47 @@ export class Processor {
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
-    if (translation !== 'none') this.#translator = new Translator(surroundings, translation === 'thread', counting);
+    if (translation !== 'none')
+      this.#translator = new Translator(surroundings, translation === 'thread', counting, mostRegions);
+    if (mismatch) {
+      this.#checker = new TranslationChecker({
+        bytes: this.bytes,
+        view: this.view,
+        helpers: this.helpers,
+        interpret: this.#interpret,
+        forgetCode: () => this.forgetCode(),
+        mismatch,
+      });
+    }
     this.forgetTranslations();
   }
 
   /** Runs about `budget` instructions; returns EXIT_*. */
   run(budget: number): number {
     for (let left = budget; ; left -= SAMPLE_INTERVAL) {
-      const some = Math.min(left, SAMPLE_INTERVAL);
-      const reason = this.#interpret(some);
-      this.#instructions += some - this.view.getInt32(L.BUDGET, true);
+      const reason = this.#enter(Math.min(left, SAMPLE_INTERVAL));
       if (reason !== L.EXIT_BUDGET) return reason;
       this.#translator?.sample(this.view.getUint32(L.LAST_RECORD, true));
       if (left <= SAMPLE_INTERVAL) return reason;
     }
+  }
+
+  /** Runs to the next look-up or taken branch; with MODE_STEP, one instruction. Returns EXIT_*. */
+  pass(): number {
+    return this.#enter(0);
+  }
+
+  /** Retired so far. In the callbacks for RDTSC, RDMSR and WRMSR their instruction counts already; in others this is not right. */
+  get instructions(): number {
+    return this.#instructions + (this.#given === undefined ? 0 : this.#given - this.view.getInt32(L.BUDGET, true));
+  }
+
+  #enter(budget: number): number {
+    this.#given = budget;
+    const reason = this.#checker ? this.#checker.run(budget) : this.#interpret(budget);
+    this.#instructions = this.instructions;
+    this.#given = undefined;
+    return reason;
   }
 
   counts(): ProcessorCounts {
@@ -160,10 +231,16 @@ export class Processor {
     };
   }
 
+  /** Translated regions that are there or asked for. */
+  get regions(): number {
+    return this.#translator?.regions ?? 0;
+  }
+
   /** Drops all decoded code. */
   forgetCode(): void {
     this.blocks.reset();
     this.#translator?.reset();
+    this.#checker?.forget();
     // Pages may be written the short way again.
     this.forgetTranslations();
   }

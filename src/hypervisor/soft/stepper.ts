@@ -103,11 +103,19 @@ export class Stepper {
     return { kind: 'debug', address, dr6: hits | stepped };
   }
 
+  /** One instruction, a repeated one as far as it goes when it is not run alone. Returns EXIT_*. */
+  runWhole(): number {
+    this.#view.setUint32(L.WHOLE_STRINGS, 1, true);
+    const reason = this.runOne();
+    this.#view.setUint32(L.WHOLE_STRINGS, 0, true);
+    return reason;
+  }
+
   /** One instruction; EXIT_BUDGET if nothing else ends it. */
   runOne(): number {
     const view = this.#view;
     view.setUint32(L.MODE, view.getUint32(L.MODE, true) | L.MODE_STEP, true);
-    const reason = this.#cpu.run(0);
+    const reason = this.#cpu.pass();
     view.setUint32(L.MODE, view.getUint32(L.MODE, true) & ~L.MODE_STEP, true);
     return reason;
   }

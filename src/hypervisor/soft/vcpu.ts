@@ -1,6 +1,6 @@
 import * as L from '../../cpu/x86_64/layout.ts';
 import { Processor } from '../../cpu/x86_64/processor.ts';
-import type { Clock } from '../../host/clock.ts';
+import { type Clock, SharedClock } from '../../host/clock.ts';
 import type {
   CpuidEntry,
   DebugRegs,
@@ -15,6 +15,7 @@ import type {
 import type { CpuInterrupts } from '../irqchip/irqchip.ts';
 import { describeCounts } from './counts.ts';
 import { TSC_HZ } from './cpuid.ts';
+import { InstructionTime } from './instruction-time.ts';
 import type { IoEventTable } from './io-events.ts';
 import * as K from './kvm-clock.ts';
 import * as R from './registers.ts';
@@ -69,6 +70,8 @@ export class SoftVcpu implements Vcpu {
   readonly #cpu: Processor;
   readonly #view: DataView<ArrayBuffer>;
   readonly #slots: SlotMap;
+  /** Where time counts instructions. */
+  readonly #time: InstructionTime | undefined;
   #slotVersion = -1;
   /** Data bytes of an exit, by size. */
   readonly #data: Uint8Array[];
@@ -92,18 +95,23 @@ export class SoftVcpu implements Vcpu {
     if (around.insight.sample) this.#nextSample = 0;
     this.#cpu = new Processor(
       {
-        mmio: (write) => this.#mmio(write),
-        pio: (write) => around.pio(this.#view.getUint32(L.IO_ADDRESS, true), this.#bytesOf(), write),
+        mmio: (write) => !this.#time && this.#chipMmio(write),
+        pio: (write) => !this.#time && around.pio(this.#view.getUint32(L.IO_ADDRESS, true), this.#bytesOf(), write),
         readMsr: (index) => this.#readMsr(index),
         writeMsr: (index) => this.#writeMsr(index),
-        tsc: () => this.#setHostValue(around.clock.now()),
+        tsc: () => {
+          this.#time?.sync();
+          this.#setHostValue(around.clock.now());
+        },
+        ...(around.clock instanceof SharedClock && { random: () => (this.#time as InstructionTime).random() }),
         cr8: (write) => this.#cr8(write),
         log: () => {},
         isBreakpoint: (linear) => this.#stepper.isBreakpoint(linear),
       },
       'thread',
-      around.insight.counting,
+      around.insight,
     );
+    if (around.clock instanceof SharedClock) this.#time = new InstructionTime(this.#cpu, around.clock);
     this.#view = this.#cpu.view;
     this.#stepper = new Stepper(this.#cpu);
     this.#slots = new SlotMap(this.#cpu.memory.buffer as ArrayBuffer);
@@ -117,6 +125,8 @@ export class SoftVcpu implements Vcpu {
   // ---- Running ---------------------------------------------------------------------------------------------------------
   run(): Exit {
     this.#updateSlots();
+    // A device may have set a timer.
+    if (this.#time) this.#nextDeadline = 0;
     const waiting = this.#postedWrite() ?? this.#finishRead() ?? this.#stepper.due();
     if (waiting) return waiting;
     for (;;) {
@@ -126,7 +136,7 @@ export class SoftVcpu implements Vcpu {
       if (now >= this.#nextSample) this.#sample(now, true);
       if (now >= this.#nextDeadline) {
         this.#irq.advance(now);
-        this.#nextDeadline = this.#irq.nextDeadline();
+        this.#nextDeadline = Math.min(this.#irq.nextDeadline(), this.#around.insight.advance?.(now) ?? Infinity);
       }
       if (this.#activity !== ACTIVITY_RUNNING && !this.#wakes()) {
         if (this.#activity === L.EXIT_SHUTDOWN) return { kind: 'shutdown' };
@@ -134,7 +144,7 @@ export class SoftVcpu implements Vcpu {
         continue;
       }
       const stepped = this.#deliver();
-      const reason = stepped ?? (this.#stepper.active ? this.#stepper.step() : this.#cpu.run(BUDGET));
+      const reason = stepped ?? this.#runSome();
       if (reason === L.EXIT_BUDGET || reason === L.EXIT_IRQ_WINDOW) {
         const posted = this.#postedWrite();
         if (posted) return posted;
@@ -147,6 +157,12 @@ export class SoftVcpu implements Vcpu {
     }
   }
 
+  #runSome(): number {
+    if (this.#stepper.active) return this.#stepper.step();
+    if (!this.#time) return this.#cpu.run(BUDGET);
+    return this.#time.run(this.#nextDeadline, () => this.#stepper.runWhole());
+  }
+
   #exit(reason: number): Exit | undefined {
     const view = this.#view;
     switch (reason) {
@@ -154,15 +170,18 @@ export class SoftVcpu implements Vcpu {
         return undefined;
       case L.EXIT_IO_IN:
         this.#unfinished = 'io-in';
+        if (this.#time && this.#chipPort(false)) return this.#finishRead();
         return { kind: 'io-in', port: view.getUint32(L.IO_ADDRESS, true), data: this.#bytesOf().fill(NOBODY) };
       case L.EXIT_IO_OUT: {
         const port = view.getUint32(L.IO_ADDRESS, true);
         const size = view.getUint32(L.IO_SIZE, true);
         if (this.#around.ioEvents.signal('pio', port, size, this.#ioView)) return undefined;
+        if (this.#time && this.#chipPort(true)) return undefined;
         return { kind: 'io-out', port, data: this.#bytesOf() };
       }
       case L.EXIT_MMIO_READ:
         this.#unfinished = 'mmio-read';
+        if (this.#time && this.#chipMmio(false)) return this.#finishRead();
         return {
           kind: 'mmio-read',
           address: Number(view.getBigUint64(L.IO_ADDRESS, true)),
@@ -198,6 +217,10 @@ export class SoftVcpu implements Vcpu {
       this.#cpu.bytes.copyWithin(L.MMIO_WRITES, L.MMIO_WRITES + 24, L.MMIO_WRITES + 24 * count);
       view.setUint32(L.MMIO_POSTED, count - 1, true);
       if (this.#around.ioEvents.signal('mmio', address, size, this.#ioView)) continue;
+      if (this.#time) {
+        view.setBigUint64(L.IO_ADDRESS, BigInt(address), true);
+        if (this.#chipMmio(true)) continue;
+      }
       return { kind: 'mmio-write', address, data: this.#bytesOf() };
     }
   }
@@ -285,6 +308,10 @@ export class SoftVcpu implements Vcpu {
   }
 
   #sleep(now: number): void {
+    if (this.#time && this.#nextDeadline !== Infinity) {
+      this.#time.skipTo(this.#nextDeadline);
+      return;
+    }
     const milliseconds = Math.min((this.#nextDeadline - now) / 1e6, LONGEST_SLEEP);
     if (milliseconds <= 0) return;
     const start = performance.now();
@@ -339,7 +366,15 @@ export class SoftVcpu implements Vcpu {
   }
 
   // ---- Devices of the machine itself ----------------------------------------------------------------------------------------
-  #mmio(write: boolean): boolean {
+  // Where time counts instructions, they are asked after the processor has left the guest: then it is known what time it is.
+  #chipPort(write: boolean): boolean {
+    const port = this.#view.getUint32(L.IO_ADDRESS, true);
+    if (!this.#around.pio(port, this.#bytesOf(), write)) return false;
+    this.#nextDeadline = 0;
+    return true;
+  }
+
+  #chipMmio(write: boolean): boolean {
     const view = this.#view;
     const address = Number(view.getBigUint64(L.IO_ADDRESS, true));
     const page = this.#irq.apicPage;
@@ -376,6 +411,7 @@ export class SoftVcpu implements Vcpu {
   }
 
   #readMsr(index: number): number {
+    this.#time?.sync();
     if (index === MSR_APIC_BASE) {
       this.#view.setBigUint64(L.HOST_VALUE, this.#irq.apicBase, true);
       return MSR_OK;
@@ -395,6 +431,7 @@ export class SoftVcpu implements Vcpu {
   }
 
   #writeMsr(index: number): number {
+    this.#time?.sync();
     const view = this.#view;
     const value = view.getBigUint64(L.HOST_VALUE, true);
     if (index === K.MSR_KVM_WALL_CLOCK || index === K.MSR_KVM_WALL_CLOCK_OLD) {
@@ -414,7 +451,7 @@ export class SoftVcpu implements Vcpu {
     if (!done) return MSR_FAULT;
     this.#showApicBase();
     this.#nextDeadline = 0;
-    if (this.#irq.pendingVector() < 0) return MSR_OK;
+    if (this.#irq.pendingVector() < 0) return this.#time ? MSR_RECHECK : MSR_OK;
     view.setUint32(L.IRQ_PENDING, 1, true);
     return MSR_RECHECK;
   }

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { type ClockOrigin, HostClock } from '../../host/clock.ts';
+import { type Clock, type ClockOrigin, HostClock, SharedClock } from '../../host/clock.ts';
 import type {
   HostEvent,
   IoEventAddress,
@@ -33,6 +33,8 @@ interface SoftShare {
   readonly irqfds: IrqfdShare;
   readonly origin: ClockOrigin;
   readonly wallClockOrigin: number;
+  /** Of a machine whose time counts instructions. */
+  readonly instructionClock: SharedArrayBuffer | undefined;
 }
 
 /** A machine of the built-in processor, as one thread sees it. */
@@ -40,7 +42,7 @@ export class SoftVm implements Vm {
   readonly #share: SoftShare;
   readonly #slots: SlotTable;
   readonly #ioEvents: IoEventTable;
-  readonly #clock: HostClock;
+  readonly #clock: Clock;
   readonly #irqchip: Irqchip;
   readonly #vcpus: Vcpu[] = [];
   readonly #irqfds: IrqfdSet | IrqfdWatcher;
@@ -49,7 +51,7 @@ export class SoftVm implements Vm {
     this.#share = share;
     this.#slots = new SlotTable(share.slots);
     this.#ioEvents = new IoEventTable(share.ioEvents);
-    this.#clock = new HostClock(share.origin);
+    this.#clock = share.instructionClock ? new SharedClock(share.instructionClock) : new HostClock(share.origin);
     this.#irqchip = new Irqchip(share.irqchip, this.#clock);
     this.#irqfds = irqfds;
   }
@@ -67,7 +69,9 @@ export class SoftVm implements Vm {
       irqchip: chip.share,
       irqfds: irqfds.share,
       origin: clock.origin,
-      wallClockOrigin: Date.now() * 1e6 - clock.now(),
+      // A machine whose time counts instructions begins at the same time each time it is run.
+      wallClockOrigin: options.instructionClock ? 0 : Date.now() * 1e6 - clock.now(),
+      instructionClock: options.instructionClock,
     };
     return new SoftVm(share, irqfds);
   }

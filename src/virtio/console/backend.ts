@@ -9,7 +9,9 @@ import { Port } from './port.ts';
 /** A request of the main process. */
 export type ConsoleRequest =
   /** The console's terminal has another size, characters. Answers null. */
-  { readonly kind: 'size'; readonly columns: number; readonly rows: number };
+  | { readonly kind: 'size'; readonly columns: number; readonly rows: number }
+  /** Somebody on the host has opened the port of this number, or gone. Answers null. */
+  | { readonly kind: 'open'; readonly port: number; readonly open: boolean };
 
 /** What the back end tells without being asked. */
 export type ConsoleEvent = {
@@ -34,25 +36,20 @@ class ConsoleBackend implements Backend {
   #waiting: Uint8Array[] = [];
   /** Ports that the driver knows. */
   readonly #known = new Set<number>();
+  /** Ports that are open on the host. */
+  readonly #open = new Set<number>();
 
   constructor(host: BackendHost) {
     const { ports } = host.params as unknown as ConsoleParams;
     const fd = (index: number | undefined): number | undefined => (index === undefined ? undefined : host.fds[index]);
     this.#host = host;
     this.#configs = ports;
-    this.#ports = ports.map(
-      ({ name, input, output, listen }, port) =>
-        new Port(
-          host.loop,
-          { input: fd(input), output: fd(output), listen: fd(listen) },
-          {
-            hostOpen: (open) => {
-              if (this.#known.has(port)) this.#send(port, C.VIRTIO_CONSOLE_PORT_OPEN, open ? 1 : 0);
-            },
-            failed: (errno) => host.event({ kind: 'output-failed', port: name, errno }),
-          },
-        ),
-    );
+    this.#ports = ports.map(({ name, input, output }) => {
+      const failed = (errno: number): void => host.event({ kind: 'output-failed', port: name, errno });
+      return new Port(host.loop, { input: fd(input), output: fd(output) }, failed);
+    });
+    // A console's terminal is there from the start.
+    for (const [port, { console }] of ports.entries()) if (console) this.#open.add(port);
   }
 
   start({ features, queues }: Session): void {
@@ -78,12 +75,23 @@ class ConsoleBackend implements Backend {
   }
 
   request(message: Json): Json {
-    const { columns, rows } = message as unknown as ConsoleRequest;
+    const request = message as unknown as ConsoleRequest;
+    if (request.kind === 'open') {
+      if (request.open) this.#open.add(request.port);
+      else this.#open.delete(request.port);
+      if (this.#known.has(request.port)) this.#sendOpen(request.port);
+      return null;
+    }
+    const { columns, rows } = request;
     this.#host.changeConfig(C.CONFIG_COLS, new Uint8Array(Uint16Array.of(columns, rows).buffer));
     for (const [port, { console }] of this.#configs.entries()) {
       if (console && this.#known.has(port)) this.#sendSize(port);
     }
     return null;
+  }
+
+  #sendOpen(port: number): void {
+    this.#send(port, C.VIRTIO_CONSOLE_PORT_OPEN, this.#open.has(port) ? 1 : 0);
   }
 
   // ---- Control messages ----------------------------------------------------------------------------------------------------------
@@ -112,7 +120,7 @@ class ConsoleBackend implements Backend {
       this.#sendSize(port);
     }
     this.#send(port, C.VIRTIO_CONSOLE_PORT_NAME, 1, Buffer.from(config.name));
-    if (this.#ports[port]?.open === true) this.#send(port, C.VIRTIO_CONSOLE_PORT_OPEN, 1);
+    if (this.#open.has(port)) this.#sendOpen(port);
   }
 
   /** The terminal's size: columns and rows (5.3.6.2), as they are in the configuration. */

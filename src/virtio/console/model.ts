@@ -11,8 +11,6 @@ export interface PortConfig {
   /** Bytes to the guest, and from it: descriptors, non-blocking where they can block; the same one for both is a socket. */
   readonly input: number | undefined;
   readonly output: number | undefined;
-  /** In place of both: a Unix stream socket that listens. One client at a time. */
-  readonly listen?: number | undefined;
 }
 
 /** What the back end starts from; descriptors by their index. */
@@ -34,7 +32,6 @@ export function consoleModel(ports: readonly PortConfig[]): DeviceModel {
       ...port,
       input: index(port.input),
       output: index(port.output),
-      listen: index(port.listen),
     })),
   };
   const config = new DataView(new ArrayBuffer(C.CONFIG_SIZE));

@@ -1,9 +1,7 @@
 /** One port of a console device: bytes between its two queues and the host. */
-import { closeDescriptor } from '../../host/descriptor.ts';
 import { EPOLLHUP, EPOLLIN, EPOLLOUT } from '../../host/epoll.ts';
 import { EAGAIN, EPERM, OsError } from '../../host/errno.ts';
 import type { EventLoop } from '../../host/event-loop.ts';
-import { acceptConnection } from '../../host/stream-socket.ts';
 import { readInto, writeFrom } from '../../host/transfer.ts';
 import type { Chain } from '../chain.ts';
 import type { Queue } from '../queue.ts';
@@ -12,24 +10,13 @@ import type { Queue } from '../queue.ts';
 export interface PortHost {
   readonly input: number | undefined;
   readonly output: number | undefined;
-  readonly listen: number | undefined;
-}
-
-export interface PortEvents {
-  /** Somebody on the host has opened the port, or gone. */
-  hostOpen(open: boolean): void;
-  /** Its output cannot be written, and is dropped from now on. */
-  failed(errno: number): void;
 }
 
 export class Port {
   readonly #loop: EventLoop;
-  readonly #listen: number | undefined;
-  readonly #events: PortEvents;
+  readonly #failed: (errno: number) => void;
   #input: number | undefined;
   #output: number | undefined;
-  /** The connection that `listen` gave. */
-  #client: number | undefined;
   #receive: Queue | undefined;
   #transmit: Queue | undefined;
   /** What the output did not take yet: a chain, and how many of its bytes are done. */
@@ -37,18 +24,12 @@ export class Port {
   /** Events that each descriptor is watched for. */
   readonly #watched = new Map<number, number>();
 
-  constructor(loop: EventLoop, host: PortHost, events: PortEvents) {
+  /** `failed` is told that the output cannot be written: it is dropped from then on. */
+  constructor(loop: EventLoop, host: PortHost, failed: (errno: number) => void) {
     this.#loop = loop;
-    this.#listen = host.listen;
     this.#input = host.input;
     this.#output = host.output;
-    this.#events = events;
-    if (host.listen !== undefined) this.#watch(host.listen, EPOLLIN);
-  }
-
-  /** Is somebody there on the host? */
-  get open(): boolean {
-    return this.#input !== undefined || this.#output !== undefined;
+    this.#failed = failed;
   }
 
   start(receive: Queue | undefined, transmit: Queue | undefined): void {
@@ -82,16 +63,10 @@ export class Port {
         continue;
       }
       queue.unpop();
-      if (count !== -EAGAIN) this.#inputEnded();
+      if (count !== -EAGAIN) this.#forget(this.#input);
       break;
     }
     queue?.flush();
-  }
-
-  #inputEnded(): void {
-    const fd = this.#input;
-    this.#input = undefined;
-    if (fd !== undefined && fd === this.#client) this.#disconnect();
   }
 
   // ---- From the guest ------------------------------------------------------------------------------------------------------------
@@ -120,7 +95,8 @@ export class Port {
         const count = writeFrom(this.#output, address + skip, length - skip);
         if (count === -EAGAIN) return false;
         if (count < 0) {
-          this.#outputFailed(-count);
+          this.#forget(this.#output);
+          this.#failed(-count);
           return true;
         }
         skip += count;
@@ -129,13 +105,6 @@ export class Port {
       skip -= length;
     }
     return true;
-  }
-
-  #outputFailed(errno: number): void {
-    const fd = this.#output;
-    this.#output = undefined;
-    if (fd !== undefined && fd === this.#client) this.#disconnect();
-    else this.#events.failed(errno);
   }
 
   // ---- The host's side -----------------------------------------------------------------------------------------------------------
@@ -175,10 +144,6 @@ export class Port {
   }
 
   #ready(fd: number, events: number): void {
-    if (fd === this.#listen) {
-      this.#accept(fd);
-      return;
-    }
     if ((events & (EPOLLIN | EPOLLHUP)) !== 0 && fd === this.#input) this.#read();
     if ((events & (EPOLLOUT | EPOLLHUP)) !== 0 && fd === this.#output) this.#send();
     // Gone, and nobody would read what is left.
@@ -186,29 +151,10 @@ export class Port {
     this.#update();
   }
 
-  #accept(listen: number): void {
-    const client = acceptConnection(listen);
-    if (client === undefined) return;
-    this.#client = client;
-    this.#input = client;
-    this.#output = client;
-    // The next one waits until this one has gone.
-    this.#unwatch(listen);
-    this.#events.hostOpen(true);
-    this.#update();
-  }
-
-  #disconnect(): void {
-    const client = this.#client;
-    if (client === undefined) return;
-    this.#unwatch(client);
-    this.#client = undefined;
-    this.#input = undefined;
-    this.#output = undefined;
-    closeDescriptor(client);
-    this.#events.hostOpen(false);
-    if (this.#listen !== undefined) this.#watch(this.#listen, EPOLLIN);
-    // What was left for it is lost.
-    if (this.#pending !== undefined) this.#send();
+  /** A descriptor that has ended, or failed. */
+  #forget(fd: number): void {
+    this.#unwatch(fd);
+    if (fd === this.#input) this.#input = undefined;
+    if (fd === this.#output) this.#output = undefined;
   }
 }

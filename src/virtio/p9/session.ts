@@ -161,8 +161,10 @@ export class P9Session implements FileSession {
       writeAttributes(answer, this.#server.attributes(this.#fids.get(message.u32()).place.node));
     },
     [p9.Tsetattr]: (message) => {
-      const { place, file } = this.#fids.get(message.u32());
-      this.#server.setAttributes(place.node, readChanges(message), file);
+      const { place, file, uid } = this.#fids.get(message.u32());
+      const changes = readChanges(message);
+      this.#server.setAttributes(place.node, changes, file);
+      if (changes.size !== undefined && uid !== 0) this.#server.killPrivileges(place.node);
     },
     [p9.Tstatfs]: (message, answer) => {
       writeFileSystem(answer, this.#server.statFileSystem(this.#fids.get(message.u32()).place.node));
@@ -309,6 +311,8 @@ export class P9Session implements FileSession {
     }
     const ranges = sliceRanges(exchange.readable, p9.WRITE_HEADER_SIZE, count);
     answer.u32(opened(fid).write(ranges, offset, false));
+    // Linux's client leaves that to the server.
+    if (fid.uid !== 0) this.#server.killPrivileges(fid.place.node);
   }
 
   #readDirectory(message: WireReader, answer: WireWriter, { exchange }: Request): void {

@@ -1,5 +1,7 @@
+import type { GuestMemory } from '../../hypervisor/guest-memory.ts';
 import type { Exit, GuestPlace, Vcpu, VcpuInsight } from '../../hypervisor/hypervisor.ts';
 import type { Counts, InsightEnd, InsightMessage } from './channel.ts';
+import { machineDigest } from './digest.ts';
 
 /** Nanoseconds between two samples. */
 const SAMPLE_PERIOD = 1e6;
@@ -55,9 +57,11 @@ export class InsightAgent {
     this.#send({ kind: 'stats', counts: this.#counts(vcpu) });
   }
 
-  /** The vCPU ends. */
-  end(vcpu: Vcpu): void {
-    if (this.#end.wishes.stats) this.#send({ kind: 'stats', counts: this.#counts(vcpu) });
+  /** The vCPU ends. With `memory`, a digest of it and the registers is sent, too. */
+  end(vcpu: Vcpu, memory: GuestMemory | undefined): void {
+    const { stats } = this.#end.wishes;
+    if (stats) this.#send({ kind: 'stats', counts: this.#counts(vcpu) });
+    if (stats && memory) this.#send({ kind: 'digest', digest: machineDigest(vcpu, memory) });
     if (this.#end.wishes.profile) this.#send({ kind: 'samples', samples: this.#samples.columns() });
     this.#end.port.close();
   }

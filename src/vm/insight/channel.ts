@@ -34,4 +34,6 @@ export interface Samples {
 export type InsightMessage =
   | { readonly kind: 'stats'; readonly counts: Counts }
   | { readonly kind: 'samples'; readonly samples: Samples }
-  | { readonly kind: 'mismatch'; readonly report: string };
+  | { readonly kind: 'mismatch'; readonly report: string }
+  /** SHA-256 of registers and memory at the end. */
+  | { readonly kind: 'digest'; readonly digest: string };

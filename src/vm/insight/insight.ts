@@ -72,6 +72,9 @@ export class Insight {
       case 'samples':
         this.#samples[vcpu] = message.samples;
         break;
+      case 'digest':
+        this.#log(`registers and memory at the end: ${message.digest}`);
+        break;
       case 'mismatch':
         this.#log(`vivarium: processor ${vcpu}: ${message.report}`);
         break;

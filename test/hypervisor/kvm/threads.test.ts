@@ -46,12 +46,16 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
     hypervisor: 'kvm',
     splitIrqchip: false,
     disks: [],
+    networks: [],
+    console: 'serial',
+    consolePorts: [],
     virtioTransport: 'pci',
     sharedDirectories: [],
     hugepages: false,
     debugExit: false,
     stats: false,
     checkTranslation: false,
+    icount: false,
   };
 }
 
@@ -148,7 +152,7 @@ test('paused vCPUs run nothing until they are resumed; threads have names', onKv
         config: { consoleFd: console.fd, debugExit: false },
       },
       virtio: new VirtioDevices([], 'pci', memory, NO_EVENTS).share,
-      clockOrigin: clock.origin,
+      time: { kind: 'host', origin: clock.origin },
     },
     [],
   );

@@ -52,6 +52,10 @@ export class P9Client implements TestClient {
     this.session = session;
     const version = this.ask(p9.Tversion, u32(msize), text(p9.VERSION));
     this.msize = version.u32();
+    this.attach();
+  }
+
+  attach(): void {
     this.ask(p9.Tattach, u32(0), u32(0xffff_ffff), text('root'), text(''), u32(0));
   }
 

@@ -11,8 +11,6 @@ export const HANDLER_BREAK = 6;
 
 /** Instructions in a block at most: R_COUNT is a byte, and a block is what one budget check pays for. */
 const MAX_BLOCK = 64;
-/** Records of single-stepped instructions and of code that is not kept; at the end of the arena. */
-const TRANSIENT = L.ARENA_END - 1024;
 
 export interface BlockHost {
   /** tlb_fill for execution: host address of the byte at `linear`, 0 fault, 1 not RAM. */
@@ -66,9 +64,10 @@ export class BlockBuilder {
     const view = this.#view;
     const mode = view.getUint32(L.MODE, true);
     const transient = (mode & L.MODE_STEP) !== 0;
-    let node = TRANSIENT;
+    let node = L.ARENA_TRANSIENT;
     if (!transient) {
-      if (view.getUint32(L.ARENA_NEXT, true) + (MAX_BLOCK + 4) * L.RECORD + 2 * L.NODE > TRANSIENT) this.#host.reset();
+      if (view.getUint32(L.ARENA_NEXT, true) + (MAX_BLOCK + 4) * L.RECORD + 2 * L.NODE > L.ARENA_TRANSIENT)
+        this.#host.reset();
       node = view.getUint32(L.ARENA_NEXT, true);
     }
     const first = node + L.NODE;

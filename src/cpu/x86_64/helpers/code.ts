@@ -15,7 +15,6 @@ import {
   R_HANDLER,
   RECORD,
 } from '../layout';
-import { forget_jumps } from './mode';
 
 /** Makes every block decoded from [host, host + size) stale; the range is in one page. */
 export function code_written(host: u32, size: u32): void {
@@ -36,7 +35,6 @@ export function code_written(host: u32, size: u32): void {
 
 function make_stale(node: u32): void {
   store<u32>(CODE_STALE, 1);
-  forget_jumps();
   const records = load<u32>(node, NODE_RECORDS);
   const count = load<u32>(node, NODE_COUNT);
   for (let i: u32 = 0; i < count; i++) store<u16>(records + i * RECORD, HANDLER_STALE, R_HANDLER);

@@ -23,3 +23,7 @@ export declare function host_mmio(write: i32): i32;
 /** The same for a port. */
 @external("host", "host_pio")
 export declare function host_pio(write: i32): i32;
+
+/** The page of this host offset may be written from now on (layout.ts, TELL_WRITES). */
+@external("host", "host_page_written")
+export declare function host_page_written(host: u32): void;

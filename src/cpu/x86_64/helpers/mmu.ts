@@ -16,11 +16,14 @@ import {
   OUTER_DR,
   OUTER_DR7,
   PDPTE,
+  TELL_WRITES,
   TLB,
   TLB_EMPTY,
   TLB_ENTRIES,
   TLB_ENTRY,
+  TLB_GLOBAL,
   TLB_INVALID,
+  TLB_LARGE,
   TLB_O_ADDEND,
   TLB_O_EXEC,
   TLB_O_FLAGS,
@@ -30,6 +33,7 @@ import {
 } from '../layout';
 import { code_written } from './code';
 import { physical_bits } from './cpuid';
+import { host_page_written } from './host';
 import { forget_jumps, is_canonical, is_long } from './mode';
 import { raise_error, raise_page_fault } from './raise';
 import { device_writes, ram_flags, ram_host, ram_read32, ram_read64 } from './ram';
@@ -47,9 +51,6 @@ const D: u64 = 0x40;
 const PS: u64 = 0x80;
 const G: u64 = 0x100;
 const NX: u64 = (<u64>1) << 63;
-
-const TLB_GLOBAL = 1;
-const TLB_LARGE = 2;
 
 /** Result of the last walk: physical address of the byte, and what its page allows. */
 let walk_physical: u64 = 0;
@@ -274,7 +275,7 @@ memory.fill(TLB_EMPTY, 0xff, TLB_SIZE);
 
 /** Drops all translations; `all` = 0 keeps those of global pages. */
 export function tlb_flush(all: i32): void {
-  forget_jumps();
+  forget_jumps(all != 0);
   store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
   if (log_count > LOG_MOST) {
     // More were filled than the log holds: the whole table, which is then all of the log's business again.
@@ -300,7 +301,8 @@ function log_entry(entry: usize): void {
 
 /** Drops the translation of one page, whatever its size. */
 export function tlb_invlpg(linear: u64): void {
-  forget_jumps();
+  // Of the kernel's jumps the cache has those in the upper half alone.
+  forget_jumps(<i64>linear < 0);
   const index = <usize>((linear >> 12) & (TLB_ENTRIES - 1));
   for (let mode: usize = 0; mode < 3; mode++) clear_entry(TLB + mode * TLB_SIZE + index * TLB_ENTRY);
   if (!large_filled) return;
@@ -337,6 +339,7 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
     fill_physical = walk_physical;
     return 1;
   }
+  if (access == ACCESS_WRITE && load<u32>(TELL_WRITES)) host_page_written(host);
   if (access != ACCESS_EXECUTE && watched(linear)) return host;
   const page = linear & ~(<u64>0xfff);
   const entry = TLB + <usize>mode * TLB_SIZE + <usize>((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY;
@@ -345,7 +348,11 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   const executable = allowed(ACCESS_EXECUTE, mode);
   if (executable) code_page_check(host);
   const writable =
-    walk_dirty && !readonly && allowed(ACCESS_WRITE, mode) && load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0;
+    walk_dirty &&
+    !readonly &&
+    allowed(ACCESS_WRITE, mode) &&
+    load<u32>(CODE_PAGES + (host >>> 12) * 4) == 0 &&
+    (access == ACCESS_WRITE || !load<u32>(TELL_WRITES));
   const data = !watched(linear);
   store<i64>(entry, readable && data ? <i64>page : TLB_INVALID, TLB_O_READ);
   store<i64>(entry, writable && data ? <i64>page : TLB_INVALID, TLB_O_WRITE);

@@ -8,14 +8,14 @@ import {
   CR4,
   DR7,
   EFER,
+  EPOCH_KERNEL,
+  EPOCH_LAST,
+  EPOCH_USER,
   FLAG_AC,
   FLAG_RF,
   FLAG_TF,
   FLAG_VM,
   FLAGS,
-  JUMP_CACHE,
-  JUMP_CACHE_ENTRIES,
-  JUMP_CACHE_ENTRY,
   JUMP_EPOCH,
   MMU_KERNEL,
   MMU_KERNEL_AC,
@@ -132,16 +132,21 @@ export function set_paragraph(index: i32, selector: u32): void {
   store<u32>(at, selector, SEG_O_SELECTOR);
 }
 
-/** What the jump cache knows may be wrong from now on. */
-export function forget_jumps(): void {
-  const mode = load<u32>(JUMP_EPOCH) & 0xfff;
-  let epoch = (load<u32>(JUMP_EPOCH) >> 12) + 1;
-  if (epoch > 0xfffff) {
-    // The numbers begin again.
-    memory.fill(JUMP_CACHE, 0, JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY);
-    epoch = 1;
-  }
-  store<u32>(JUMP_EPOCH, (epoch << 12) | mode);
+/** Jumps of user mode that were found before may go elsewhere from now on; with `kernel`, those of the other modes too. */
+export function forget_jumps(kernel: bool): void {
+  store<u64>(EPOCH_USER, next_epoch());
+  if (kernel) store<u64>(EPOCH_KERNEL, next_epoch());
+  set_jump_epoch(load<u32>(MMU_MODE));
+}
+
+function next_epoch(): u64 {
+  const epoch = load<u64>(EPOCH_LAST) + 0x10000;
+  store<u64>(EPOCH_LAST, epoch);
+  return epoch;
+}
+
+function set_jump_epoch(mmu: u32): void {
+  store<u64>(JUMP_EPOCH, load<u64>(mmu == MMU_USER ? EPOCH_USER : EPOCH_KERNEL));
 }
 
 /**
@@ -185,5 +190,5 @@ export function update_mode(): void {
   store<u32>(MODE, mode);
   store<u32>(MMU_MODE, mmu);
   store<u32>(TLB_BASE, checked ? TLB_EMPTY : TLB + mmu * TLB_SIZE);
-  store<u32>(JUMP_EPOCH, (load<u32>(JUMP_EPOCH) & ~0xfff) | (mmu << 10));
+  set_jump_epoch(mmu);
 }

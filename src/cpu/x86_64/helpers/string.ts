@@ -34,6 +34,7 @@ import {
   STATUS_FAULT,
   STATUS_JUMP,
   STATUS_OK,
+  WHOLE_STRINGS,
 } from '../layout';
 import {
   access_status,
@@ -270,7 +271,7 @@ export function string_op(kind: i32, size: i32, record: i32): i32 {
   let left = load<u64>(RCX) & mask;
   if (left == 0) return STATUS_OK;
   // Single-step traps come after each iteration.
-  const stepping = (load<u32>(MODE) & (MODE_STEP | MODE_DEBUG)) != 0;
+  const stepping = (load<u32>(MODE) & (load<u32>(WHOLE_STRINGS) ? MODE_DEBUG : MODE_STEP | MODE_DEBUG)) != 0;
   const flags_kind = load<u32>(CC_KIND);
   const flags_a = load<u64>(CC_A);
   const flags_b = load<u64>(CC_B);

@@ -52,6 +52,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   const fault = module.declare('fault', HANDLER, STATUS);
   const after = module.declare('after', ['i32', 'i32', 'i32'], STATUS);
   const lookup = module.declare('lookup', HANDLER, STATUS);
+  const lookupSlow = module.declare('lookup_slow', HANDLER, STATUS);
   const branchSlow = module.declare('branch_slow', HANDLER, STATUS);
   const posted = module.declare('posted', HANDLER, STATUS);
   const run = module.declare('run', ['i32'], STATUS);
@@ -88,15 +89,23 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.store('i64.store', at(L.NEXT_RIP), select(next, zeroExtend(4, next), isLong()));
   });
 
-  /** Puts a block on the list of hot ones when its heat is just that. */
+  /** Puts a block on the list of hot ones now and then. */
   const hot = (f: FunctionBuilder, record: Expr, heat: Expr): void =>
-    f.if(i32.eq(heat, constI32(L.HOT_LOOKUPS)), () => {
+    f.if(i32.eqz(i32.and(heat, constI32(L.HOT_LOOKUPS - 1))), () => {
       const count = f.let(load('i32.load', at(L.HOT_COUNT)));
       f.if(i32.lt_u(count, constI32(L.HOT_BLOCKS_MOST)), () => {
         f.store('i32.store', i32.add(at(L.HOT_BLOCKS), i32.shl(count, constI32(2))), record);
         f.store('i32.store', at(L.HOT_COUNT), i32.add(count, constI32(1)));
       });
     });
+
+  /** Entry of the jump cache for an instruction pointer. */
+  const jumpEntry = (ip: Expr): Expr => {
+    const hash = i32.xor(i32.wrap_i64(ip), i32.wrap_i64(i64.shr_u(ip, constI64(12))));
+    const offset = i32.and(i32.shl(hash, constI32(5)), constI32((L.JUMP_CACHE_ENTRIES - 1) * L.JUMP_CACHE_ENTRY));
+    return i32.add(at(L.JUMP_CACHE), offset);
+  };
+  const jumpKey = (mode: Expr): Expr => i64.or(load('i64.load', at(L.JUMP_EPOCH)), i64.extend_i32_u(mode));
 
   // Finds (or makes) the block at RIP and sets IP_PAGE.
   module.define(find, (f) => {
@@ -110,25 +119,6 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
         f.drop(callHelper('raise_error', constI32(13), constI32(0)));
         f.return(constI32(FIND_FAULT));
       });
-    });
-    const key = f.let(i32.or(load('i32.load', at(L.JUMP_EPOCH)), mode));
-    const low = f.let(i32.wrap_i64(ip));
-    const jump = f.let(
-      i32.add(
-        at(L.JUMP_CACHE),
-        i32.and(
-          i32.shl(i32.xor(low, i32.shr_u(low, constI32(12))), constI32(5)),
-          constI32((L.JUMP_CACHE_ENTRIES - 1) * L.JUMP_CACHE_ENTRY),
-        ),
-      ),
-    );
-    f.if(i32.and(i64.eq(load('i64.load', jump), ip), i32.eq(load('i32.load', jump, L.JUMP_O_KEY), key)), () => {
-      const record = f.let(load('i32.load', jump, L.JUMP_O_RECORD));
-      const heat = f.let(i32.add(load('i32.load', jump, L.JUMP_O_HEAT), constI32(1)));
-      f.store('i32.store', jump, heat, L.JUMP_O_HEAT);
-      f.store('i64.store', at(L.IP_PAGE), i64.and(ip, constI64(-4096)));
-      hot(f, record, heat);
-      f.return(record);
     });
     // Debugging looks at each instruction: the Vcpu steps.
     f.if(i32.eq(i32.and(mode, constI32(L.MODE_DEBUG | L.MODE_STEP)), constI32(L.MODE_DEBUG)), () =>
@@ -163,11 +153,15 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       const heat = f.let(i32.add(load('i32.load', node, L.NODE_HEAT), constI32(1)));
       f.store('i32.store', node, heat, L.NODE_HEAT);
       hot(f, record, heat);
-      f.if(long, () => {
+      // A kernel's jumps are kept where most of its TLB flushes do not matter: to global pages, in the upper half.
+      const user = i32.eq(load('i32.load', at(L.MMU_MODE)), constI32(L.MMU_USER));
+      const global = i32.and(load('i32.load', entry, L.TLB_O_FLAGS), constI32(L.TLB_GLOBAL));
+      f.if(i32.and(long, i32.or(user, i32.and(global, i64.lt_s(ip, constI64(0))))), () => {
+        const jump = f.let(jumpEntry(ip));
         f.store('i64.store', jump, ip);
         f.store('i32.store', jump, record, L.JUMP_O_RECORD);
-        f.store('i32.store', jump, key, L.JUMP_O_KEY);
         f.store('i32.store', jump, heat, L.JUMP_O_HEAT);
+        f.store('i64.store', jump, jumpKey(mode), L.JUMP_O_KEY);
       });
       f.return(record);
     });
@@ -183,6 +177,27 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   // RIP holds where to go on.
   module.define(lookup, (f) => {
     const budget = f.param(1);
+    const ip = f.let(load('i64.load', at(L.RIP)));
+    const jump = f.let(jumpEntry(ip));
+    const sameKey = i64.eq(load('i64.load', jump, L.JUMP_O_KEY), jumpKey(load('i32.load', at(L.MODE))));
+    const known = i32.and(i64.eq(load('i64.load', jump), ip), sameKey);
+    f.if(i32.and(known, i32.ge_s(budget, constI32(0))), () => {
+      const record = f.let(load('i32.load', jump, L.JUMP_O_RECORD));
+      f.store('i64.store', at(L.IP_PAGE), i64.and(ip, constI64(-4096)));
+      const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
+      f.if(i32.lt_u(handler, constI32(handlerCount())), () => {
+        const heat = f.let(i32.add(load('i32.load', jump, L.JUMP_O_HEAT), constI32(1)));
+        f.store('i32.store', jump, heat, L.JUMP_O_HEAT);
+        hot(f, record, heat);
+      });
+      f.returnCallIndirect(handlerType, [record, budget], handler);
+    });
+    f.returnCall(lookupSlow, [f.param(0), budget]);
+  });
+
+  // As lookup, past the jump cache: what it has may be stale.
+  module.define(lookupSlow, (f) => {
+    const budget = f.param(1);
     const record = f.let(callExpr(find, 'i32', []));
     f.if(i32.lt_s(budget, constI32(0)), () => {
       f.store('i32.store', at(L.LAST_RECORD), record);
@@ -192,7 +207,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.if(i32.eq(record, constI32(FIND_STOP)), () => exitFor(f, budget, L.EXIT_BUDGET));
     f.if(i32.eq(record, constI32(FIND_NOT_RAM)), () => exitFor(f, budget, L.EXIT_INTERNAL_ERROR));
     f.if(i32.eq(callHelper('deliver_exception'), constI32(L.STATUS_EXIT)), () => exit(f, budget));
-    f.returnCall(lookup, [f.param(0), i32.sub(budget, constI32(1))]);
+    f.returnCall(lookupSlow, [f.param(0), i32.sub(budget, constI32(1))]);
   });
 
   // A direct branch whose target is not linked yet, or with no budget left. Budget already paid.
@@ -205,6 +220,15 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       const short = i32.and(load('i32.load8_u', record, L.R_PREFIX), constI32(L.RP_OP16));
       f.set(target, select(zeroExtend(2, target), zeroExtend(4, target), short));
     });
+    const far = f.let(load('i32.load', record, L.R_FAR));
+    const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), jumpKey(load('i32.load', at(L.MODE))));
+    f.if(i32.and(i32.ne(far, constI32(0)), i32.and(sameKey, i32.ge_s(budget, constI32(0)))), () => {
+      const handler = f.let(load('i32.load16_u', far, L.R_HANDLER));
+      f.if(i32.ne(handler, constI32(L.HANDLER_STALE)), () => {
+        f.store('i64.store', at(L.IP_PAGE), i64.and(target, constI64(-4096)));
+        f.returnCallIndirect(handlerType, [far, budget], handler);
+      });
+    });
     f.store('i64.store', at(L.RIP), target);
     f.if(i32.lt_s(budget, constI32(0)), () => {
       f.store('i32.store', at(L.LAST_RECORD), load('i32.load', record, L.R_DISP));
@@ -212,13 +236,28 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     });
     const generation = f.let(load('i32.load', at(L.ARENA_GENERATION)));
     const found = f.let(callExpr(find, 'i32', []));
-    f.if(i32.lt_u(found, constI32(FIND_RECORD)), () => f.returnCall(lookup, [record, budget]));
-    // Within one linear page the link holds as long as both blocks do; stale records look again by themselves.
-    const same = i32.and(
-      i64.eq(page, load('i64.load', at(L.IP_PAGE))),
-      i32.eq(generation, load('i32.load', at(L.ARENA_GENERATION))),
-    );
-    f.if(same, () => f.store('i32.store', record, found, L.R_DISP));
+    f.if(i32.lt_u(found, constI32(FIND_RECORD)), () => f.returnCall(lookupSlow, [record, budget]));
+    // Blocks that are not kept, as those that report a fault, lie behind the arena's end.
+    const kept = i32.lt_u(found, load('i32.load', at(L.ARENA_NEXT)));
+    f.if(i32.and(kept, i32.eq(generation, load('i32.load', at(L.ARENA_GENERATION)))), () => {
+      // Within one linear page the link holds as long as both blocks do; stale records look again by themselves.
+      f.if(
+        i64.eq(page, load('i64.load', at(L.IP_PAGE))),
+        () => f.store('i32.store', record, found, L.R_DISP),
+        () => {
+          const jump = f.let(jumpEntry(target));
+          const cached = i32.and(
+            i64.eq(load('i64.load', jump), target),
+            i32.eq(load('i32.load', jump, L.JUMP_O_RECORD), found),
+          );
+          // What the jump cache may keep, the link may.
+          f.if(cached, () => {
+            f.store('i32.store', record, found, L.R_FAR);
+            f.store('i64.store', record, load('i64.load', jump, L.JUMP_O_KEY), L.R_FAR_KEY);
+          });
+        },
+      );
+    });
     dispatch(f, found, budget);
   });
 
@@ -284,10 +323,13 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   /** Looks again for the instruction at this record's place; the instructions before it are paid. */
   const again = (f: FunctionBuilder, paid: Expr): void => {
     f.store('i64.store', at(L.RIP), recordIp(f.param(0)));
-    f.returnCall(lookup, [f.param(0), i32.sub(f.param(1), paid)]);
+    f.returnCall(lookupSlow, [f.param(0), i32.sub(f.param(1), paid)]);
   };
   define(L.HANDLER_STALE, 'stale', (f) => again(f, i32.sub(count(f.param(0)), constI32(1))));
-  define(HANDLER_STOP, 'stop', (f) => again(f, count(f.param(0))));
+  define(HANDLER_STOP, 'stop', (f) => {
+    f.store('i64.store', at(L.RIP), recordIp(f.param(0)));
+    f.returnCall(lookup, [f.param(0), i32.sub(f.param(1), count(f.param(0)))]);
+  });
   define(HANDLER_BREAK, 'break', (f) => {
     f.store('i64.store', at(L.RIP), recordIp(f.param(0)));
     exitFor(f, i32.sub(f.param(1), count(f.param(0))), L.EXIT_DEBUG);
@@ -299,7 +341,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       f.store('i64.store', at(L.RIP), recordIp(record));
       // A fault is met again by the fresh block, at the right place.
       f.drop(callHelper('forget_block', record));
-      f.returnCall(lookup, [record, i32.sub(f.param(1), constI32(1))]);
+      f.returnCall(lookupSlow, [record, i32.sub(f.param(1), constI32(1))]);
     });
     dispatch(f, f.let(i32.add(record, constI32(L.RECORD))), f.param(1));
   });

@@ -2,7 +2,7 @@ import { callExpr, constI32, constI64, type Expr, i32, i64, load, select, type V
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
 import { Emitter, loadSized, type Operand, storeSized, zeroExtend } from '../semantics/emitter.ts';
-import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
+import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Shape } from '../semantics/instruction.ts';
 
 /** Function and type indices that handlers refer to. */
@@ -302,6 +302,9 @@ export class HandlerEmitter extends Emitter {
   status(name: HelperName, ...args: Expr[]): void {
     const { f } = this;
     this.sync();
+    if (TIMED.has(name)) {
+      f.store('i32.store', at(L.BUDGET), i32.sub(this.#budget, load('i32.load8_u', this.#ip, L.R_COUNT)));
+    }
     const status = this.call(name, ...args);
     f.if(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
     this.#mayPost = true;

@@ -1,11 +1,14 @@
 // What the translator's thread needs of a vCPU's decoded code: copies of the blocks that direct branches join to one
-// entry, in its page.
+// entry.
 
 import { HANDLER_STOP } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
+import { allLines, handlerCount, shapesOf } from '../semantics/index.ts';
 
 /** Instructions of a region at most: longer functions compile slower than they gain. */
-export const MAX_INSTRUCTIONS = 400;
+export const MAX_INSTRUCTIONS = 150;
+/** Pages of a region at most. */
+const MAX_PAGES = 4;
 
 /** A decoded block: survives structured clone. */
 export interface BlockCopy {
@@ -13,20 +16,46 @@ export interface BlockCopy {
   readonly first: number;
   /** The records. */
   readonly records: Uint8Array;
+  /** Bytes from the entry's page to this block's page: linear addresses. */
+  readonly page: number;
   /** By record address: first record of the block that the branch there is linked to. */
   readonly targets: ReadonlyMap<number, number>;
   /** First record of the block that follows the last instruction. */
   readonly next: number | undefined;
+  /** First record of the block that a call at the block's end returns to. */
+  readonly returns: number | undefined;
+}
+
+/** Host addresses of code bytes, within one page. */
+export interface HostRange {
+  readonly start: number;
+  readonly end: number;
 }
 
 /** Blocks, the entry's first. */
 export interface Collected {
   readonly blocks: readonly BlockCopy[];
-  /** MODE of all. */
+  /** One for each page. */
+  readonly ranges: readonly HostRange[];
+  /** MODE of the code. */
   readonly mode: number;
-  /** Host range of the code bytes, in one page. */
-  readonly start: number;
-  readonly end: number;
+}
+
+const ENDS = 1;
+const CALL = 2;
+let kinds: Uint8Array | undefined;
+
+/** ENDS: nothing goes on with the next instruction; CALL: a direct call, which ends too. By handler. */
+function kindOf(handler: number): number {
+  if (!kinds) {
+    kinds = new Uint8Array(handlerCount());
+    for (const line of allLines()) {
+      const { ends, operands } = line.encoding;
+      const call = line.name === 'call' && operands.some(({ place }) => place === 'J');
+      kinds.fill((ends ? ENDS : 0) | (call ? CALL : 0), line.base, line.base + shapesOf(line).length);
+    }
+  }
+  return kinds[handler] ?? 0;
 }
 
 export class Collector {
@@ -46,41 +75,60 @@ export class Collector {
     const view = this.#view;
     const mode = view.getUint32(entry - L.NODE + L.NODE_MODE, true);
     if ((mode & L.MODE_CODE_MASK) !== L.MODE_CODE64 || (mode & (L.MODE_STEP | L.MODE_DEBUG)) !== 0) return undefined;
-    const page = this.#start(entry) & ~0xfff;
-    const seen = new Set([entry]);
+    /** By first record: the block's page. */
+    const seen = new Map([[entry, 0]]);
     const queue = [entry];
     const blocks: BlockCopy[] = [];
-    let [start, end, instructions] = [page + 4096, page, 0];
-    const visit = (first: number | undefined): number | undefined => {
-      if (first === undefined || (this.#start(first) & ~0xfff) !== page) return undefined;
-      if (!seen.has(first)) {
-        seen.add(first);
-        queue.push(first);
-      }
+    /** Host pages, by distance from the entry's; and what of them is used. */
+    const hosts = new Map([[0, this.#start(entry) & ~0xfff]]);
+    const ranges = new Map<number, HostRange>();
+    let instructions = 0;
+    const visit = (first: number | undefined, page: number): number | undefined => {
+      if (first === undefined || view.getUint16(first + L.R_HANDLER, true) === L.HANDLER_STALE) return undefined;
+      const known = seen.get(first);
+      if (known !== undefined) return known === page ? first : undefined;
+      const host = this.#start(first) & ~0xfff;
+      const expected = hosts.get(page);
+      if (expected === undefined && hosts.size === MAX_PAGES) return undefined;
+      if (expected !== undefined && expected !== host) return undefined;
+      hosts.set(page, host);
+      seen.set(first, page);
+      queue.push(first);
       return first;
     };
     for (let first = queue.shift(); first !== undefined && instructions < MAX_INSTRUCTIONS; first = queue.shift()) {
+      const page = seen.get(first) as number;
+      const hostPage = hosts.get(page) as number;
       const count = view.getUint32(first - L.NODE + L.NODE_COUNT, true);
       const records = this.#bytes.slice(first, first + count * L.RECORD);
       const original = this.#original(first);
-      const stale = view.getUint16(first + L.R_HANDLER, true) === L.HANDLER_STALE;
-      if (original !== undefined && !stale) new DataView(records.buffer).setUint16(L.R_HANDLER, original, true);
+      if (original !== undefined) new DataView(records.buffer).setUint16(L.R_HANDLER, original, true);
       const targets = new Map<number, number>();
       for (let record = first; record < first + count * L.RECORD; record += L.RECORD) {
         if ((view.getUint8(record + L.R_SCALE) & L.SCALE_BRANCH) === 0) continue;
-        const target = visit(view.getUint32(record + L.R_DISP, true) || undefined);
+        const near = view.getUint32(record + L.R_DISP, true);
+        const far = view.getUint32(record + L.R_FAR, true);
+        const distance = Number(view.getBigInt64(record + L.R_IMM, true) >> 12n) * 4096;
+        const target = near !== 0 ? visit(near, page) : far !== 0 ? visit(far, page + distance) : undefined;
         if (target !== undefined) targets.set(record, target);
       }
       const last = first + (count - 1) * L.RECORD;
       const stops = view.getUint16(last + L.R_HANDLER, true) === HANDLER_STOP;
-      const following = page + view.getUint16(last + L.R_OFFSET, true);
-      const next = stops && following < page + 4096 ? visit(this.#blockAt(following, mode)) : undefined;
-      blocks.push({ first, records, targets, next });
+      const following = hostPage + view.getUint16(last + L.R_OFFSET, true);
+      const inPage = stops && following < hostPage + 4096;
+      const before = last - L.RECORD;
+      const kind = before >= first ? kindOf(new DataView(records.buffer).getUint16(before - first, true)) : 0;
+      const after = (): number | undefined => (inPage ? visit(this.#blockAt(following, mode), page) : undefined);
+      const next = kind === 0 ? after() : undefined;
+      const returns = kind & CALL && targets.has(before) ? after() : undefined;
+      blocks.push({ first, records, page, targets, next, returns });
       instructions += count - 1;
-      start = Math.min(start, this.#start(first));
-      end = Math.max(end, this.#start(first) + view.getUint32(first - L.NODE + L.NODE_LENGTH, true));
+      const range = ranges.get(page);
+      const start = this.#start(first);
+      const end = start + view.getUint32(first - L.NODE + L.NODE_LENGTH, true);
+      ranges.set(page, { start: Math.min(start, range?.start ?? start), end: Math.max(end, range?.end ?? end) });
     }
-    return { blocks, mode, start, end };
+    return { blocks, ranges: [...ranges.values()], mode };
   }
 
   #start(first: number): number {

@@ -9,44 +9,47 @@ export interface Request {
   readonly collected: Collected;
   /** Index in the handlers' table for the region's function. */
   readonly slot: number;
+}
+
+/** What becomes one module. */
+export interface Batch {
+  readonly requests: readonly Request[];
   /** ARENA_GENERATION of the collected blocks: slots are used again in the next. */
   readonly generation: number;
-  /** The region counts the instructions it runs. */
+  /** The regions count the instructions they run. */
   readonly counting: boolean;
 }
 
 export interface Answer {
-  /** Fills the slots when it is instantiated. */
-  readonly module: WebAssembly.Module;
+  /** Fills the slots when it is instantiated; undefined where nothing could be translated. */
+  readonly module: WebAssembly.Module | undefined;
   readonly slots: readonly number[];
-  /** Of all its regions. */
+  /** Slots of regions that could not be translated. */
+  readonly refused: readonly number[];
   readonly generation: number;
   /** Guest instructions in them. */
   readonly instructions: number;
   /** Bytes of the module. */
   readonly bytes: number;
-  /** What making it took, in milliseconds; V8 compiles functions when they are called first. */
+  /** What making it took, in milliseconds. */
   readonly milliseconds: number;
 }
 
-/** One module for requests of one generation; undefined where nothing can be translated. */
-export function compile(requests: readonly Request[]): Answer | undefined {
+export function compile({ requests, generation, counting }: Batch): Answer {
   const start = performance.now();
   const regions: PlacedRegion[] = [];
   for (const { collected, slot } of requests) {
     const region = readRegion(collected);
     if (region) regions.push({ region, slot });
   }
-  const [first] = requests;
-  if (!first || regions.length === 0) return undefined;
-  const { bytes, slots } = translate(regions, first.counting);
-  if (slots.length === 0) return undefined;
-  const module = new WebAssembly.Module(bytes);
+  const { bytes, slots } = translate(regions, counting);
+  const module = slots.length > 0 ? new WebAssembly.Module(bytes) : undefined;
   const translated = new Set(slots);
+  const refused = requests.map(({ slot }) => slot).filter((slot) => !translated.has(slot));
   let instructions = 0;
   for (const { collected, slot } of requests) {
     if (translated.has(slot)) for (const { records } of collected.blocks) instructions += records.length / L.RECORD - 1;
   }
   const milliseconds = performance.now() - start;
-  return { module, slots, generation: first.generation, instructions, bytes: bytes.length, milliseconds };
+  return { module, slots, refused, generation, instructions, bytes: bytes.length, milliseconds };
 }

@@ -21,7 +21,7 @@ export interface Flow {
 }
 
 function successors(block: BasicBlock): BasicBlock[] {
-  return [block.taken, block.next].filter((b) => b !== undefined);
+  return [block.taken, block.next, ...block.returns].filter((b) => b !== undefined);
 }
 
 function postorder(entry: BasicBlock): BasicBlock[] {

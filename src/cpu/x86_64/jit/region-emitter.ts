@@ -1,10 +1,22 @@
-import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import {
+  callExpr,
+  constI32,
+  constI64,
+  type Expr,
+  i32,
+  i64,
+  load,
+  OP_CONST,
+  OP_LOCAL,
+  OP_SELECT,
+  type ValType,
+} from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
 import { Emitter, loadSized, type Operand, signExtend, storeSized, zeroExtend } from '../semantics/emitter.ts';
-import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
+import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
 
@@ -73,6 +85,8 @@ export interface RegionContext {
   known: KnownFlags | undefined;
   /** The locals hold what is known, too. */
   settled: boolean;
+  /** What two ways know: its locals live on. */
+  readonly pinned: Set<KnownFlags>;
   /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
   readonly settleFirst: Set<Decoded>;
   /** Instructions run and not paid yet, the current one included. */
@@ -81,12 +95,20 @@ export interface RegionContext {
   exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
 }
 
+/** Ways from an instruction to others of the region. */
+export interface Ways {
+  /** Writes the way to the direct target. */
+  taken(): void;
+  /** Writes ways to places that may be the target (i64), and goes on where it is none of them. */
+  jumped(target: Expr): void;
+}
+
 /** Writes one instruction of a region: operands are known, registers and flags are locals. */
 export class RegionEmitter extends Emitter {
   override readonly fused = hostFuses();
   readonly #c: RegionContext;
   readonly #d: Decoded;
-  readonly #taken: () => void;
+  readonly #ways: Ways;
   #opened: Expr | undefined;
   #linear: Expr | undefined;
   #mayPost = false;
@@ -96,12 +118,11 @@ export class RegionEmitter extends Emitter {
   /** What is known of the flags before it. */
   readonly #knownBefore: KnownFlags | undefined;
 
-  /** `taken` writes the way to the branch target. */
-  constructor(context: RegionContext, decoded: Decoded, taken: () => void) {
+  constructor(context: RegionContext, decoded: Decoded, ways: Ways) {
     super(context.f, decoded.shape.size, true);
     this.#c = context;
     this.#d = decoded;
-    this.#taken = taken;
+    this.#ways = ways;
     this.#depth = context.f.depth;
     this.#knownBefore = context.known;
   }
@@ -409,16 +430,20 @@ export class RegionEmitter extends Emitter {
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
   protected override setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
-    const { f } = this;
     const c = this.#c;
     c.flagsUsed = true;
     c.flagsWritten = true;
     const conditional = this.#isConditional();
-    c.known = { kind, result: result && f.let(result), a: f.let(a), b: b && f.let(b) };
+    c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b) };
     c.settled = false;
     if (!conditional) return;
     settleFlags(c);
     c.known = undefined;
+  }
+
+  /** A value for later, computed only where it is used: most flags never are. */
+  #kept(value: Expr): Expr {
+    return isPureTree(value) ? value : this.f.let(value);
   }
 
   /** Whether what is written now may not be run. Then the locals must hold the flags, for the way around it. */
@@ -530,6 +555,9 @@ export class RegionEmitter extends Emitter {
   }
 
   status(name: HelperName, ...args: Expr[]): void {
+    if (TIMED.has(name)) {
+      this.f.store('i32.store', at(L.BUDGET), i32.sub(this.#c.budget, constI32(this.#c.unpaid)));
+    }
     const status = this.#called(name, args);
     this.f.if(status, () => this.#after(status));
   }
@@ -559,13 +587,14 @@ export class RegionEmitter extends Emitter {
   }
 
   branch(): void {
-    this.#taken();
+    this.#ways.taken();
     this.#ended = true;
   }
 
   branchIf(condition: Expr): void {
     const { known, settled, unpaid } = this.#c;
-    this.f.if(condition, () => this.#taken());
+    if (known) this.#c.pinned.add(known);
+    this.f.if(condition, () => this.#ways.taken());
     // The other way knows nothing of what the first one did.
     this.#c.known = known;
     this.#c.settled = settled;
@@ -574,6 +603,7 @@ export class RegionEmitter extends Emitter {
 
   jump(ip: Expr): void {
     const target = this.f.let(ip);
+    this.#ways.jumped(target);
     this.f.store('i64.store', at(L.RIP), target);
     this.#c.exit('lookup', this.#d.record, this.#budgetFor(0));
     this.#ended = true;
@@ -655,6 +685,24 @@ function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
     default:
       return i32.or(zero(), i32.xor(overflow(), negative()));
   }
+}
+
+/** Integer arithmetic of constants and of locals, which of an instruction's own do not change after it. */
+function isPureTree({ code, args }: Expr): boolean {
+  if (code === OP_CONST || code === OP_LOCAL) return true;
+  const arithmetic = code === OP_SELECT || (code >= 0x45 && code <= 0xc4);
+  return arithmetic && args.every(isPureTree);
+}
+
+/** The locals that what is known is made of. */
+export function flagLocals(known: KnownFlags | undefined): Expr[] {
+  const found: Expr[] = [];
+  const collect = (value: Expr | undefined): void => {
+    if (value?.code === OP_LOCAL) found.push(value);
+    else value?.args.forEach(collect);
+  };
+  for (const value of [known?.result, known?.a, known?.b]) collect(value);
+  return found;
 }
 
 export function storeRegisters(c: RegionContext): void {

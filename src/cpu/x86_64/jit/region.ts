@@ -1,5 +1,4 @@
-// What becomes one WebAssembly function: decoded instructions of one code page that direct branches join, from one
-// entry on. Taken from the vCPU's memory, as the interpreter has decoded and linked them.
+// What becomes one WebAssembly function: decoded instructions that direct branches join, from one entry on. Taken from the vCPU's memory, as the interpreter has decoded and linked them.
 
 import * as L from '../layout.ts';
 import { allLines, FIRST_HANDLER, type Shape, shapesOf } from '../semantics/index.ts';
@@ -16,7 +15,7 @@ export interface Decoded {
   readonly segment: number;
   readonly scale: number;
   readonly length: number;
-  /** Of its first byte, in the page. */
+  /** Of its first byte, in the entry's page: outside of 0 to 4095 in another page. */
   readonly offset: number;
   readonly prefix: number;
   /** Instructions of the record's block up to and including this one. */
@@ -31,15 +30,30 @@ export interface BasicBlock {
   readonly instructions: readonly Decoded[];
   /** Where the last instruction branches to, if that is in the region. */
   taken: BasicBlock | undefined;
+  /** First record of the decoded block there. */
+  takenRecord: number;
   /** What follows the last instruction, if that is in the region. */
   next: BasicBlock | undefined;
+  /** Where the return at its end may go: behind the calls of the region. */
+  returns: readonly BasicBlock[];
+  /** Bytes from the entry's page to the block's page. */
+  readonly page: number;
 }
 
 export interface Region {
   readonly entry: BasicBlock;
-  /** MODE that its blocks were decoded in. */
+  /** MODE of its code. */
   readonly mode: number;
 }
+
+/** Of a branch: offset of the instruction there, first record of the block. */
+interface Target {
+  readonly offset: number;
+  readonly record: number;
+}
+
+/** More places to return to are not looked through. */
+const MOST_RETURNS = 4;
 
 const shapes: (Shape | undefined)[] = [];
 function shapeOf(handler: number): Shape | undefined {
@@ -58,44 +72,51 @@ export function isDirectBranch({ shape }: Decoded): boolean {
 export function readRegion(collected: Collected): Region | undefined {
   const byFirst = new Map(collected.blocks.map((block) => [block.first, block]));
   const found = new Map<number, Decoded>();
-  const targets = new Map<Decoded, number>();
-  const offsetOf = ({ records }: BlockCopy): number => fields(records).getUint16(L.R_OFFSET, true);
-  for (const { first, records, targets: links } of collected.blocks) {
+  const targets = new Map<Decoded, Target>();
+  const offsetOf = ({ page, records }: BlockCopy): number => page + fields(records).getUint16(L.R_OFFSET, true);
+  const returns = new Set<number>();
+  for (const { first, records, page, targets: links, returns: after } of collected.blocks) {
     const view = fields(records);
     for (let at = 0; at < records.length; at += L.RECORD) {
-      const offset = view.getUint16(at + L.R_OFFSET, true);
+      const offset = page + view.getUint16(at + L.R_OFFSET, true);
       if (found.has(offset)) break;
       const shape = shapeOf(view.getUint16(at + L.R_HANDLER, true));
       if (!shape) break;
-      const decoded = decodedAt(view, at, first + at, shape);
+      const decoded = decodedAt(view, at, first + at, shape, page);
       found.set(offset, decoded);
       const target = byFirst.get(links.get(decoded.record) ?? 0);
-      if (target) targets.set(decoded, offsetOf(target));
+      if (target) targets.set(decoded, { offset: offsetOf(target), record: target.first });
     }
+    const behind = byFirst.get(after ?? 0);
+    if (behind) returns.add(offsetOf(behind));
   }
   const [entry] = collected.blocks;
   if (!entry || !found.has(offsetOf(entry))) return undefined;
-  return { entry: basicBlocks(found, targets, offsetOf(entry)), mode: collected.mode };
+  const to = returns.size <= MOST_RETURNS ? [...returns].filter((offset) => found.has(offset)) : [];
+  return { entry: basicBlocks(found, targets, offsetOf(entry), to), mode: collected.mode };
 }
 
 function fields(records: Uint8Array): DataView {
   return new DataView(records.buffer, records.byteOffset, records.byteLength);
 }
 
-function decodedAt(view: DataView, at: number, record: number, shape: Shape): Decoded {
+function decodedAt(view: DataView, at: number, record: number, shape: Shape, page: number): Decoded {
+  const rm = view.getUint16(at + L.R_RM, true);
+  // What is relative to the page becomes relative to the entry's.
+  const relative = rm === L.IP_PAGE ? BigInt(page) : 0n;
   return {
     record,
     shape,
     reg: view.getUint16(at + L.R_REG, true),
-    rm: view.getUint16(at + L.R_RM, true),
+    rm,
     index: view.getUint16(at + L.R_INDEX, true),
     segment: view.getUint16(at + L.R_SEG, true),
     scale: view.getUint8(at + L.R_SCALE) & 3,
     length: view.getUint8(at + L.R_LEN),
-    offset: view.getUint16(at + L.R_OFFSET, true),
+    offset: page + view.getUint16(at + L.R_OFFSET, true),
     prefix: view.getUint8(at + L.R_PREFIX),
     count: view.getUint8(at + L.R_COUNT),
-    displacement: view.getBigInt64(at + L.R_DISP, true),
+    displacement: view.getBigInt64(at + L.R_DISP, true) + relative,
     immediate: view.getBigInt64(at + L.R_IMM, true),
     vvvv: view.getUint16(at + L.R_VVVV, true),
   };
@@ -104,27 +125,41 @@ function decodedAt(view: DataView, at: number, record: number, shape: Shape): De
 /** Cuts the instructions at branches and at their targets. Gives the block of the entry. */
 function basicBlocks(
   found: ReadonlyMap<number, Decoded>,
-  targets: ReadonlyMap<Decoded, number>,
+  targets: ReadonlyMap<Decoded, Target>,
   entry: number,
+  returns: readonly number[],
 ): BasicBlock {
-  const leaders = new Set([entry, ...[...targets.values()].filter((offset) => found.has(offset))]);
+  const leaders = new Set([
+    entry,
+    ...returns,
+    ...[...targets.values()].map(({ offset }) => offset).filter((offset) => found.has(offset)),
+  ]);
   const blocks = new Map<number, BasicBlock>();
   const make = (offset: number): BasicBlock => {
     const known = blocks.get(offset);
     if (known) return known;
     const instructions: Decoded[] = [];
-    const block: BasicBlock = { instructions, taken: undefined, next: undefined };
+    const page = Math.floor(offset / 4096) * 4096;
+    const block: BasicBlock = { instructions, taken: undefined, takenRecord: 0, next: undefined, returns: [], page };
     blocks.set(offset, block);
     for (let at = offset; ; ) {
       const decoded = found.get(at) as Decoded;
       instructions.push(decoded);
       const following = at + decoded.length;
-      const goesOn = !decoded.shape.line.encoding.ends && found.has(following);
+      const goesOn = !decoded.shape.line.encoding.ends && following < page + 4096 && found.has(following);
       if (isDirectBranch(decoded)) {
         const target = targets.get(decoded);
-        if (target !== undefined && found.has(target)) block.taken = make(target);
+        if (target && found.has(target.offset)) {
+          block.taken = make(target.offset);
+          block.takenRecord = target.record;
+        }
         if (goesOn) block.next = make(following);
         return block;
+      }
+      if (decoded.shape.line.name === 'ret') {
+        // Into another page only back to the entry's, whose mapping has been seen: whatever changes it leaves the region.
+        const sure = returns.filter((to) => Math.floor(to / 4096) * 4096 === page || (to >= 0 && to < 4096));
+        block.returns = sure.map(make);
       }
       if (!goesOn) return block;
       if (leaders.has(following)) {

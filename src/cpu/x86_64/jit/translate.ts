@@ -9,9 +9,10 @@ import * as L from '../layout.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { operandsOf } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
-import type { Decoded, Region } from './region.ts';
+import type { BasicBlock, Decoded, Region } from './region.ts';
 import {
   type Exit,
+  flagLocals,
   loadFlags,
   loadRegisters,
   loadVectors,
@@ -114,12 +115,14 @@ class FunctionWriter {
   readonly #exitStatus: Expr;
   readonly #labels = new Map<FlowNode, { block?: Label; loop?: Label }>();
   #flow: Flow | undefined;
+  readonly #mode: number;
   /** The budget that came in, where what is run is counted. */
   #budgetBefore: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
   constructor(f: FunctionBuilder, imports: Imports, mode: number, skipped: Set<Decoded>, draft?: FunctionWriter) {
     this.#f = f;
+    this.#mode = mode;
     this.#imports = imports;
     this.#skipped = skipped;
     this.#exitRecord = f.local('i32');
@@ -147,6 +150,7 @@ class FunctionWriter {
       known: undefined,
       settled: false,
       settleFirst: used?.settleFirst ?? new Set(),
+      pinned: new Set(),
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
@@ -288,6 +292,7 @@ class FunctionWriter {
 
   #instructions(node: FlowNode): void {
     const c = this.#context;
+    const f = this.#f;
     const { block } = node;
     for (const decoded of block.instructions) {
       if (this.#skipped.has(decoded)) {
@@ -297,7 +302,12 @@ class FunctionWriter {
       }
       c.unpaid++;
       if (c.settleFirst.has(decoded)) settleFlags(c);
-      const emitter = new RegionEmitter(c, decoded, () => this.#taken(node, decoded));
+      const before = c.known;
+      f.beginScope();
+      const emitter = new RegionEmitter(c, decoded, {
+        taken: () => this.#taken(node, decoded),
+        jumped: (target) => this.#jumped(node, target),
+      });
       try {
         decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
       } catch (error) {
@@ -308,20 +318,60 @@ class FunctionWriter {
         return;
       }
       emitter.end();
+      const kept = new Set(flagLocals(c.known));
+      f.endScope(kept);
       if (emitter.ended) return;
+      // What was known of the flags before lives on where another way still looks at it.
+      if (before && before !== c.known && !c.pinned.has(before)) {
+        for (const local of new Set(flagLocals(before))) if (!kept.has(local)) f.release(local);
+      }
     }
     this.#next(node);
   }
 
   #taken(from: FlowNode, decoded: Decoded): void {
-    const to = from.block.taken;
-    if (to && this.#goTo(from, to)) return;
+    const { taken, takenRecord, page } = from.block;
+    if (taken && this.#canGo(from, taken)) {
+      if (taken.page === page) {
+        this.#goTo(from, taken);
+        return;
+      }
+      // The link to another page says whether the target is still mapped where it was found.
+      const record = constI32(decoded.record);
+      const key = i64.or(load('i64.load', constI32(L.JUMP_EPOCH)), constI64(this.#mode));
+      const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), key);
+      const same = i32.and(sameKey, i32.eq(load('i32.load', record, L.R_FAR), constI32(takenRecord)));
+      this.#aside(same, () => this.#goTo(from, taken));
+    }
     this.#exit('branch', constI32(decoded.record), this.#paid());
+  }
+
+  #jumped(from: FlowNode, target: Expr): void {
+    const c = this.#context;
+    for (const to of from.block.returns) {
+      if (!this.#canGo(from, to)) continue;
+      const offset = (to.instructions[0] as Decoded).offset;
+      this.#aside(i64.eq(target, i64.add(c.ipPage, constI64(offset))), () => this.#goTo(from, to));
+    }
+  }
+
+  /** A way that is gone where a condition holds; else all is as before. */
+  #aside(condition: Expr, way: () => void): void {
+    const c = this.#context;
+    const { known, settled, unpaid } = c;
+    if (known) c.pinned.add(known);
+    this.#f.if(condition, way);
+    c.known = known;
+    c.settled = settled;
+    c.unpaid = unpaid;
   }
 
   #next(from: FlowNode): void {
     const to = from.block.next;
-    if (to && this.#goTo(from, to)) return;
+    if (to && this.#canGo(from, to)) {
+      this.#goTo(from, to);
+      return;
+    }
     const last = from.block.instructions.at(-1) as Decoded;
     // The record behind it: an instruction that is not part of the region, or the block's end, which has the same count.
     const record = constI32(last.record + L.RECORD);
@@ -332,16 +382,25 @@ class FunctionWriter {
     return i32.sub(this.#context.budget, constI32(this.#context.unpaid));
   }
 
-  /** Goes to another block of the region; false: only the interpreter can. */
-  #goTo(from: FlowNode, to: FlowNode['block']): boolean {
+  #nodeOf(block: BasicBlock): FlowNode {
+    return (this.#flow as Flow).nodeOf.get(block) as FlowNode;
+  }
+
+  /** False: only the interpreter can go there. */
+  #canGo(from: FlowNode, to: BasicBlock): boolean {
+    return edge(from, this.#nodeOf(to)) !== 'irreducible';
+  }
+
+  /** Goes to another block of the region. */
+  #goTo(from: FlowNode, to: BasicBlock): void {
     const f = this.#f;
     const c = this.#context;
-    const node = (this.#flow as Flow).nodeOf.get(to) as FlowNode;
-    const kind = edge(from, node);
-    if (kind === 'irreducible') return false;
+    const node = this.#nodeOf(to);
+    const back = edge(from, node) === 'back';
     const labels = this.#labelsOf(node);
-    if (kind === 'back' || node.isMerge || node.isLoop) settleFlags(c);
-    if (kind === 'back') {
+    if (back || node.isMerge || node.isLoop) settleFlags(c);
+    if (to.page !== from.block.page) f.store('i64.store', constI32(L.IP_PAGE), i64.add(c.ipPage, constI64(to.page)));
+    if (back) {
       f.set(c.budget, this.#paid());
       c.unpaid = 0;
       f.if(i32.lt_s(c.budget, constI32(0)), () => {
@@ -350,7 +409,7 @@ class FunctionWriter {
         this.#exit('lookup', constI32(0), c.budget);
       });
       f.br(labels.loop as Label);
-      return true;
+      return;
     }
     if (node.isMerge) {
       f.set(c.budget, this.#paid());
@@ -359,6 +418,5 @@ class FunctionWriter {
       if (node.isLoop) f.set(c.budget, this.#paid());
       this.#node(node);
     }
-    return true;
   }
 }

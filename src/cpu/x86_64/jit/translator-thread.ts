@@ -1,8 +1,9 @@
-// The translator's thread (a Worker of a vCPU's): takes collected blocks, gives back compiled modules.
+// The translator's thread (a Worker of a vCPU's): takes batches of collected blocks, gives back compiled modules.
 
-import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { setNiceness, threadId, threadsNamed } from '../../../host/threads.ts';
-import { compile, type Request } from './compile.ts';
+import { setFlagsFromString } from 'node:v8';
+import { type MessagePort, workerData } from 'node:worker_threads';
+import { stepBack } from '../../../host/priority.ts';
+import { type Batch, compile } from './compile.ts';
 
 export interface TranslatorData {
   readonly port: MessagePort;
@@ -10,43 +11,21 @@ export interface TranslatorData {
   readonly answers: SharedArrayBuffer;
 }
 
-/** Regions of one module at most: what is compiled together is also kept together. */
-const BATCH = 32;
-
-/** Of this thread, and of the threads in which V8 compiles. */
-const TRANSLATOR_NICENESS = 15;
-const COMPILER_NICENESS = 10;
-
-/** What makes code faster must not keep the guest from running the code there is, on a host with few processors. */
-function stepBack(): void {
-  if (process.platform !== 'linux') return;
-  setNiceness(threadId(), TRANSLATOR_NICENESS);
-  for (const tid of threadsNamed('node-V8Worker')) setNiceness(tid, COMPILER_NICENESS);
-}
+/**
+ * Of the threads in which V8 compiles again what is hot: better code must not keep the guest from running the code there is. More steps
+ * would starve them where other programs keep the processors busy.
+ */
+const COMPILERS_STEP_BACK = 5;
 
 const { port, answers } = workerData as TranslatorData;
 const count = new Int32Array(answers);
 
-/** Translates what waits. */
-function work(first: Request): void {
-  let batch: Request[] = [first];
-  for (;;) {
-    const request = receiveMessageOnPort(port)?.message as Request | undefined;
-    if (!request || batch.length === BATCH || request.generation !== batch[0]?.generation) {
-      answer(batch);
-      if (!request) return;
-      batch = [];
-    }
-    batch.push(request);
-  }
-}
-
-function answer(requests: readonly Request[]): void {
-  const result = compile(requests);
-  if (!result) return;
-  port.postMessage(result);
+function work(batch: Batch): void {
+  port.postMessage(compile(batch));
   Atomics.add(count, 0, 1);
 }
 
-stepBack();
+// A module's functions are compiled here, not by the vCPU's thread when it first calls them. The flag is of the whole process.
+setFlagsFromString('--no-wasm-lazy-compilation');
+stepBack('node-V8Worker', COMPILERS_STEP_BACK);
 port.on('message', work);

@@ -1,10 +1,9 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { HANDLER_STOP } from '../decode/blocks.ts';
-import { REGIONS_MAX } from '../interpreter/engine.ts';
 import * as L from '../layout.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { Collector } from './collect.ts';
-import { type Answer, compile, type Request } from './compile.ts';
+import { type Answer, type Batch, compile, type Request } from './compile.ts';
+import { RegionStore } from './region-store.ts';
 import type { TranslatorData } from './translator-thread.ts';
 
 /** Heat of one sample. */
@@ -21,13 +20,10 @@ interface Surroundings {
   readonly helpers: Exports;
 }
 
-/** A region on its way: asked for, or in place. */
-interface Entry {
-  /** The entry block's first record. */
-  readonly record: number;
-  /** Node by which writes to the region's bytes are seen. */
-  readonly node: number;
-}
+/** Regions of one module at most: what is compiled together is also kept together. */
+const BATCH_MOST = 16;
+/** Batches at the translator's thread at a time: one that it works on, and one that it finds then. */
+const BATCHES_ASKED = 2;
 
 /** What a translator has done since it was made. */
 export interface TranslationCounts {
@@ -43,7 +39,7 @@ export interface TranslationCounts {
 }
 
 /**
- * Finds hot code by looking where the interpreter is whenever its budget is used up, and has it translated. A region
+ * Finds hot code by looking where the interpreter is whenever its budget is used up, and has it translated, the hottest first. A region
  * stands in the handlers' table, and in the first record of its entry block instead of the first instruction's handler.
  */
 export class Translator {
@@ -65,24 +61,26 @@ export class Translator {
   readonly #port: MessagePort | undefined;
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   #answered = 0;
-  /** By first record: the handler that the region took the place of. */
-  readonly #original = new Map<number, number>();
-  /** Asked for, by first record: a block can be found hot more than once. */
-  readonly #requested = new Set<number>();
-  /** By slot. */
-  readonly #entries = new Map<number, Entry>();
-  readonly #firstSlot = handlerCount();
-  #nextSlot = this.#firstSlot;
+  readonly #store: RegionStore;
+  /** First records of hot blocks that nothing has been asked for yet. */
+  readonly #waiting = new Set<number>();
+  /** Those of which nothing can be made. */
+  readonly #hopeless = new Set<number>();
+  #asked = 0;
 
   /**
+  /**
    * `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. `counting`: the
-   * regions count the instructions that they run.
+   * regions count the instructions that they run. `most`: regions that are kept at a time.
    */
-  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean, counting: boolean) {
+  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean, counting: boolean, most: number) {
     this.#counting = counting;
-    this.#view = new DataView(memory.buffer);
-    this.#imports = { env: { memory, table: engine['table'] }, engine, helpers };
-    this.#collector = new Collector(memory.buffer as ArrayBuffer, (record) => this.#original.get(record));
+    const buffer = memory.buffer as ArrayBuffer;
+    const table = engine['table'] as WebAssembly.Table;
+    this.#view = new DataView(buffer);
+    this.#imports = { env: { memory, table }, engine, helpers };
+    this.#store = new RegionStore(buffer, table, handlerCount(), most);
+    this.#collector = new Collector(buffer, (record) => this.#store.original(record));
     this.#sampleHeat = inThread ? SAMPLE_HEAT : L.HOT_LOOKUPS;
     if (!inThread) return;
     const { port1, port2 } = new MessageChannel();
@@ -106,63 +104,64 @@ export class Translator {
       this.#takeAnswers(this.#port);
     }
     const count = view.getUint32(L.HOT_COUNT, true);
-    for (let i = 0; i < count; i++) this.#request(view.getUint32(L.HOT_BLOCKS + i * 4, true));
+    for (let i = 0; i < count; i++) this.#want(view.getUint32(L.HOT_BLOCKS + i * 4, true));
     if (count > 0) view.setUint32(L.HOT_COUNT, 0, true);
-    if (record < FIRST_RECORD) return;
-    // Loops link their blocks and are not looked up: a sample stands for many rounds.
-    const at = record - L.NODE + L.NODE_HEAT;
-    const heat = view.getUint32(at, true);
-    const hotter = heat + this.#sampleHeat;
-    view.setUint32(at, hotter, true);
-    if (heat < L.HOT_LOOKUPS && hotter >= L.HOT_LOOKUPS) this.#request(record);
+    if (record >= FIRST_RECORD) {
+      // Loops link their blocks and are not looked up: a sample stands for many rounds.
+      const at = record - L.NODE + L.NODE_HEAT;
+      const heat = view.getUint32(at, true) + this.#sampleHeat;
+      view.setUint32(at, heat, true);
+      if (heat >= L.HOT_LOOKUPS) this.#want(record);
+    }
+    if (this.#waiting.size > 0) this.#askForHottest();
+  }
+
+  /** Regions that are there or asked for. */
+  get regions(): number {
+    return this.#store.count;
   }
 
   /** All decoded code is forgotten. */
   reset(): void {
     this.#view.setUint32(L.HOT_COUNT, 0, true);
-    this.#original.clear();
-    this.#requested.clear();
-    this.#entries.clear();
-    this.#nextSlot = this.#firstSlot;
+    this.#waiting.clear();
+    this.#hopeless.clear();
+    this.#store.reset();
   }
 
   close(): void {
     void this.#worker?.terminate();
   }
 
-  #request(record: number): void {
-    if (this.#nextSlot === this.#firstSlot + REGIONS_MAX || this.#requested.has(record)) return;
-    this.#requested.add(record);
-    const collected = this.#collector.collect(record);
-    if (!collected) return;
-    this.counts.requested++;
-    const slot = this.#nextSlot++;
-    const view = this.#view;
-    // Until the region is in place, writes to its bytes reach a record of its own.
-    const node = view.getUint32(L.ARENA_NEXT, true);
-    const own = node + L.NODE;
-    view.setUint32(L.ARENA_NEXT, own + L.RECORD, true);
-    view.setUint16(own + L.R_HANDLER, HANDLER_STOP, true);
-    const page = L.CODE_PAGES + (collected.start >>> 12) * 4;
-    view.setUint32(node + L.NODE_NEXT, view.getUint32(page, true), true);
-    view.setUint32(node + L.NODE_START, collected.start, true);
-    view.setUint32(node + L.NODE_LENGTH, collected.end - collected.start, true);
-    view.setUint32(node + L.NODE_RECORDS, own, true);
-    view.setUint32(node + L.NODE_COUNT, 1, true);
-    view.setUint32(node + L.NODE_HASH, 0, true);
-    view.setUint32(page, node, true);
-    this.#entries.set(slot, { record, node });
-    const request: Request = {
-      collected,
-      slot,
-      generation: view.getUint32(L.ARENA_GENERATION, true),
-      counting: this.#counting,
-    };
-    if (this.#port) {
-      this.#port.postMessage(request);
-    } else {
-      const answer = compile([request]);
-      if (answer) this.#take(answer);
+  #want(record: number): void {
+    if (this.#waiting.has(record) || this.#hopeless.has(record) || this.#store.revive(record)) return;
+    if (!this.#store.has(record)) this.#waiting.add(record);
+  }
+
+  /** What is hot gets hotter while it waits. */
+  #askForHottest(): void {
+    while (this.#waiting.size > 0 && (!this.#port || this.#asked < BATCHES_ASKED)) {
+      const heat = (record: number): number => this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
+      const hottest = [...this.#waiting];
+      if (hottest.length > BATCH_MOST) hottest.sort((a, b) => heat(b) - heat(a)).length = BATCH_MOST;
+      const requests: Request[] = [];
+      for (const record of hottest) {
+        this.#waiting.delete(record);
+        const collected = this.#collector.collect(record);
+        const slot = collected && this.#store.ask(record, collected.ranges);
+        if (collected && slot !== undefined) requests.push({ collected, slot });
+        else this.#hopeless.add(record);
+      }
+      if (requests.length === 0) continue;
+      this.counts.requested += requests.length;
+      const generation = this.#view.getUint32(L.ARENA_GENERATION, true);
+      const batch: Batch = { requests, generation, counting: this.#counting };
+      if (this.#port) {
+        this.#asked++;
+        this.#port.postMessage(batch);
+      } else {
+        this.#take(compile(batch));
+      }
     }
   }
 
@@ -170,33 +169,24 @@ export class Translator {
     for (;;) {
       const answer = receiveMessageOnPort(port)?.message as Answer | undefined;
       if (!answer) return;
+      this.#asked--;
       this.#take(answer);
     }
   }
 
-  #take({ generation, module, slots, instructions, bytes, milliseconds }: Answer): void {
+  #take({ generation, module, slots, refused, instructions, bytes, milliseconds }: Answer): void {
     const { counts } = this;
-    counts.modules++;
+    if (module) counts.modules++;
     counts.instructions += instructions;
     counts.bytes += bytes;
     counts.milliseconds += milliseconds;
     // Its slots may be somebody else's by now.
     if (generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) return;
-    new WebAssembly.Instance(module, this.#imports as never);
-    for (const slot of slots) this.#install(slot);
-  }
-
-  #install(slot: number): void {
-    const view = this.#view;
-    const entry = this.#entries.get(slot);
-    if (!entry) return;
-    const { record, node } = entry;
-    // The guest has changed the code meanwhile.
-    if (view.getUint16(node + L.NODE + L.R_HANDLER, true) === L.HANDLER_STALE) return;
-    this.counts.installed++;
-    this.#original.set(record, view.getUint16(record + L.R_HANDLER, true));
-    view.setUint16(record + L.R_HANDLER, slot, true);
-    view.setUint32(node + L.NODE_RECORDS, record, true);
-    view.setUint32(node + L.NODE_HASH, view.getUint32(record - L.NODE + L.NODE_HASH, true), true);
+    if (module) new WebAssembly.Instance(module, this.#imports as never);
+    counts.installed += this.#store.install(slots);
+    for (const slot of refused) {
+      const record = this.#store.refuse(slot);
+      if (record !== undefined) this.#hopeless.add(record);
+    }
   }
 }

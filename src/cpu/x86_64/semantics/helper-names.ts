@@ -212,3 +212,6 @@ export const HELPERS = {
 } as const;
 
 export type HelperName = keyof typeof HELPERS;
+
+/** Helpers that ask what time it is: BUDGET holds what is left with their instruction paid, for time that counts instructions. */
+export const TIMED: ReadonlySet<HelperName> = new Set<HelperName>(['rdtsc', 'rdtscp', 'rdmsr', 'wrmsr']);

@@ -1,0 +1,209 @@
+// `npm run bench -- shared`: files of a shared directory, in a booted guest: by 9P and by virtio-fs on Vivarium, by 9P (virtfs) on
+// QEMU's translator (TCG), in turns. The kernel is Debian's generic one, because the cloud kernel has no 9P.
+//
+// Written and read in pieces of 1 MiB, with the guest's cache empty; then an archive of 10,000 small files is unpacked. The times are the
+// host's, from a line that the guest prints to the next.
+
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { BASE_COMMAND_LINE } from '../src/arch/x86_64/cmdline.ts';
+import { defaultGuest } from '../src/cli/guest.ts';
+import { type CpioEntry, missingParents } from '../src/guest/cpio.ts';
+import { collectModules, moduleEntries } from '../src/guest/modules.ts';
+import { extendInitrd, genericKernel } from '../test/e2e/kernels.ts';
+import { QEMU, qemuVersion } from './lib/qemu.ts';
+import { describeHost, table, writeResults } from './lib/report.ts';
+import { summarize } from './lib/statistics.ts';
+
+const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
+/** Memory of the guests, in MiB. */
+const MEMORY = 512;
+/** Size of the large file, in MiB. */
+const LARGE = 64;
+const FILES = 10_000;
+const FILE_SIZE = 1024;
+/** A run that takes longer has failed, in milliseconds. */
+const TIMEOUT = 600_000;
+const TAG = 'bench';
+
+/** What is timed, in this order, as the guest's shell does it. */
+const WORK = {
+  write: `dd if=/dev/zero of=/mnt/large bs=1M count=${LARGE} conv=fsync 2>/dev/null`,
+  read: 'dd if=/mnt/large of=/dev/null bs=1M 2>/dev/null',
+  unpack: 'tar xf /files.tar -C /mnt/files',
+} as const;
+type Work = keyof typeof WORK;
+const NAMES = Object.keys(WORK) as Work[];
+
+const MOUNT_9P = `mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 ${TAG} /mnt`;
+const MOUNT_FS = `mount -t virtiofs ${TAG} /mnt`;
+
+/** In the place of the default guest's console script. */
+const SCRIPT = `#!/bin/sh
+for item in $(cat /proc/cmdline); do
+  case $item in bench=*) kind=\${item#bench=} ;; esac
+done
+if [ $kind = fs ]; then ${MOUNT_FS}; else ${MOUNT_9P}; fi
+mkdir /mnt/files
+${NAMES.map((name) => `echo 3 >/proc/sys/vm/drop_caches; echo "bench: ${name}"; ${WORK[name]} && echo "bench: done"`).join('\n')}
+poweroff
+sleep 60
+`;
+
+/** Headers of ustar, and a file of FILE_SIZE bytes after each. */
+function archive(): Buffer {
+  const blocks: Buffer[] = [];
+  for (let i = 0; i < FILES; i++) {
+    const header = Buffer.alloc(512);
+    header.write(`folder-${Math.floor(i / 100)}/file-${i}`, 0);
+    header.write('0000644\x000000000\x000000000\0', 100);
+    header.write(`${FILE_SIZE.toString(8).padStart(11, '0')}\0${'0'.repeat(11)}\0        0`, 124);
+    header.write('ustar\x0000', 257);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    blocks.push(header, Buffer.alloc(FILE_SIZE, i));
+  }
+  return Buffer.concat([...blocks, Buffer.alloc(1024)]);
+}
+
+interface Machine {
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  /** Milliseconds. */
+  readonly times: Readonly<Record<Work, number[]>>;
+}
+
+function machines(kernel: string, initrd: string, path: string): Machine[] {
+  const ours = (name: string, kind: string): Machine => ({
+    name,
+    command: process.execPath,
+    args: [
+      ...[VIVARIUM, 'run', '--hypervisor', 'soft', '--mem', `${MEMORY}`, '-p', `quiet bench=${kind}`],
+      ...['--shared-dir', `${path}:${TAG},type=${kind}`, '--initrd', initrd, kernel],
+    ],
+    times: { write: [], read: [], unpack: [] },
+  });
+  return [
+    ours('Vivarium, 9P', 'p9'),
+    ours('Vivarium, virtio-fs', 'fs'),
+    {
+      name: 'QEMU TCG, 9P',
+      command: QEMU,
+      args: [
+        ...['-accel', 'tcg', '-machine', 'pc', '-m', `${MEMORY}`, '-nodefaults', '-no-user-config', '-no-reboot'],
+        ...['-display', 'none', '-serial', 'stdio', '-kernel', kernel, '-initrd', initrd],
+        ...['-virtfs', `local,path=${path},mount_tag=${TAG},security_model=none,multidevs=remap`],
+        ...['-append', `${BASE_COMMAND_LINE} quiet bench=p9`],
+      ],
+      times: { write: [], read: [], unpack: [] },
+    },
+  ];
+}
+
+/** Runs a guest; gives the time between each pair of its lines. */
+function timeRun({ name, command, args, times }: Machine): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      timeout: TIMEOUT,
+      killSignal: 'SIGKILL',
+    });
+    let output = '';
+    let current: Work | undefined;
+    let begun = 0;
+    child.stdout.setEncoding('latin1').on('data', (text: string) => {
+      const lines = (output + text).split('\n');
+      output = lines.pop() as string;
+      for (const line of lines) {
+        const what = /^bench: (\w+)/.exec(line)?.[1];
+        if (what === 'done' && current !== undefined) times[current].push(performance.now() - begun);
+        if (what !== undefined) current = NAMES.find((work) => work === what);
+        begun = performance.now();
+      }
+    });
+    child.on('error', reject);
+    child.on('close', (status) => {
+      const counts = new Set(NAMES.map((work) => times[work].length));
+      if (status === 0 && counts.size === 1) resolve();
+      else reject(new Error(`${name} ended with status ${status}, and ${[...counts].join(', ')} times`));
+    });
+  });
+}
+
+/** An initrd of the default guest with the generic kernel's modules, the script and the archive. */
+async function writeInitrd(path: string): Promise<string> {
+  const { image, version, modules } = genericKernel();
+  const wanted = await collectModules(modules, ['virtio_pci', '9p', '9pnet_virtio', 'virtiofs']);
+  const have = new Set<string>();
+  const entries = moduleEntries(`lib/modules/${version}`, wanted).flatMap((entry) => [
+    ...missingParents(entry.name, have),
+    entry,
+  ]);
+  const own: CpioEntry[] = [
+    ...['etc', 'etc/init.d'].map((name): CpioEntry => ({ type: 'directory', name, mode: 0o755 })),
+    { type: 'file', name: 'etc/init.d/console', mode: 0o755, data: Buffer.from(SCRIPT) },
+    { type: 'file', name: 'files.tar', mode: 0o644, data: archive() },
+  ];
+  extendInitrd(await defaultGuest(), [...entries, ...own], path);
+  return image;
+}
+
+export async function sharedBench(args: string[]): Promise<void> {
+  const { values } = parseArgs({ args, options: { runs: { type: 'string', default: '3' } } });
+  const runs = Number(values.runs);
+  if (!Number.isInteger(runs) || runs < 1 || runs > 1000) throw new Error('--runs takes a number from 1 to 1000');
+  const qemu = qemuVersion();
+  const folder = mkdtempSync(join(tmpdir(), 'vivarium-bench-'));
+  try {
+    const initrd = join(folder, 'initrd');
+    const kernel = await writeInitrd(initrd);
+    const path = join(folder, 'shared');
+    const all = machines(kernel, initrd, path);
+    for (let run = 0; run < runs; run++) {
+      for (const machine of all) {
+        rmSync(path, { recursive: true, force: true });
+        mkdirSync(path);
+        await timeRun(machine);
+        const last = NAMES.map((work) => `${work} ${Math.round(machine.times[work].at(-1) as number)} ms`);
+        process.stdout.write(`${machine.name}: ${last.join(', ')}\n`);
+      }
+    }
+    const results = all.map(({ name, times }) => ({
+      name,
+      write: summarize(times.write),
+      read: summarize(times.read),
+      unpack: summarize(times.unpack),
+    }));
+    const reference = results.at(-1)!;
+    const what: Readonly<Record<Work, string>> = {
+      write: `write ${LARGE} MiB and fsync`,
+      read: `read ${LARGE} MiB`,
+      unpack: `unpack ${FILES} files of ${FILE_SIZE} bytes`,
+    };
+    const rows = NAMES.flatMap((work) =>
+      results.map((result) => {
+        const { median, min, max } = result[work];
+        const ratio = (median / reference[work].median).toFixed(2);
+        return [what[work], result.name, `${runs}`, ...[median, min, max].map((time) => time.toFixed(0)), ratio];
+      }),
+    );
+    const page = table([['work', 'machine', 'runs', 'median ms', 'min', 'max', 'of QEMU'], ...rows]);
+    const host = describeHost();
+    const setting =
+      `${host.date.slice(0, 10)}, ${host.cpu}, ${host.cores} cores, Linux ${host.kernel}, Node ${host.node}, ` +
+      `QEMU ${qemu}, guests of ${MEMORY} MiB and one processor`;
+    process.stdout.write(`\n${page}\n\n${setting}\n`);
+    writeResults(
+      'shared',
+      { host, qemu, memoryMiB: MEMORY, machines: results },
+      `# Shared directories\n\nMade by \`npm run bench -- shared\`: ${setting}.\n\n${page}\n`,
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

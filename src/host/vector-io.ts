@@ -1,0 +1,19 @@
+/** Reads and writes of descriptors that have no position: taps, pipes. */
+import { libc, uninterrupted } from './ffi.ts';
+import { IoVector, type MemoryRange } from './io-vector.ts';
+
+const read = libc('intptr_t read(int fd, void *buf, size_t count)');
+const writev = libc('intptr_t writev(int fd, void *iov, int iovcnt)');
+
+const vector = new IoVector();
+
+/** Reads into a buffer. Bytes, or the negated errno. */
+export function readDescriptor(fd: number, into: Uint8Array): number {
+  return uninterrupted(() => read(fd, into, into.length));
+}
+
+/** Writes what is in memory, in order. Bytes taken, or the negated errno. */
+export function writeRanges(fd: number, ranges: readonly MemoryRange[]): number {
+  const count = vector.set(ranges);
+  return uninterrupted(() => writev(fd, vector.bytes, count));
+}

@@ -1,0 +1,229 @@
+// Regions that reach over pages, calls and returns: the guest must not see them.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import * as L from '../../../../src/cpu/x86_64/layout.ts';
+import { type Assembler, absolute, at } from '../../../asm/assembler.ts';
+import { DATA, Guest, TABLES, UPPER } from './guest.ts';
+
+/** Runs a program in translated code, sampled at several intervals, and interpreted: the ends must be the same. */
+function sameAsInterpreted(program: (a: Assembler) => void): bigint {
+  const interpreted = new Guest('none', program);
+  const result = interpreted.run(1000);
+  for (const interval of [1, 7, 100]) {
+    const translated = new Guest('at-once', program);
+    assert.equal(translated.run(interval), result, `interval ${interval}`);
+    assert.equal(translated.state, interpreted.state, `interval ${interval}`);
+    assert.ok(translated.cpu.counts().translated > 100, 'translated code has run');
+  }
+  return result;
+}
+
+describe('regions', () => {
+  test('calls, returns and branches across pages', () => {
+    const result = sameAsInterpreted((a) => {
+      a.mov('eax', 0);
+      a.mov('ecx', 500);
+      a.label('head');
+      a.call('far');
+      a.call('near');
+      a.jmp('middle');
+      a.label('near');
+      a.add('rax', 3);
+      a.ret();
+      a.align(4096);
+      a.label('far');
+      a.add('rax', 'rcx');
+      a.test('ecx', 1);
+      a.jcc('e', 'even');
+      a.ret();
+      a.label('middle');
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+      a.align(4096);
+      a.label('even');
+      a.mov(absolute(DATA, 8), 'rax');
+      a.sub('rax', 1);
+      a.ret();
+    });
+    assert.equal(result, 125_250n + 1500n - 250n);
+  });
+
+  test('recursion returns to each of its callers', () => {
+    const result = sameAsInterpreted((a) => {
+      a.mov('edi', 15);
+      a.call('fibonacci');
+      a.hlt();
+      a.label('fibonacci');
+      a.cmp('edi', 2);
+      a.jcc('ae', 'deeper');
+      a.mov('eax', 'edi');
+      a.ret();
+      a.align(4096);
+      a.label('deeper');
+      a.push('rbx');
+      a.push('rdi');
+      a.dec('edi');
+      a.call('fibonacci');
+      a.mov('ebx', 'eax');
+      a.pop('rdi');
+      a.sub('edi', 2);
+      a.call('fibonacci');
+      a.add('eax', 'ebx');
+      a.pop('rbx');
+      a.ret();
+    });
+    assert.equal(result, 610n);
+  });
+
+  test('a return to where nobody called from', () => {
+    const result = sameAsInterpreted((a) => {
+      a.mov('eax', 0);
+      a.mov('ecx', 300);
+      a.label('head');
+      a.call('function');
+      a.add('eax', 1);
+      a.label('behind');
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+      a.label('function');
+      a.test('ecx', 7);
+      a.jcc('ne', 'back');
+      // Skips the addition behind the call: ADD EAX, imm8 has three bytes.
+      a.add(at('rsp', 0, 8), 3);
+      a.label('back');
+      a.ret();
+    });
+    assert.equal(result, 300n - 37n);
+  });
+
+  test('the other page is mapped elsewhere: its code is found anew', () => {
+    const program = (a: Assembler): void => {
+      a.mov('eax', 0);
+      a.mov('esi', 2);
+      a.label('again');
+      a.mov('ecx', 400);
+      a.label('head');
+      a.call('function');
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      // The page behind becomes the function's, after the first round.
+      a.mov('rdx', absolute(DATA + 8, 8));
+      a.mov('rbx', absolute(DATA, 8));
+      a.mov(at('rbx', 0, 8), 'rdx');
+      a.mov('rbx', absolute(DATA + 16, 8));
+      a.invlpg(at('rbx', 0));
+      a.dec('esi');
+      a.jcc('ne', 'again');
+      a.hlt();
+      a.align(4096);
+      a.label('function');
+      a.add('rax', 1);
+      a.ret();
+      a.align(4096);
+      a.add('rax', 1000);
+      a.ret();
+    };
+    for (const interval of [1, 100]) {
+      const guest = new Guest('at-once', program);
+      const page = guest.labels.get('function') as number;
+      const set = (address: number, value: bigint): void =>
+        guest.cpu.view.setBigUint64(L.RAM_BASE + address, value, true);
+      set(DATA, BigInt(TABLES + (page >> 12) * 8));
+      set(DATA + 8, BigInt((page + 0x1000) | 0x103));
+      set(DATA + 16, UPPER + BigInt(page));
+      assert.equal(guest.run(interval), 400n + 400_000n);
+    }
+  });
+
+  test('code that is written to in the other page', () => {
+    const result = sameAsInterpreted((a) => {
+      a.mov('eax', 0);
+      a.mov('ecx', 600);
+      a.label('head');
+      a.call('function');
+      a.test('ecx', 63);
+      a.jcc('ne', 'unchanged');
+      a.add(absolute(a.address('immediate'), 1), 1);
+      a.label('unchanged');
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+      a.align(4096);
+      a.label('function');
+      // ADD RAX, imm32
+      a.db(0x48, 0x05);
+      a.label('immediate');
+      a.dd(1);
+      a.ret();
+    });
+    let expected = 0n;
+    for (let ecx = 600, add = 1n; ecx > 0; ecx--) {
+      expected += add;
+      if (ecx % 64 === 0) add++;
+    }
+    assert.equal(result, expected);
+  });
+});
+
+describe('eviction', () => {
+  const FUNCTIONS = 500;
+  const MOST = 64;
+
+  /** Calls each of many functions many times, all of them twice over. */
+  const program = (a: Assembler): void => {
+    a.mov('eax', 0);
+    a.mov('r8d', 2);
+    a.label('round');
+    for (let i = 0; i < FUNCTIONS; i++) {
+      a.mov('ecx', 40);
+      a.label(`loop${i}`);
+      a.add('rax', i);
+      a.call('shared');
+      a.dec('ecx');
+      a.jcc('ne', `loop${i}`);
+    }
+    a.dec('r8d');
+    a.jcc('ne', 'round');
+    a.hlt();
+    a.label('shared');
+    a.add('rax', 1);
+    a.ret();
+  };
+
+  test('regions stay within their number, and their instances are garbage', async () => {
+    const instances: WeakRef<WebAssembly.Instance>[] = [];
+    const original = WebAssembly.Instance;
+    const noted = class extends original {
+      constructor(...args: ConstructorParameters<typeof original>) {
+        super(...args);
+        instances.push(new WeakRef(this));
+      }
+    };
+    let guest: Guest;
+    try {
+      WebAssembly.Instance = noted;
+      guest = new Guest('at-once', program, MOST);
+      const sum = (FUNCTIONS * (FUNCTIONS - 1)) / 2;
+      assert.equal(guest.run(60), BigInt(2 * 40 * (sum + FUNCTIONS)));
+    } finally {
+      WebAssembly.Instance = original;
+    }
+    setFlagsFromString('--expose-gc');
+    const collectGarbage = runInNewContext('gc') as () => void;
+    const { regions } = guest.cpu.counts();
+    assert.ok(regions && regions.installed > 4 * MOST, 'more came into use than there is room for');
+    assert.ok(guest.cpu.regions <= MOST, `${guest.cpu.regions} regions are kept`);
+    // A reference that has been looked at keeps what it refers to until the turn of the event loop ends.
+    for (let i = 0; i < 3; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      collectGarbage();
+    }
+    const alive = instances.filter((reference) => reference.deref() !== undefined).length;
+    // Beside the regions' those of the helpers and the interpreter, and what was in use last.
+    assert.ok(alive <= MOST + 8, `${alive} of ${instances.length} instances are alive`);
+  });
+});
