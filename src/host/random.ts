@@ -10,3 +10,13 @@ export function fillRandom(address: number, length: number): number {
     uninterrupted(() => getrandom(address, length, 0)),
   );
 }
+
+/** A random number of 32 bits. Unlike node:crypto it opens no file at its first use: it works in a jail. Throws OsError. */
+export function randomU32(): number {
+  const word = new Uint32Array(1);
+  check(
+    'getrandom',
+    uninterrupted(() => getrandom(word, 4, 0)),
+  );
+  return word[0] as number;
+}

@@ -1,8 +1,8 @@
 /** One question to the host's resolvers: the first that answers counts. */
-import { randomInt } from 'node:crypto';
 import { closeDescriptor } from '../../host/descriptor.ts';
 import { EPOLLIN, EPOLLOUT } from '../../host/epoll.ts';
 import type { EventLoop, LoopTimer } from '../../host/event-loop.ts';
+import { randomU32 } from '../../host/random.ts';
 import { connectTcp, connectUdp, receiveBytes, type SocketAddress, sendBytes } from '../../host/socket.ts';
 import { writeU16 } from '../ip/packet.ts';
 import { isAnswer, type Question } from './message.ts';
@@ -24,7 +24,7 @@ export class UpstreamQuery {
   readonly #question: Question;
   readonly #stream: boolean;
   readonly #done: (answer: Uint8Array | undefined) => void;
-  readonly #id = randomInt(0x10000);
+  readonly #id = randomU32() & 0xffff;
   #fd: number | undefined;
   #timer: LoopTimer | undefined;
   #asked = 0;

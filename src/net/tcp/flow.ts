@@ -3,9 +3,9 @@
  * the other way round. The way to the guest loses nothing as a rule, so there is no congestion control; what gets lost
  * nevertheless (a guest short of memory) is sent again, from the ring that keeps it until it is acknowledged.
  */
-import { randomBytes } from 'node:crypto';
 import { rangeOf } from '../../disk/iovec.ts';
 import { EAGAIN, ECONNREFUSED, ECONNRESET } from '../../host/errno.ts';
+import { randomU32 } from '../../host/random.ts';
 import type { FlowEnds } from '../flow-table.ts';
 import { IPV4_SIZE, IPV6_SIZE, PROTOCOL_TCP } from '../ip/packet.ts';
 import type { Envelope, FrameWriter } from '../ip/writer.ts';
@@ -96,7 +96,7 @@ export class TcpFlow implements StreamOwner {
   #stream: Stream | undefined;
 
   // What goes to the guest. Sequence numbers are modulo 2^32.
-  readonly #firstSeq = randomBytes(4).readUInt32LE(0);
+  readonly #firstSeq = randomU32();
   /** First byte that is not acknowledged; the ring starts there. */
   #unacked: number;
   #next: number;
