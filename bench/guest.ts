@@ -19,9 +19,9 @@ import { summarize } from './lib/statistics.ts';
 
 const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
 /** Memory of the guests, in MiB. */
-const MEMORY = 512;
+export const MEMORY = 512;
 
-interface Machine {
+export interface Machine {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
@@ -31,31 +31,34 @@ interface Machine {
   readonly resident: number[];
 }
 
-function machines(kernel: string, initrd: string): [Machine, Machine] {
-  const params = `quiet ${FIRST_PROCESS}`;
-  return [
-    {
-      name: 'Vivarium',
-      command: process.execPath,
-      args: [
-        ...[VIVARIUM, 'run', '--hypervisor', 'soft', '--mem', `${MEMORY}`],
-        ...['-p', params, '--initrd', initrd, kernel],
-      ],
-      rounds: [],
-      resident: [],
-    },
-    {
-      name: 'QEMU TCG',
-      command: QEMU,
-      args: [
-        ...['-accel', 'tcg', '-machine', 'pc', '-m', `${MEMORY}`, '-nodefaults', '-no-user-config', '-no-reboot'],
-        ...['-display', 'none', '-serial', 'stdio', '-kernel', kernel, '-initrd', initrd],
-        ...['-append', `${BASE_COMMAND_LINE} ${params}`],
-      ],
-      rounds: [],
-      resident: [],
-    },
-  ];
+const PARAMS = `quiet ${FIRST_PROCESS}`;
+
+/** The set's guest on the built-in processor. */
+export function vivarium(kernel: string, initrd: string): Machine {
+  return {
+    name: 'Vivarium',
+    command: process.execPath,
+    args: [
+      ...[VIVARIUM, 'run', '--hypervisor', 'soft', '--mem', `${MEMORY}`],
+      ...['-p', PARAMS, '--initrd', initrd, kernel],
+    ],
+    rounds: [],
+    resident: [],
+  };
+}
+
+function qemuTcg(kernel: string, initrd: string): Machine {
+  return {
+    name: 'QEMU TCG',
+    command: QEMU,
+    args: [
+      ...['-accel', 'tcg', '-machine', 'pc', '-m', `${MEMORY}`, '-nodefaults', '-no-user-config', '-no-reboot'],
+      ...['-display', 'none', '-serial', 'stdio', '-kernel', kernel, '-initrd', initrd],
+      ...['-append', `${BASE_COMMAND_LINE} ${PARAMS}`],
+    ],
+    rounds: [],
+    resident: [],
+  };
 }
 
 async function round({ name, command, args, rounds, resident }: Machine): Promise<void> {
@@ -112,7 +115,7 @@ export async function guestBench(args: string[]): Promise<void> {
   try {
     const initrd = join(folder, 'initrd');
     writeFileSync(initrd, benchImage(tree, members));
-    const [ours, other] = machines(kernel, initrd);
+    const [ours, other] = [vivarium(kernel, initrd), qemuTcg(kernel, initrd)];
     for (let i = 0; i < rounds; i++) for (const machine of [ours, other]) await round(machine);
     checkOutputs([ours, other]);
 

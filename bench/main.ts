@@ -4,12 +4,14 @@ import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
 import { netBench } from './net.ts';
 import { sharedBench } from './shared.ts';
+import { soakBench } from './soak.ts';
 
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   boot: bootBench,
   guest: guestBench,
   kvm: kvmBench,
   net: netBench,
+  soak: soakBench,
   shared: sharedBench,
 };
 

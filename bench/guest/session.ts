@@ -16,7 +16,7 @@ export interface MemberRun {
 }
 
 /** A member that takes longer than this has failed, in milliseconds; so has a boot. */
-const TIMEOUT = 180_000;
+const TIMEOUT = 600_000;
 /** What the kernel says when something is wrong with the machine. */
 const COMPLAINT = /Kernel panic|Oops|BUG:|WARNING:|soft lockup|Call Trace|segfault|trap /;
 

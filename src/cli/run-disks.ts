@@ -39,7 +39,7 @@ export function addDiskOptions(command: Command, disks: DiskConfig[], param: (te
       if (disks.length === MAX_DISKS) throw new InvalidArgumentError(`there are ${MAX_DISKS} disks already`);
       if (root) {
         hasRoot = true;
-        param(`root=/dev/vd${String.fromCharCode('a'.charCodeAt(0) + disks.length)} ro`);
+        param(`root=${deviceOf(disks.length)} ro`);
       }
       disks.push(parseDisk(text, format, writable));
       return true;
@@ -47,6 +47,20 @@ export function addDiskOptions(command: Command, disks: DiskConfig[], param: (te
     command.addOption(new Option(flags, description).argParser(parse));
   }
   return command;
+}
+
+/** The guest's name for a disk, by its place. */
+function deviceOf(index: number): string {
+  return `/dev/vd${String.fromCharCode('a'.charCodeAt(0) + index)}`;
+}
+
+/**
+ * A disk to boot from after `disks` others, and the item for the kernel's command line. The image stays as it is: several machines
+ * can share it.
+ */
+export function systemDisk(path: string, disks: number): { readonly disk: DiskConfig; readonly param: string } {
+  if (disks === MAX_DISKS) throw new Error(`--rootfs: there are ${MAX_DISKS} disks already`);
+  return { disk: { path, format: 'qcow2', writable: false, overlay: true }, param: `root=${deviceOf(disks)} rw` };
 }
 
 /** `PATH[,overlay][,direct][,serial=ID]`: a comma in the path that none of these follows is the path's. */

@@ -6,14 +6,17 @@ import type { DiskConfig } from '../virtio/block/model.ts';
 import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
 import { CONSOLES, type ConsoleKind, type MachineEnd, type NamedPort } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
-import { defaultGuest } from './guest.ts';
+import { defaultGuest, defaultRootfs } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
-import { addDiskOptions } from './run-disks.ts';
+import { addDiskOptions, systemDisk } from './run-disks.ts';
 import { addNetworkOptions, type NetworkOptions, networksOf } from './run-networks.ts';
 import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
 const TRIPLE_FAULT_STATUS = 3;
+
+/** Memory by default for a guest with a whole Debian, MiB. */
+const SYSTEM_MEMORY = 512;
 
 interface RunOptions extends NetworkOptions {
   readonly cpus?: number;
@@ -21,6 +24,7 @@ interface RunOptions extends NetworkOptions {
   readonly params: readonly string[];
   readonly disks: readonly DiskConfig[];
   readonly initrd?: string;
+  readonly rootfs?: boolean;
   readonly hypervisor: HypervisorChoice;
   readonly splitIrqchip?: boolean;
   readonly console: ConsoleKind;
@@ -63,13 +67,21 @@ export function runCommand(done: (status: number) => void): Command {
       new Option('-c, --cpus <N>', 'virtual processors (default: 1)').argParser(once(integer(1, 255, 'a number'))),
     )
     .addOption(
-      new Option('-m, --mem <MiB>', 'memory (default: 256)').argParser(once(integer(1, 2 ** 30, 'a number of MiB'))),
+      new Option('-m, --mem <MiB>', 'memory (default: 256, with --rootfs 512)').argParser(
+        once(integer(1, 2 ** 30, 'a number of MiB')),
+      ),
     )
     .addOption(new Option('-p, --params <PARAMS>', 'more parameters for the kernel; may be repeated').argParser(param))
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
   addDiskOptions(command, disks, param);
   addNetworkOptions(command);
   return command
+    .addOption(
+      new Option(
+        '--rootfs',
+        "boot the default guest's root disk, a small Debian; what it writes is dropped at the end",
+      ),
+    )
     .addOption(
       new Option('--hypervisor <NAME>', 'what runs the guest')
         .choices(HYPERVISOR_CHOICES)
@@ -141,18 +153,22 @@ export function runCommand(done: (status: number) => void): Command {
 
 async function run(kernel: string | undefined, options: RunOptions): Promise<number> {
   const shared = sharedDirectories(options.sharedDir ?? [], options.mount ?? []);
+  if (options.rootfs && kernel !== undefined) {
+    throw new Error('--rootfs is for the default guest: leave KERNEL out, or give its disk by --root or --rwqcow');
+  }
   const guest = kernel === undefined ? await defaultGuest() : undefined;
+  const system = options.rootfs ? systemDisk(await defaultRootfs(), options.disks.length) : undefined;
   const end = await runMachine(
     {
       kernel: kernel ?? (guest?.kernel as string),
       initrd: options.initrd ?? guest?.initrd,
-      params: [...shared.params, ...options.params],
+      params: [...shared.params, ...(system ? [system.param] : []), ...options.params],
       sharedDirectories: shared.directories,
       cpus: options.cpus ?? 1,
-      memory: options.mem ?? 256,
+      memory: options.mem ?? (system ? SYSTEM_MEMORY : 256),
       hypervisor: options.hypervisor,
       splitIrqchip: options.splitIrqchip ?? false,
-      disks: options.disks,
+      disks: [...options.disks, ...(system ? [system.disk] : [])],
       networks: networksOf(options),
       console: options.console,
       consolePorts: options.consolePort ?? [],

@@ -24,6 +24,8 @@ export interface Package {
 
 /** Debian's packages that depend on its newest kernel: for virtual machines, and for all. */
 export type KernelMetaPackage = 'linux-image-cloud-amd64' | 'linux-image-amd64';
+/** Of the package debian-archive-keyring, which every Debian has. */
+const DEBIAN_KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const BUSYBOX_PACKAGE = 'busybox-static';
 
 /** apt with a choice of lists: the host's, or some of its own below `folder`, which a host without lists needs. */
@@ -78,6 +80,33 @@ export class Apt {
     if (image === undefined) throw new GuestError(`apt: ${metaPackage} depends on no kernel`);
     const [kernel, busybox] = await this.describe([image, BUSYBOX_PACKAGE]);
     return { kernel: kernel as Package, busybox: busybox as Package };
+  }
+
+  /**
+   * Lines of a sources.list(5) with the Debian archives that the lists are of.
+   * @throws GuestError if there is none
+   */
+  async debianSources(): Promise<string[]> {
+    const format = '$(REPO_URI) $(CODENAME) $(COMPONENT)';
+    const filter = ['Created-By: Packages', 'Origin: Debian'];
+    const { output } = await this.#run('apt-get', ['indextargets', '--format', format, ...filter], {});
+    const lines = new Set(output.split('\n').filter((line) => line.endsWith(' main')));
+    if (lines.size === 0) throw new GuestError(`apt: this system's sources have no Debian; ${WITHOUT_DEFAULT_GUEST}`);
+    return [...lines].map((line) => `deb [signed-by=${DEBIAN_KEYS}] ${line}`);
+  }
+
+  /**
+   * Downloads all that an installation of packages into nothing needs, apt's patterns among them, into `folder`; goes on where an
+   * earlier download was cut off.
+   */
+  async downloadSystem(names: readonly string[], folder: string, progress: (fraction: number) => void): Promise<void> {
+    await mkdir(join(folder, 'partial'), { recursive: true });
+    const options = ['Dir::State::status=/dev/null', `Dir::Cache::archives=${folder}`].flatMap((option) => [
+      '-o',
+      option,
+    ]);
+    const install = ['install', '--download-only', '--yes', '--no-install-recommends'];
+    await this.#run('apt-get', [...options, ...install, ...names], { status: downloadStatus(progress) });
   }
 
   /** Downloads into `folder`, or goes on where an earlier download was cut off. `progress` gets fractions of 1. */

@@ -1,7 +1,7 @@
 /** Files that are whole or absent, and the room for them. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, rename, stat, statfs } from 'node:fs/promises';
+import { open, readFile, rename, stat, statfs } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -24,6 +24,24 @@ export async function writeWhole(path: string, data: string | Uint8Array): Promi
     await file.close();
   }
   await rename(partial, path);
+}
+
+/** Undefined for a file that is missing or damaged: what it would have said is then found out anew. */
+export async function readJsonFile(path: string): Promise<Record<string, unknown> | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** In bytes; undefined: there is none. */
+export async function fileSize(path: string): Promise<number | undefined> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => undefined,
+  );
 }
 
 /** Whether a file is there with this size, in bytes, and this SHA-256. */

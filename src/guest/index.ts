@@ -5,3 +5,4 @@ export type { Guest, GuestOptions } from './prepare.ts';
 export { prepareGuest } from './prepare.ts';
 export type { GuestProgress } from './progress.ts';
 export { createProgressDisplay } from './progress.ts';
+export { prepareRootfs } from './rootfs.ts';

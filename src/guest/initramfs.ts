@@ -16,20 +16,26 @@ ttyS0::respawn:-/etc/init.d/console
 ::restart:/init
 `;
 
-/** No program is started for a machine without virtio devices: start-up time counts. */
-const RCS = `\
+/**
+ * The first process. It becomes busybox's init, or the init of the disk that the kernel's `root=` names: a disk that cannot be
+ * had leaves the shell of the initramfs.
+ */
+const INIT = `\
 #!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc 2>/dev/null
+read -r parameters </proc/cmdline
+case " $parameters" in
+  *" root="*) . /etc/init.d/root ;;
+esac
+exec /bin/busybox init
+`;
+
+/** What both ways need, for `.`: drivers, and directories of the host. No program is started for a machine without devices: start-up time counts. */
+const DEVICES = `\
 /bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox mkdir -p /dev/pts /dev/shm
-/bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
-/bin/busybox mount -t devpts -o gid=5,mode=620 devpts /dev/pts
-/bin/busybox mount -t tmpfs -o mode=1777 tmpfs /tmp
-/bin/busybox mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 /bin/busybox --install -s
-read -r name </etc/hostname
-echo "$name" >/proc/sys/kernel/hostname
-ifconfig lo up
+read -r parameters </proc/cmdline
 
 # Drivers of the buses first: the devices on them show up when these are loaded.
 load() {
@@ -42,31 +48,71 @@ load() {
 }
 load /sys/bus/pci/devices/*/modalias /sys/bus/acpi/devices/*/modalias
 # Devices that only the command line tells of.
-read -r line </proc/cmdline
-case $line in *virtio_mmio.device=*) modprobe -q virtio_mmio ;; esac
+case $parameters in *virtio_mmio.device=*) modprobe -q virtio_mmio ;; esac
 load /sys/bus/virtio/devices/*/modalias
 
+# Directories of the host, below $1: vivarium.mount=TAG:PATH, perhaps with :ro.
+mount_shared() {
+  set -f
+  for item in $parameters; do
+    case $item in
+      vivarium.mount=*)
+        item=\${item#*=}
+        options=rw
+        case $item in *:ro) item=\${item%:ro} options=ro ;; esac
+        mkdir -p "$1\${item#*:}"
+        mount -t virtiofs -o $options "\${item%%:*}" "$1\${item#*:}" || echo "\${item#*:} is not mounted" >/dev/console
+        ;;
+    esac
+  done
+  set +f
+}
+`;
+
+const RCS = `\
+#!/bin/busybox sh
+. /etc/init.d/devices
+mkdir -p /dev/pts /dev/shm
+mount -t devpts -o gid=5,mode=620 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+read -r name </etc/hostname
+echo "$name" >/proc/sys/kernel/hostname
+ifconfig lo up
 # An address for each network interface; whoever waits for one sees to that himself.
 for path in /sys/class/net/*/device; do
   [ -e "$path" ] || continue
   interface=\${path%/device}
   udhcpc -b -S -i "\${interface##*/}" -s /etc/udhcpc.script >/dev/null 2>&1 &
 done
+mount_shared ''
+`;
 
-# Directories of the host: vivarium.mount=TAG:PATH, perhaps with :ro.
-read -r parameters </proc/cmdline
-set -f
+/** A disk as the root. One whose kernel was another gets this kernel's modules lent. */
+const ROOT = `\
+. /etc/init.d/devices
+root= type=ext4 mode=ro init=/sbin/init
 for item in $parameters; do
   case $item in
-    vivarium.mount=*)
-      item=\${item#*=}
-      options=rw
-      case $item in *:ro) item=\${item%:ro} options=ro ;; esac
-      mkdir -p "\${item#*:}"
-      mount -t virtiofs -o $options "\${item%%:*}" "\${item#*:}" || echo "\${item#*:} is not mounted" >/dev/console
-      ;;
+    root=*) root=\${item#*=} ;;
+    rootfstype=*) type=\${item#*=} ;;
+    init=*) init=\${item#*=} ;;
+    ro | rw) mode=$item ;;
   esac
 done
+case $root in LABEL=* | UUID=*) root=$(findfs "$root") ;; esac
+modprobe -q "$type"
+if mount -t "$type" -o $mode "$root" /mnt; then
+  read -r release </proc/sys/kernel/osrelease
+  if [ -d /mnt/lib/modules ] && [ ! -e "/mnt/lib/modules/$release" ]; then
+    mount -t tmpfs -o mode=755 modules /mnt/lib/modules && cp -a "/lib/modules/$release" /mnt/lib/modules
+  fi
+  mount_shared /mnt
+  for folder in dev proc sys; do mount -o move /$folder /mnt/$folder; done
+  exec switch_root /mnt "$init"
+fi
+echo "The root disk $root cannot be mounted: this is the initial RAM disk" >/dev/console
+umount /dev /sys
 `;
 
 /** What udhcpc calls when it has got an address, or lost it. */
@@ -140,12 +186,14 @@ function fixedEntries(): CpioEntry[] {
     { type: 'directory', name: 'root', mode: 0o700 },
     { type: 'directory', name: 'tmp', mode: 0o1777 },
     { type: 'symlink', name: 'var/run', target: '../run' },
-    { type: 'symlink', name: 'init', target: 'bin/busybox' },
     { type: 'symlink', name: 'bin/sh', target: 'busybox' },
     // The kernel opens it for pid 1, before anything is mounted.
     { type: 'character', name: 'dev/console', mode: 0o600, major: 5, minor: 1 },
     { type: 'character', name: 'dev/null', mode: 0o666, major: 1, minor: 3 },
+    file('init', 0o755, INIT),
     file('etc/inittab', 0o644, INITTAB),
+    file('etc/init.d/devices', 0o644, DEVICES),
+    file('etc/init.d/root', 0o644, ROOT),
     file('etc/init.d/rcS', 0o755, RCS),
     file('etc/init.d/console', 0o755, CONSOLE),
     file('etc/profile', 0o644, PROFILE),

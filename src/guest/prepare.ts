@@ -10,14 +10,14 @@
  * RECIPE changes with what this version would put into the initramfs beside the packages.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { Package } from './apt.ts';
 import { Apt } from './apt.ts';
-import { defaultGuestFolder, hasContent, requireSpace, writeWhole } from './disk.ts';
-import { DiskFullError, GuestError } from './error.ts';
+import { defaultGuestFolder, fileSize, hasContent, readJsonFile, requireSpace, writeWhole } from './disk.ts';
+import { explainFailure, GuestError } from './error.ts';
 import { writeInitramfs } from './initramfs.ts';
 import type { FileLock } from './lock.ts';
 import { lockFile } from './lock.ts';
@@ -61,20 +61,20 @@ export async function prepareGuest(options: GuestOptions): Promise<Guest> {
     return await preparation.run();
   } catch (error) {
     options.signal?.throwIfAborted();
-    throw preparation.explain(error);
+    throw explainFailure(error, 'the default guest', preparation.folder, preparation.needed);
   }
 }
 
 class Preparation {
-  readonly #folder: string;
+  readonly folder: string;
   readonly #progress: (event: GuestProgress) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #guestFolder: string;
   /** What the step under way takes, in bytes. */
-  #needed = 0;
+  needed = 0;
 
   constructor(folder: string, options: GuestOptions) {
-    this.#folder = folder;
+    this.folder = folder;
     this.#progress = options.progress;
     this.#signal = options.signal;
     this.#guestFolder = join(folder, `guest-${recipe()}`);
@@ -83,9 +83,9 @@ class Preparation {
   async run(): Promise<Guest> {
     const ready = await this.#finished();
     if (ready !== undefined) return ready;
-    await mkdir(this.#folder, { recursive: true });
+    await mkdir(this.folder, { recursive: true });
     const wait = (): void => this.#progress({ step: 'wait', fraction: 0 });
-    const lock = await lockFile(join(this.#folder, 'lock'), wait, this.#signal);
+    const lock = await lockFile(join(this.folder, 'lock'), wait, this.#signal);
     try {
       // Another process may have been making it.
       return (await this.#finished()) ?? (await this.#make(lock));
@@ -94,21 +94,8 @@ class Preparation {
     }
   }
 
-  /** Turns a failure into a line for people, or returns it as it is when it is a mistake of ours. */
-  explain(error: unknown): unknown {
-    if (error instanceof GuestError) return error;
-    const { code, syscall, message } = error as NodeJS.ErrnoException;
-    if (error instanceof DiskFullError || code === 'ENOSPC' || code === 'EDQUOT') {
-      const need = Math.ceil(this.#needed / 1e6);
-      return new GuestError(`no space left in ${this.#folder}: making the default guest needs ${need} MB there`);
-    }
-    return syscall === undefined
-      ? error
-      : new GuestError(`cannot make the default guest in ${this.#folder}: ${message}`);
-  }
-
   async #finished(): Promise<Guest | undefined> {
-    const stamp = await readJson(join(this.#guestFolder, 'guest.json'));
+    const stamp = await readJsonFile(join(this.#guestFolder, 'guest.json'));
     if (typeof stamp?.kernelVersion !== 'string') return undefined;
     const guest = guestFiles(this.#guestFolder, stamp.kernelVersion);
     const sizes = await Promise.all([fileSize(guest.kernel), fileSize(guest.initrd)]);
@@ -116,7 +103,7 @@ class Preparation {
   }
 
   async #make(lock: FileLock): Promise<Guest> {
-    const building = join(this.#folder, 'building');
+    const building = join(this.folder, 'building');
     await rm(building, { recursive: true, force: true });
     const packages = await this.#packages(lock);
     try {
@@ -126,17 +113,17 @@ class Preparation {
     } finally {
       await rm(building, { recursive: true, force: true });
     }
-    await rm(join(this.#folder, 'apt'), { recursive: true, force: true });
+    await rm(join(this.folder, 'apt'), { recursive: true, force: true });
     const guest = await this.#finished();
-    if (guest === undefined) throw new GuestError(`the default guest in ${this.#folder} was changed while it was made`);
+    if (guest === undefined) throw new GuestError(`the default guest in ${this.folder} was changed while it was made`);
     return guest;
   }
 
   /** Complete packages in downloads/, fetched if they are not there yet. */
   async #packages(lock: FileLock): Promise<Packages> {
-    const downloads = join(this.#folder, 'downloads');
+    const downloads = join(this.folder, 'downloads');
     const stamp = join(downloads, 'packages.json');
-    const earlier = (await readJson(stamp)) as Partial<Packages> | undefined;
+    const earlier = (await readJsonFile(stamp)) as Partial<Packages> | undefined;
     if (isPackage(earlier?.kernel) && isPackage(earlier?.busybox)) {
       const packages = { kernel: earlier.kernel, busybox: earlier.busybox };
       if (await allComplete(downloads, packages)) return packages;
@@ -153,7 +140,7 @@ class Preparation {
       this.#signal?.throwIfAborted();
       if (!(error instanceof GuestError)) throw error;
       await this.#makeRoom(LISTS_BYTES);
-      packages = await this.#fetch(await Apt.withOwnLists(join(this.#folder, 'apt'), report, tool), downloads);
+      packages = await this.#fetch(await Apt.withOwnLists(join(this.folder, 'apt'), report, tool), downloads);
     }
     await writeWhole(stamp, `${JSON.stringify(packages, undefined, 2)}\n`);
     return packages;
@@ -183,7 +170,7 @@ class Preparation {
     for (const [index, { file }] of [kernel, busybox].entries()) {
       report(index / 2);
       const tool = { lockFd: lock.fd, signal: this.#signal };
-      await runTool('dpkg-deb', ['--extract', join(this.#folder, 'downloads', file), unpacked], tool);
+      await runTool('dpkg-deb', ['--extract', join(this.folder, 'downloads', file), unpacked], tool);
     }
     report(1);
     this.#report('initramfs')(0);
@@ -208,8 +195,8 @@ class Preparation {
   }
 
   async #makeRoom(bytes: number): Promise<void> {
-    this.#needed = bytes;
-    await requireSpace(this.#folder, bytes);
+    this.needed = bytes;
+    await requireSpace(this.folder, bytes);
   }
 
   #report(step: GuestProgress['step']): (fraction: number) => void {
@@ -236,28 +223,11 @@ async function allComplete(folder: string, { kernel, busybox }: Packages): Promi
   return (await Promise.all(results)).every(Boolean);
 }
 
-/** Undefined for a file that is missing or damaged: what it would have said is then found out anew. */
-async function readJson(path: string): Promise<Record<string, unknown> | undefined> {
-  try {
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'));
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 function isPackage(value: unknown): value is Package {
   if (typeof value !== 'object' || value === null) return false;
   const { name, version, file, size, installedSize, sha256 } = value as Record<string, unknown>;
   const texts = [name, version, file, sha256].every((text) => typeof text === 'string');
   return texts && basename(file as string) === file && [size, installedSize].every(Number.isSafeInteger);
-}
-
-async function fileSize(path: string): Promise<number | undefined> {
-  return stat(path).then(
-    ({ size }) => size,
-    () => undefined,
-  );
 }
 
 async function only(folder: string, prefix: string): Promise<string> {

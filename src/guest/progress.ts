@@ -1,7 +1,7 @@
 /** Shows how the making of the default guest goes. */
 import { createStepDisplay, type Progress, type ProgressOutput, type StepDisplay } from '../host/progress.ts';
 
-type GuestStep = 'wait' | 'lists' | 'download' | 'unpack' | 'initramfs';
+type GuestStep = 'wait' | 'lists' | 'download' | 'unpack' | 'initramfs' | 'system-packages' | 'system' | 'image';
 
 /** What prepareGuest is doing. Steps that are not needed do not occur. */
 export type GuestProgress = Progress<GuestStep>;
@@ -12,6 +12,9 @@ const TEXTS: Readonly<Record<GuestStep, string>> = {
   download: 'Downloading a Debian kernel and busybox',
   unpack: 'Unpacking the packages',
   initramfs: 'Writing the initramfs',
+  'system-packages': 'Downloading a Debian system',
+  system: 'Installing the system',
+  image: 'Writing the disk image',
 };
 
 /** One line that is updated on a terminal; elsewhere a line for each step and each quarter of it. */

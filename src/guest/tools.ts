@@ -8,6 +8,10 @@ export interface ToolOptions {
   readonly signal?: AbortSignal | undefined;
   /** A descriptor that the child inherits and does not use. */
   readonly lockFd: number;
+  /** A descriptor that the tool has as STATUS_FD, when nobody asks for its status. */
+  readonly extraFd?: number;
+  /** Gets each line of standard error. */
+  readonly errorLine?: (line: string) => void;
   /** Gets each line that the tool writes to descriptor STATUS_FD. */
   readonly status?: (line: string) => void;
   /** Returns what a failed tool wrote, too. */
@@ -34,7 +38,8 @@ export async function runTool(command: string, args: readonly string[], options:
   const child = spawn(command, args, {
     cwd: options.cwd,
     signal: options.signal,
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe', options.lockFd],
+    // No more of them: mmdebstrap gives its own to a shell that knows those of one digit alone.
+    stdio: ['ignore', 'pipe', 'pipe', options.extraFd ?? 'pipe', options.lockFd],
     // Messages are compared below; apt must ask nothing.
     env: { ...process.env, LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' },
   });
@@ -46,7 +51,8 @@ export async function runTool(command: string, args: readonly string[], options:
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     errors = (errors + text).slice(-ERROR_CHARACTERS_MAX);
   });
-  forEachLine(child.stdio[STATUS_FD] as Readable, options.status ?? (() => {}));
+  if (options.errorLine) forEachLine(child.stderr as Readable, options.errorLine);
+  if (options.extraFd === undefined) forEachLine(child.stdio[STATUS_FD] as Readable, options.status ?? (() => {}));
   let failure: NodeJS.ErrnoException | undefined;
   child.on('error', (error) => {
     failure = error;

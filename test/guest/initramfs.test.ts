@@ -10,7 +10,8 @@ test('the initramfs holds busybox as pid 1, a console to start from, and the mod
   const entries = new Map(
     readCpio(writeInitramfs('6.1-x', Buffer.from('ELF'), [MODULE])).map((entry) => [entry.name, entry]),
   );
-  assert.deepEqual(entries.get('init'), { type: 'symlink', name: 'init', target: 'bin/busybox' });
+  const init = entries.get('init');
+  assert.ok(init?.type === 'file' && init.mode === 0o755);
   assert.deepEqual(entries.get('dev/console'), {
     type: 'character',
     name: 'dev/console',
@@ -27,7 +28,14 @@ test('the initramfs holds busybox as pid 1, a console to start from, and the mod
   assert.equal(text('lib/modules/6.1-x/kernel/drivers/m.ko'), 'module');
   assert.equal(text('lib/modules/6.1-x/modules.dep'), 'kernel/drivers/m.ko:\n');
   assert.equal(text('lib/modules/6.1-x/modules.alias'), 'alias pci:* m\n');
-  for (const name of ['etc/init.d/rcS', 'etc/init.d/console', 'etc/profile']) {
+  for (const name of [
+    'init',
+    'etc/init.d/devices',
+    'etc/init.d/root',
+    'etc/init.d/rcS',
+    'etc/init.d/console',
+    'etc/profile',
+  ]) {
     assert.equal(spawnSync('sh', ['-n'], { input: text(name) }).status, 0, name);
   }
   for (const [, name = ''] of text('etc/inittab').matchAll(/:-?\/(etc\/\S+)$/gm)) {

@@ -21,6 +21,7 @@ const LAYERS = [
 /** Imports inside one layer: each names a folder and those of its neighbours which it may import. */
 const NEIGHBOURS: Record<string, readonly string[]> = {
   arch: ['devices'],
+  guest: ['disk'],
   fs: ['disk'],
   net: ['disk'],
   virtio: ['devices', 'disk', 'fs', 'net'],
