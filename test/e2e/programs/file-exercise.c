@@ -1,4 +1,4 @@
-// What programs do with files, in a directory that is given: `file-exercise random DIRECTORY SEED COUNT`, `rules DIRECTORY OWNERS`,
+// What programs do with files, in a directory that is given: `file-exercise random DIRECTORY SEED COUNT`, `rules DIRECTORY`,
 // `locks DIRECTORY`. Says `fine`, or what is wrong, with status 1.
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -134,6 +134,7 @@ static void as_user(int uid, void (*work)(void)) {
   if (status != 0) exit(1);
 }
 
+// Do files belong to whoever makes them? Only a privileged server can do that.
 static int owners;
 static unsigned mode_of(const char *path) {
   struct stat status;
@@ -299,6 +300,7 @@ static int rules(const char *directory) {
   CHECK(mkdir("private", 0700) == 0 && mkdir("open", 01777) == 0);
   make("private/file", 0644);
   make("readable", 0644);
+  owners = chown("readable", 12, 34) == 0 && chown("readable", 0, 0) == 0;
   make("suid", 0777);
   CHECK(chmod("suid", 06777) == 0 && mode_of("suid") == 06777);
   as_user(1000, stranger);
@@ -371,8 +373,7 @@ int main(int argc, char **argv) {
   if (strcmp(argv[1], "random") == 0 && argc == 5) {
     seed = state = strtoul(argv[3], NULL, 10) | 1;
     status = random_work(argv[2], strtoul(argv[4], NULL, 10));
-  } else if (strcmp(argv[1], "rules") == 0 && argc == 4) {
-    owners = atoi(argv[3]);
+  } else if (strcmp(argv[1], "rules") == 0) {
     status = rules(argv[2]);
   } else if (strcmp(argv[1], "locks") == 0) {
     status = locks(argv[2]);
