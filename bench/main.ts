@@ -1,4 +1,5 @@
 // `npm run bench -- NAME [options]`
+import { blockBench } from './block.ts';
 import { bootBench } from './boot.ts';
 import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
@@ -7,6 +8,7 @@ import { sharedBench } from './shared.ts';
 import { soakBench } from './soak.ts';
 
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
+  block: blockBench,
   boot: bootBench,
   guest: guestBench,
   kvm: kvmBench,

@@ -4,7 +4,6 @@
 // Written and read in pieces of 1 MiB, with the guest's cache empty; then an archive of 10,000 small files is unpacked. The times are the
 // host's, from a line that the guest prints to the next.
 
-import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +17,7 @@ import { extendInitrd, genericKernel } from '../test/e2e/kernels.ts';
 import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
 import { summarize } from './lib/statistics.ts';
+import { timedWork, timeWork } from './lib/timed-work.ts';
 
 const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
 /** Memory of the guests, in MiB. */
@@ -26,8 +26,6 @@ const MEMORY = 512;
 const LARGE = 64;
 const FILES = 10_000;
 const FILE_SIZE = 1024;
-/** A run that takes longer has failed, in milliseconds. */
-const TIMEOUT = 600_000;
 const TAG = 'bench';
 
 /** What is timed, in this order, as the guest's shell does it. */
@@ -49,7 +47,7 @@ for item in $(cat /proc/cmdline); do
 done
 if [ $kind = fs ]; then ${MOUNT_FS}; else ${MOUNT_9P}; fi
 mkdir /mnt/files
-${NAMES.map((name) => `echo 3 >/proc/sys/vm/drop_caches; echo "bench: ${name}"; ${WORK[name]} && echo "bench: done"`).join('\n')}
+${timedWork(WORK)}
 poweroff
 sleep 60
 `;
@@ -105,36 +103,6 @@ function machines(kernel: string, initrd: string, path: string): Machine[] {
   ];
 }
 
-/** Runs a guest; gives the time between each pair of its lines. */
-function timeRun({ name, command, args, times }: Machine): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      timeout: TIMEOUT,
-      killSignal: 'SIGKILL',
-    });
-    let output = '';
-    let current: Work | undefined;
-    let begun = 0;
-    child.stdout.setEncoding('latin1').on('data', (text: string) => {
-      const lines = (output + text).split('\n');
-      output = lines.pop() as string;
-      for (const line of lines) {
-        const what = /^bench: (\w+)/.exec(line)?.[1];
-        if (what === 'done' && current !== undefined) times[current].push(performance.now() - begun);
-        if (what !== undefined) current = NAMES.find((work) => work === what);
-        begun = performance.now();
-      }
-    });
-    child.on('error', reject);
-    child.on('close', (status) => {
-      const counts = new Set(NAMES.map((work) => times[work].length));
-      if (status === 0 && counts.size === 1) resolve();
-      else reject(new Error(`${name} ended with status ${status}, and ${[...counts].join(', ')} times`));
-    });
-  });
-}
-
 /** An initrd of the default guest with the generic kernel's modules, the script and the archive. */
 async function writeInitrd(path: string): Promise<string> {
   const { image, version, modules } = genericKernel();
@@ -168,7 +136,8 @@ export async function sharedBench(args: string[]): Promise<void> {
       for (const machine of all) {
         rmSync(path, { recursive: true, force: true });
         mkdirSync(path);
-        await timeRun(machine);
+        const times = await timeWork(machine, NAMES);
+        for (const work of NAMES) machine.times[work].push(times[work]);
         const last = NAMES.map((work) => `${work} ${Math.round(machine.times[work].at(-1) as number)} ms`);
         process.stdout.write(`${machine.name}: ${last.join(', ')}\n`);
       }

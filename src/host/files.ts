@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:fs';
 import { closeDescriptor } from './descriptor.ts';
-import { EAGAIN, EINTR, ENOSYS, EXDEV, OsError } from './errno.ts';
+import { EAGAIN, EINTR, ENOSYS, EPERM, EXDEV, OsError } from './errno.ts';
 import { check, libc, uninterrupted } from './ffi.ts';
 import { Statx } from './statx.ts';
 
@@ -103,7 +103,8 @@ export function openEntry(directory: number, name: CName): number {
     // EAGAIN: something was renamed or mounted meanwhile.
     for (let tries = 0; ; tries++) {
       const result = openat2(SYS_openat2, directory, name, how, OPEN_HOW_SIZE);
-      if (result === -ENOSYS) break;
+      // EPERM: the filter of a container does not know it.
+      if (result === -ENOSYS || result === -EPERM) break;
       if ((result !== -EAGAIN && result !== -EINTR) || tries === MAX_TRIES) return check('openat2', result);
     }
     hasOpenat2 = false;
@@ -278,10 +279,15 @@ export function removeXattr(fd: number, name: CName): void {
   check('removexattr', removexattr(ownPath(fd), name));
 }
 
-/** Files that this thread makes get the modes that it asks for, whatever the process's umask is. */
+/**
+ * Files that this thread makes get the modes that it asks for, whatever the process's umask is. Where the filter of a container
+ * lets no thread have a umask of its own, the process's stays in force.
+ */
 export function clearUmask(): void {
   // The mask is part of what threads share by CLONE_FS.
-  check('unshare', unshare(CLONE_FS));
+  const result = unshare(CLONE_FS);
+  if (result === -EPERM) return;
+  check('unshare', result);
   umask(0);
 }
 

@@ -36,7 +36,6 @@ const connect = libc('int connect(int fd, void *addr, uint32_t addrlen)');
 const bind = libc('int bind(int fd, void *addr, uint32_t addrlen)');
 const listen = libc('int listen(int fd, int backlog)');
 const accept4 = libc('int accept4(int fd, void *addr, void *addrlen, int flags)');
-const getsockname = libc('int getsockname(int fd, void *addr, void *addrlen)');
 const getsockopt = libc('int getsockopt(int fd, int level, int optname, void *optval, void *optlen)');
 const setsockopt = libc('int setsockopt(int fd, int level, int optname, void *optval, uint32_t optlen)');
 const sendmsg = libc('intptr_t sendmsg(int fd, void *msg, int flags)');
@@ -148,13 +147,6 @@ export function acceptTcp(fd: number): { readonly fd: number; readonly peer: Soc
   if (result < 0) return result;
   tuneTcp(result);
   return { fd: result, peer: decode(address) };
-}
-
-/** The socket's own end. Throws OsError. */
-export function localAddress(fd: number): SocketAddress {
-  const address = Buffer.alloc(ADDRESS_SIZE);
-  check('getsockname', getsockname(fd, address, Uint32Array.of(ADDRESS_SIZE)));
-  return decode(address);
 }
 
 /** Takes the error that waits in a socket: an errno, 0 for none. */

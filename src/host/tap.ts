@@ -19,7 +19,7 @@ const IFF_UP = 0x1;
 const IFF_RUNNING = 0x40;
 export const IFF_TAP = 0x2;
 export const IFF_MULTI_QUEUE = 0x100;
-export const IFF_NO_PI = 0x1000;
+const IFF_NO_PI = 0x1000;
 export const IFF_VNET_HDR = 0x4000;
 
 /** What the reader of a tap's frames can do itself. */
@@ -27,8 +27,6 @@ export const TUN_F_CSUM = 0x1;
 export const TUN_F_TSO4 = 0x2;
 export const TUN_F_TSO6 = 0x4;
 export const TUN_F_UFO = 0x10;
-export const TUN_F_USO4 = 0x20;
-export const TUN_F_USO6 = 0x40;
 
 /** struct ifreq: the name, then a union. */
 const IFREQ_SIZE = 40;
@@ -114,16 +112,6 @@ export function interfaceMtu(name: string): number {
   const request = ifreq(name);
   withSocket((fd) => check('SIOCGIFMTU', ioctl(fd, SIOCGIFMTU, request)));
   return request.readInt32LE(NAME_SIZE);
-}
-
-/** Is the interface up? False also where it is gone. */
-export function isInterfaceUp(name: string): boolean {
-  const request = ifreq(name);
-  let up = false;
-  withSocket((fd) => {
-    up = ioctl(fd, SIOCGIFFLAGS, request) >= 0 && (request.readUInt16LE(NAME_SIZE) & IFF_UP) !== 0;
-  });
-  return up;
 }
 
 function withSocket(use: (fd: number) => void): void {

@@ -4,7 +4,7 @@ import { type IpAddress, inNetwork, type Network, parseAddress, sameBytes } from
 const ip = (text: string): IpAddress => parseAddress(text) as IpAddress;
 
 export const NETWORK: Network = { address: ip('10.0.2.0'), length: 24 };
-export const BROADCAST = ip('10.0.2.255');
+const BROADCAST = ip('10.0.2.255');
 export const GATEWAY = ip('10.0.2.2');
 export const NAME_SERVER = ip('10.0.2.3');
 /** The first address that DHCP gives, always to the device itself. Published ports lead to it. */
@@ -18,7 +18,7 @@ export const GATEWAY6 = ip('fd76:6976:6172::2');
 export const NAME_SERVER6 = ip('fd76:6976:6172::3');
 /** The gateway's address on the link, from which routers advertise themselves. */
 export const GATEWAY_LINK_LOCAL = ip('fe80::2');
-export const LINK_LOCAL: Network = { address: ip('fe80::'), length: 10 };
+const LINK_LOCAL: Network = { address: ip('fe80::'), length: 10 };
 
 /** Hardware address of the gateway and the name server: locally administered. */
 export const GATEWAY_MAC = Uint8Array.of(0x52, 0x55, 10, 0, 2, 2);

@@ -57,7 +57,7 @@ function splitPorts(text: string): { readonly target: string; readonly ports: Ru
 }
 
 /** A DNS name as it is compared. */
-export function normalName(name: string): string {
+function normalName(name: string): string {
   return name.toLowerCase().replace(/\.$/, '');
 }
 

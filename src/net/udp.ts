@@ -12,7 +12,7 @@ import { type IpPacket, PROTOCOL_UDP, readU16, writeU16 } from './ip/packet.ts';
 import type { GuestFrame } from './link.ts';
 import { admit, type Services } from './services.ts';
 
-export const UDP_SIZE = 8;
+const UDP_SIZE = 8;
 /** Offset of the checksum. */
 export const UDP_CHECKSUM = 6;
 /** Flows at the same time. */

@@ -16,7 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ENOSPC } from '../../src/host/errno.ts';
+import { ENOSPC, EPERM } from '../../src/host/errno.ts';
 import { setFaultHook } from '../../src/host/ffi.ts';
 import {
   O_APPEND,
@@ -382,3 +382,18 @@ each(
   {},
   IS_ROOT && 'root may read everything',
 );
+
+test('a container whose filter forbids unshare and openat2 has shared directories, too', () => {
+  setFaultHook((name) => (name === 'unshare' || name === 'syscall' ? EPERM : undefined));
+  try {
+    for (const connect of Object.values(PROTOCOLS)) {
+      const { client, path, end } = serve(connect);
+      client.close(client.create(client.root, 'file', O_WRONLY, 0o600));
+      client.forget(walk(client, 'file'));
+      assert.deepEqual(readdirSync(path), ['file']);
+      end();
+    }
+  } finally {
+    setFaultHook(undefined);
+  }
+});

@@ -22,11 +22,13 @@ export function nativeFeatures(): ReadonlySet<string> {
   return features;
 }
 
+let amd: boolean | undefined;
+
 /** Made by AMD, whose processors differ from Intel's in what the manuals leave open. */
 export function nativeIsAmd(): boolean {
-  return (
-    nativeUnavailable() === undefined && /^vendor_id\s*:\s*AuthenticAMD$/m.test(readFileSync('/proc/cpuinfo', 'utf8'))
-  );
+  amd ??=
+    nativeUnavailable() === undefined && /^vendor_id\s*:\s*AuthenticAMD$/m.test(readFileSync('/proc/cpuinfo', 'utf8'));
+  return amd;
 }
 
 const Entry = koffi.proto('void native_entry(intptr_t first, intptr_t count)');

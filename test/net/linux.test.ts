@@ -219,7 +219,7 @@ for i in range(2):
       client.close();
     }
     await once(child, 'close');
-    assert.equal(peers, '10.0.2.2\n10.0.2.2\n');
+    assert.equal(peers.trim(), '10.0.2.2\n10.0.2.2');
     echo.close();
   });
 

@@ -3,7 +3,7 @@ import { readSync, writeSync } from 'node:fs';
 import { closeDescriptor } from '../../src/host/descriptor.ts';
 import { EventFd } from '../../src/host/eventfd.ts';
 import { createMemfd, window } from '../../src/host/memory.ts';
-import { socketPair } from '../../src/host/stream-socket.ts';
+import { shutDown, socketPair } from '../../src/host/stream-socket.ts';
 import { GuestMemory } from '../../src/hypervisor/guest-memory.ts';
 import type { BackendFactory, DeviceModel, Json } from '../../src/virtio/backend.ts';
 import { BackendChannel, type ChannelMessage } from '../../src/virtio/backend-channel.ts';
@@ -146,6 +146,16 @@ export class TestDevice {
   interrupts(of: number | 'config'): number {
     const vector = of === 'config' ? 0 : of + 1;
     return this.#events[2 + this.start.shape.queues + vector]!.take();
+  }
+
+  /** Descriptor of a queue's vector's event. */
+  vectorEvent(queue: number): number {
+    return this.#events[2 + this.start.shape.queues + queue + 1]!.fd;
+  }
+
+  /** Tells a back end that runs elsewhere that it is over. */
+  end(): void {
+    shutDown(this.#channel);
   }
 
   /** Signals of the line's event since the last call. */

@@ -31,8 +31,10 @@ export function normalise(batch: Batch, cases: Uint8Array<ArrayBuffer>, count: n
   const view = new DataView(cases.buffer, cases.byteOffset, cases.byteLength);
   for (let i = 0; i < count; i++) {
     const at = i * L.CASE_SIZE;
-    const mask = batch.undefinedFlags[i] as number;
-    if (mask !== 0 && view.getUint32(at + L.CASE_OUT, true) !== L.EXIT_FAULT) {
+    const fault = view.getUint32(at + L.CASE_OUT, true) === L.EXIT_FAULT;
+    const mask = (fault ? batch.undefinedOnFault : batch.undefinedFlags)[i] as number;
+    if (fault && batch.eitherFaults[i] !== 0) view.setBigUint64(at + L.CASE_OUT_CR2, 0n, true);
+    if (mask !== 0) {
       view.setUint32(at + L.CASE_OUT_RFLAGS, view.getUint32(at + L.CASE_OUT_RFLAGS, true) & ~mask, true);
     }
     if ((view.getUint32(at + L.CASE_USE, true) & L.USE_FX) !== 0) {

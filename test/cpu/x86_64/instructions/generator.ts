@@ -1,5 +1,6 @@
 import { littleEndian } from '../../../asm/encoder.ts';
 import * as L from '../../../native/layout.ts';
+import { nativeIsAmd } from '../../../native/native-target.ts';
 import { chooseAddress, chooseTarget, type EncodedAddress } from './addressing.ts';
 import { CaseBuilder, RSP } from './case-builder.ts';
 import { undefinedMask } from './flags.ts';
@@ -20,8 +21,11 @@ export interface Batch {
   readonly code: Uint8Array<ArrayBuffer>;
   /** Bytes of each instruction. */
   readonly lengths: Uint8Array;
-  /** Flags to leave out of the comparison. */
+  /** Flags to leave out of the comparison; after a fault. */
   readonly undefinedFlags: Uint32Array;
+  readonly undefinedOnFault: Uint32Array;
+  /** Non-zero: either of two operands may be the one that faults. */
+  readonly eitherFaults: Uint8Array;
 }
 
 export function newBatch(): Batch {
@@ -30,6 +34,8 @@ export function newBatch(): Batch {
     code: new Uint8Array(L.CODE_SIZE),
     lengths: new Uint8Array(L.MAX_CASES),
     undefinedFlags: new Uint32Array(L.MAX_CASES),
+    undefinedOnFault: new Uint32Array(L.MAX_CASES),
+    eitherFaults: new Uint8Array(L.MAX_CASES),
   };
 }
 
@@ -180,5 +186,10 @@ export function generate(batch: Batch, index: number, form: Form, random: Random
   batch.lengths[index] = bytes.length;
   const size = form.operands[0]?.size ?? form.size;
   batch.undefinedFlags[index] = undefinedMask(form.undefinedFlags, c.count, size);
+  // Where a repeated comparison faults, AMD's flags are the last iteration's; ours and Intel's are as before it.
+  const comparison = form.repeat !== undefined && /^(cmps|scas)/.test(form.mnemonic);
+  batch.undefinedOnFault[index] = comparison && nativeIsAmd() ? ARITHMETIC : 0;
+  // CMPS reads RSI's operand first on AMD.
+  batch.eitherFaults[index] = form.mnemonic.startsWith('cmps') && nativeIsAmd() ? 1 : 0;
   if (!c.isPinned(RSP) && kind?.usesStack === true) throw new Error(`${form.name}: RSP is not set`);
 }

@@ -1,0 +1,58 @@
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { EPOLLIN, Epoll } from '../../src/host/epoll.ts';
+import { takeEvent } from '../../src/host/eventfd.ts';
+import { HEADER_SIZE, VIRTIO_BLK_T_IN } from '../../src/virtio/block/constants.ts';
+import { blockModel } from '../../src/virtio/block/model.ts';
+import { TestDevice } from '../../test/virtio/test-device.ts';
+
+const HEADER = 0x8000;
+const STATUS = 0x8100;
+const DATA = 0x20_0000;
+const PIECE = 4096;
+const SECTORS = 8;
+const FILE_SIZE = 1 << 22;
+
+/**
+ * Microseconds of `count` reads of 4 KiB from a file at `path`, one after the other: from the notification to the signal of the
+ * queue's vector, which whoever injects interrupts waits for. The back end runs in a thread.
+ */
+export async function readLatency(path: string, count: number): Promise<number[]> {
+  writeFileSync(path, randomBytes(FILE_SIZE));
+  const device = new TestDevice(blockModel({ path, format: 'raw', writable: false }, 1), undefined, {
+    memory: 8 << 20,
+  });
+  const worker = new Worker(new URL('../../src/virtio/device-thread.ts', import.meta.url), {
+    workerData: device.start,
+  });
+  // Its first message: it is there.
+  device.messages();
+  device.bringUp();
+  const { memory } = device;
+  const queue = device.queues[0]!;
+  const vector = device.vectorEvent(0);
+  const epoll = new Epoll();
+  epoll.add(vector, EPOLLIN, 0);
+  const times: number[] = [];
+  memory.writeU32(HEADER, VIRTIO_BLK_T_IN);
+  for (let i = 0; i < count; i++) {
+    memory.writeU64(HEADER + 8, BigInt((i * SECTORS) % (FILE_SIZE / 512)));
+    queue.setUsedEvent(i);
+    queue.add([
+      { address: HEADER, length: HEADER_SIZE },
+      { address: DATA, length: PIECE, writable: true },
+      { address: STATUS, length: 1, writable: true },
+    ]);
+    const begun = performance.now();
+    device.transport.notify(0);
+    while (takeEvent(vector) === 0) epoll.wait(-1);
+    times.push((performance.now() - begun) * 1000);
+    if (queue.take()?.written !== PIECE + 1) throw new Error('a read has failed');
+  }
+  device.end();
+  await new Promise((resolve) => worker.once('exit', resolve));
+  epoll.close();
+  device.close();
+  return times;
+}
