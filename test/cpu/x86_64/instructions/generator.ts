@@ -26,6 +26,8 @@ export interface Batch {
   readonly undefinedOnFault: Uint32Array;
   /** Non-zero: either of two operands may be the one that faults. */
   readonly eitherFaults: Uint8Array;
+  /** Non-zero: memory is not compared after a fault. */
+  readonly memoryOnFault: Uint8Array;
 }
 
 export function newBatch(): Batch {
@@ -36,6 +38,7 @@ export function newBatch(): Batch {
     undefinedFlags: new Uint32Array(L.MAX_CASES),
     undefinedOnFault: new Uint32Array(L.MAX_CASES),
     eitherFaults: new Uint8Array(L.MAX_CASES),
+    memoryOnFault: new Uint8Array(L.MAX_CASES),
   };
 }
 
@@ -191,5 +194,7 @@ export function generate(batch: Batch, index: number, form: Form, random: Random
   batch.undefinedOnFault[index] = comparison && nativeIsAmd() ? ARITHMETIC : 0;
   // CMPS reads RSI's operand first on AMD.
   batch.eitherFaults[index] = form.mnemonic.startsWith('cmps') && nativeIsAmd() ? 1 : 0;
+  // AMD's CALL looks at its target before it writes to the stack, Intel's and ours after that.
+  batch.memoryOnFault[index] = form.mnemonic === 'call' && nativeIsAmd() ? 1 : 0;
   if (!c.isPinned(RSP) && kind?.usesStack === true) throw new Error(`${form.name}: RSP is not set`);
 }
