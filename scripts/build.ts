@@ -18,6 +18,11 @@ const CPU = ['src/cpu', 'src/wasm'];
 const targets = [
   { output: 'build/helpers.wasm', script: 'scripts/build-helpers.ts', sources: CPU },
   { output: 'build/interpreter.wasm', script: 'scripts/build-cpu.ts', sources: CPU },
+  {
+    output: 'build/device-process.cjs',
+    script: 'scripts/build-device-process.ts',
+    sources: ['src', 'scripts/bundle.ts'],
+  },
   { output: 'build/lz4.wasm', script: 'scripts/build-lz4.ts', sources: ['src/arch/x86_64/kernel/assembly'] },
 ];
 const always = ['package-lock.json', 'scripts/assemblyscript.ts'];

@@ -32,6 +32,9 @@ interface RunOptions extends NetworkOptions {
   readonly virtioTransport: TransportKind;
   readonly sharedDir?: readonly SharedDirectory[];
   readonly mount?: readonly SharedMount[];
+  readonly multiprocess?: boolean;
+  readonly disableSandbox?: boolean;
+  readonly seccompPolicyDir?: string;
   readonly hugepages?: boolean;
   readonly gdb?: number;
   readonly stats?: boolean;
@@ -119,6 +122,13 @@ export function runCommand(done: (status: number) => void): Command {
         'a directory that the default guest mounts at boot; may be repeated',
       ).argParser(collectParsed(parseMount)),
     )
+    .addOption(new Option('-u, --multiprocess', 'jail each device in a process of its own (default)'))
+    .addOption(new Option('--disable-sandbox', 'run the devices in threads of the monitor').conflicts('multiprocess'))
+    .addOption(
+      new Option('--seccomp-policy-dir <PATH>', 'folder of the policies for the system calls of devices').argParser(
+        once(asIs),
+      ),
+    )
     .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM)'))
     .addOption(
       new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
@@ -173,6 +183,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       console: options.console,
       consolePorts: options.consolePort ?? [],
       virtioTransport: options.virtioTransport,
+      sandbox: options.disableSandbox ? undefined : { policyFolder: options.seccompPolicyDir },
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
       stats: options.stats ?? false,

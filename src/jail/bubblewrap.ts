@@ -37,8 +37,10 @@ export function bubblewrapArguments(options: {
   readonly statusFd: number;
   readonly binds: readonly Bind[];
   readonly hostNetwork: boolean;
+  /** Is /proc in the device's root? */
+  readonly proc: boolean;
 }): string[] {
-  const { bundle, statusFd, binds, hostNetwork } = options;
+  const { bundle, statusFd, binds, hostNetwork, proc } = options;
   const namespaces = ['user', 'pid', 'ipc', 'uts', 'cgroup', ...(hostNetwork ? [] : ['net'])];
   return [
     ...namespaces.map((name) => `--unshare-${name}`),
@@ -53,19 +55,20 @@ export function bubblewrapArguments(options: {
     ...['--proc', '/proc'],
     // libuv keeps a descriptor of it, and where it is not there, one of the root folder.
     ...['--dev-bind', '/dev/null', '/dev/null'],
-    ...rootArguments(binds),
+    ...rootArguments(binds, proc),
     ...['/node', ...NODE_FLAGS, '/device.cjs'],
   ];
 }
 
 /** The device's root: an empty one, or what is bound there. */
-function rootArguments(binds: readonly Bind[]): string[] {
+function rootArguments(binds: readonly Bind[], proc: boolean): string[] {
   const whole = binds.find(({ target }) => target === '/');
   const inside = binds.filter((bind) => bind !== whole);
   const bindOption = ({ readOnly }: Bind): string => (readOnly ? '--ro-bind' : '--bind');
   return [
     ...(whole === undefined ? ['--tmpfs', JAIL_ROOT] : [bindOption(whole), whole.source, JAIL_ROOT]),
     ...inside.flatMap((bind) => [bindOption(bind), bind.source, JAIL_ROOT + bind.target]),
+    ...(proc ? ['--proc', `${JAIL_ROOT}/proc`] : []),
     ...(whole === undefined ? ['--remount-ro', JAIL_ROOT] : []),
   ];
 }

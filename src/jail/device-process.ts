@@ -25,8 +25,6 @@ const LOCK_TIMEOUT = 20_000;
 const SIGNAL_STATUS = 128;
 
 export interface DeviceProcessOptions {
-  /** For messages: `disk root.img`. */
-  readonly name: string;
   /** Name of its policy: `block_device`. */
   readonly policy: string;
   /** Folder of the policies; Vivarium's own where there is none. */
@@ -40,7 +38,9 @@ export interface DeviceProcessOptions {
   /** Does it have the host's network, or none? */
   readonly network: 'host' | 'none';
   /** Folders of the host that it sees. */
-  readonly binds?: readonly Bind[] | undefined;
+  readonly binds?: readonly Bind[];
+  /** Does it see /proc, of its own namespace? */
+  readonly proc?: boolean;
 }
 
 /** How a device process ended. */
@@ -87,7 +87,6 @@ function startMessage({ policy, policyFolder, data, fds }: DeviceProcessOptions,
 }
 
 export class DeviceProcess {
-  readonly name: string;
   /** How it ended, once it has; never rejects. */
   readonly ended: Promise<DeviceProcessEnd>;
   readonly #policy: string;
@@ -105,7 +104,6 @@ export class DeviceProcess {
   #failure: string | undefined;
 
   constructor(bwrap: string, options: DeviceProcessOptions, arch: SyscallArch, poller: Poller) {
-    this.name = options.name;
     // Its end is told to those who do not wait for it, too.
     this.#locked.promise.catch(() => {});
     this.#policy = options.policy;
@@ -117,6 +115,7 @@ export class DeviceProcess {
       bundle: options.bundle,
       statusFd,
       binds: options.binds ?? [],
+      proc: options.proc ?? false,
       hostNetwork: options.network === 'host',
     });
     const [mine, its] = messageSocketPair();
@@ -276,10 +275,10 @@ export class DeviceProcess {
 
   #startFailure({ cause }: DeviceProcessEnd): string {
     // bwrap speaks for itself; everything else is the device's.
-    if (!cause.startsWith('bwrap:')) return `${this.name}: its process cannot start: ${cause}`;
+    if (!cause.startsWith('bwrap:')) return `its process cannot start: ${cause}`;
     const why = cause.slice('bwrap: '.length).replace(/\. See <.*|\.$/, '');
     return (
-      `${this.name} cannot be jailed: ${why}: allow user namespaces here ` +
+      `it cannot be jailed: ${why}: allow user namespaces here ` +
       `(bubblewrap needs them, and a chroot has none), ${HOW_TO_GO_ON}`
     );
   }

@@ -4,6 +4,12 @@ import type { DiskConfig } from '../virtio/block/model.ts';
 import type { NetConfig } from '../virtio/net/config.ts';
 import type { TransportKind } from '../virtio/plug.ts';
 
+/** Devices in processes of their own. */
+export interface SandboxConfig {
+  /** Folder of the policies for their system calls; those that come with Vivarium if undefined. */
+  readonly policyFolder?: string | undefined;
+}
+
 export const CONSOLES = ['serial', 'virtio'] as const;
 export type ConsoleKind = (typeof CONSOLES)[number];
 
@@ -41,6 +47,8 @@ export interface MachineConfig {
   readonly virtioTransport: TransportKind;
   /** In the order of the guest's devices. */
   readonly sharedDirectories: readonly SharedDirectory[];
+  /** Jails for the devices; undefined: they are threads of the monitor. */
+  readonly sandbox: SandboxConfig | undefined;
   /** Ask the host for large pages under the RAM. */
   readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */

@@ -191,7 +191,7 @@ export class Machine {
       wallTime,
       setIrqLine: (gsi, level) => this.#vm.setIrqLine(gsi, level),
     });
-    this.#devices = new VirtioDevices(models, config.virtioTransport, this.#memory, {
+    this.#devices = new VirtioDevices(models, config.virtioTransport, this.#memory, config.sandbox, {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),

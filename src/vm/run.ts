@@ -44,13 +44,20 @@ export async function runMachine(
   }
 }
 
+/** Signals that come within this time are one: timeout(1) and terminals send them to a process and to its group. Milliseconds. */
+const SAME_SIGNAL = 1000;
+
 /** The first signal ends the run in good order; one that comes while that is under way does not wait for it. */
 function endOnSignals(machine: Machine): (signal: NodeJS.Signals) => void {
-  let ending = false;
+  let began: number | undefined;
   return (signal) => {
-    // What must be put right at the end, such as the terminal, is put right at the process's exit, too.
-    if (ending) process.exit(signalStatus(signal));
-    ending = true;
+    if (began !== undefined && performance.now() - began > SAME_SIGNAL) {
+      // What must be put right at the end, such as the terminal. An exit would wait for threads that sit in system calls.
+      process.emit('exit', signalStatus(signal));
+      process.removeAllListeners(signal);
+      process.kill(process.pid, signal);
+    }
+    began ??= performance.now();
     machine.end({ kind: 'signal', signal });
   };
 }

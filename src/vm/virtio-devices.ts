@@ -1,7 +1,8 @@
-/** The virtio devices of a machine: what they share, their back ends' threads, and word of how these end. */
+/** The virtio devices of a machine: what they share, their back ends' processes or threads, and word of how these end. */
 import { closeDescriptor } from '../host/descriptor.ts';
 import { EventFd } from '../host/eventfd.ts';
 import { createMemfd, mapInto } from '../host/memory.ts';
+import { Poller } from '../host/poller.ts';
 import { socketPair } from '../host/stream-socket.ts';
 import type { DeviceModel, Json } from '../virtio/backend.ts';
 import { BackendLink } from '../virtio/backend-link.ts';
@@ -14,8 +15,9 @@ import {
   type VirtioShare,
 } from '../virtio/plug.ts';
 import { type StateShape, stateSize, VirtioState } from '../virtio/state.ts';
+import { startProcess } from './backend-process.ts';
 import { startThread } from './backend-thread.ts';
-import { ConfigError } from './config.ts';
+import { ConfigError, type SandboxConfig } from './config.ts';
 import type { SharedMemory } from './memory.ts';
 
 const WASM_PAGE_SIZE = 65536;
@@ -54,19 +56,31 @@ export class VirtioDevices {
   readonly share: VirtioShare;
   readonly #devices: readonly Device[];
   readonly #memory: SharedMemory;
+  readonly #sandbox: SandboxConfig | undefined;
   readonly #events: DeviceEvents;
   readonly #links: BackendLink[] = [];
   readonly #running: RunningBackend[] = [];
+  #poller: Poller | undefined;
   #closing = false;
 
-  /** Takes the models' descriptors. Throws ConfigError when there are too many devices, and OsError. */
-  constructor(models: readonly DeviceModel[], transport: TransportKind, memory: SharedMemory, events: DeviceEvents) {
+  /**
+   * Takes the models' descriptors. Without a sandbox, back ends are threads of this process. Throws ConfigError when there are
+   * too many devices, and OsError.
+   */
+  constructor(
+    models: readonly DeviceModel[],
+    transport: TransportKind,
+    memory: SharedMemory,
+    sandbox: SandboxConfig | undefined,
+    events: DeviceEvents,
+  ) {
     if (models.length > MAX_DEVICES[transport]) {
       throw new ConfigError(
         `${models.length} devices: virtio over ${transport} has room for ${MAX_DEVICES[transport]}: take some away`,
       );
     }
     this.#memory = memory;
+    this.#sandbox = sandbox;
     this.#events = events;
     let stateOffset = 0;
     this.#devices = models.map((model) => {
@@ -104,13 +118,20 @@ export class VirtioDevices {
         interrupt: () => this.#events.interrupt(index),
       });
       this.#links.push(link);
-      const running = startThread(this.#startOf(device, its));
+      const running = this.#startBackend(this.#startOf(device, its));
       this.#running.push(running);
       void running.ended.then((failure) => {
+        link.failure ??= failure;
         closeDescriptor(its);
-        if (!this.#closing) this.#events.failed(`${label}: ${link.failure ?? failure ?? 'its back end ended'}`);
+        if (!this.#closing) this.#events.failed(`${label}: ${link.failure ?? 'its back end ended'}`);
       });
     }
+  }
+
+  #startBackend(start: BackendStart): RunningBackend {
+    if (this.#sandbox === undefined) return startThread(start);
+    this.#poller ??= new Poller();
+    return startProcess(start, this.#sandbox.policyFolder, this.#poller);
   }
 
   #startOf(device: Device, channel: number): BackendStart {
@@ -167,6 +188,7 @@ export class VirtioDevices {
     for (const link of this.#links) void link.close();
     await Promise.all(this.#running.map(({ ended }) => ended));
     clearTimeout(hang);
+    await this.#poller?.close();
     for (const link of this.#links) link.destroy();
     for (const { model, stateFd, events } of this.#devices) {
       for (const event of [events.control, events.interrupt, ...events.queues, ...events.vectors]) event.close();

@@ -136,7 +136,7 @@ test('the end of a device process is told with its cause', async (t) => {
 test('a device that cannot start says why, in one line', async (t) => {
   await assert.rejects(start(t, { data: { refuse: 'the image has no header' } }), {
     name: 'JailError',
-    message: 'test device: its process cannot start: the image has no header',
+    message: 'its process cannot start: the image has no header',
   });
   await assert.rejects(start(t, { policy: 'absent' }), {
     name: 'PolicyError',
@@ -144,7 +144,7 @@ test('a device that cannot start says why, in one line', async (t) => {
   });
   await assert.rejects(start(t, { binds: [{ source: '/absent', target: '/', readOnly: true }] }), {
     name: 'JailError',
-    message: /^test device cannot be jailed: Can't find source path \/absent: .*--disable-sandbox$/,
+    message: /^it cannot be jailed: Can't find source path \/absent: .*--disable-sandbox$/,
   });
 });
 

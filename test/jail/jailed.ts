@@ -39,7 +39,6 @@ export function jailedDevices(): (t: TestContext, options?: Partial<DeviceProces
     try {
       const process = await startDeviceProcess(
         {
-          name: 'test device',
           policy: 'common_device',
           bundle: join(folder, 'device.cjs'),
           data: {},

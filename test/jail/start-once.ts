@@ -9,7 +9,6 @@ const [mine, its] = messageSocketPair();
 try {
   const device = await startDeviceProcess(
     {
-      name: 'test device',
       policy: 'common_device',
       bundle: process.argv[2] as string,
       data: {},

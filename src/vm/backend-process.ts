@@ -1,0 +1,94 @@
+/** Back ends in processes of their own, each in a jail of its own. */
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { SharedDirectory } from '../fs/shared-directory.ts';
+import type { Poller } from '../host/poller.ts';
+import type { Bind } from '../jail/bubblewrap.ts';
+import { type DeviceProcess, startDeviceProcess } from '../jail/device-process.ts';
+import type { BackendStart } from '../virtio/backend-start.ts';
+import type { RunningBackend } from './virtio-devices.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const BUNDLE = join(ROOT, 'build/device-process.cjs');
+
+/** Where a shared directory is in its device's root. */
+const SHARED = '/shared';
+
+/** What a device's jail has beyond an empty root. */
+interface Jail {
+  /** Name of the policy of its system calls. */
+  readonly policy: string;
+  /** Does it have the host's network? */
+  readonly network?: 'host';
+  /** Does it see a directory of the host, which its parameters name? */
+  readonly sharesDirectory?: true;
+}
+
+const JAILS: Readonly<Record<string, Jail>> = {
+  balloon: { policy: 'balloon_device' },
+  block: { policy: 'block_device' },
+  console: { policy: 'console_device' },
+  fs: { policy: 'fs_device', sharesDirectory: true },
+  net: { policy: 'net_device' },
+  net_user: { policy: 'net_user_device', network: 'host' },
+  p9: { policy: '9p_device', sharesDirectory: true },
+  rng: { policy: 'rng_device' },
+};
+
+/** Starts a back end in a jail. `policyFolder` holds the policies, Vivarium's own if undefined. */
+export function startProcess(start: BackendStart, policyFolder: string | undefined, poller: Poller): RunningBackend {
+  const started = startJailed(start, policyFolder, poller);
+  return { ended: endOf(started), kill: () => void started.then((device) => device.kill()).catch(() => {}) };
+}
+
+async function startJailed(
+  { fds, ...data }: BackendStart,
+  policyFolder: string | undefined,
+  poller: Poller,
+): Promise<DeviceProcess> {
+  const jail = JAILS[data.device];
+  if (jail === undefined) throw new Error(`${data.device} has no jail: run with --disable-sandbox`);
+  checkBundle();
+  const binds: Bind[] = [];
+  let { params } = data;
+  if (jail.sharesDirectory) {
+    const directory = params as unknown as SharedDirectory;
+    binds.push({ source: directory.path, target: SHARED, readOnly: directory.readOnly });
+    params = { ...directory, path: SHARED };
+  }
+  const options = {
+    policy: jail.policy,
+    policyFolder,
+    bundle: BUNDLE,
+    data: { ...data, params },
+    fds,
+    network: jail.network ?? 'none',
+    binds,
+    proc: jail.sharesDirectory ?? false,
+  } as const;
+  return startDeviceProcess(options, poller);
+}
+
+async function endOf(started: Promise<DeviceProcess>): Promise<string | undefined> {
+  try {
+    const { status, cause } = await (await started).ended;
+    return status === 0 ? undefined : cause;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** In the project's own tree, code that has changed must have been built: threads would run other code than processes do. */
+function checkBundle(): void {
+  const built = statSync(BUNDLE, { throwIfNoEntry: false });
+  if (built === undefined) throw new Error(`${BUNDLE} is missing: run npm run build`);
+  const list = `${BUNDLE}.sources`;
+  if (!existsSync(list)) return;
+  for (const source of readFileSync(list, 'utf8').split('\n')) {
+    const status = statSync(join(ROOT, source), { throwIfNoEntry: false });
+    if (status !== undefined && status.mtimeMs > built.mtimeMs) {
+      throw new Error(`${BUNDLE} is older than ${source}: run npm run build`);
+    }
+  }
+}
