@@ -133,8 +133,11 @@ export async function blockBench(args: string[]): Promise<void> {
       setting,
     ].join('\n\n');
     process.stdout.write(`\n${page}\n`);
-    const machinesData = all.map(({ name, times }) => ({ name, times }));
-    writeResults('block', { host, qemu, latency, machines: machinesData }, `# Disks\n\n${page}\n`);
+    const summaries = all.map(({ name, times }) => ({
+      name,
+      ...Object.fromEntries(NAMES.map((work) => [work, summarize(times[work])])),
+    }));
+    writeResults('block', { host, qemu, latency, machines: summaries }, `# Disks\n\n${page}\n`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
