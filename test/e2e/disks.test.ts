@@ -23,7 +23,6 @@ const TRANSPORTS: Readonly<Record<string, readonly string[]>> = {
   'PCI with MSI-X': [],
   'PCI with INTx': ['-p', 'pci=nomsi'],
   MMIO: ['--virtio-transport', 'mmio'],
-  'MMIO by the command line': ['--virtio-transport', 'mmio', '-p', 'acpi=off'],
 };
 
 for (const [name, args] of Object.entries(TRANSPORTS)) {

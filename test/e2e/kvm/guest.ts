@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 const PROGRAM = fileURLToPath(new URL('../../../bin/vivarium', import.meta.url));
 
 /** Time for a whole guest in an emulated machine, milliseconds. */
-const LIMIT = 120_000;
+const LIMIT = 240_000;
 
 const CRASHES = new Set<NodeJS.Signals>(['SIGSEGV', 'SIGTRAP', 'SIGILL', 'SIGBUS', 'SIGABRT']);
 
