@@ -1,5 +1,12 @@
 import { Command, Option } from 'commander';
-import { createProgressDisplay, type Guest, type GuestOptions, prepareGuest, prepareRootfs } from '../guest/index.ts';
+import {
+  createProgressDisplay,
+  type Guest,
+  type GuestOptions,
+  prepareBubblewrap,
+  prepareGuest,
+  prepareRootfs,
+} from '../guest/index.ts';
 import { EndedBySignal, onEndingSignal } from '../host/signals.ts';
 
 /** The default guest, fetched and made when it is not there, with progress on standard error. */
@@ -10,6 +17,11 @@ export function defaultGuest(): Promise<Guest> {
 /** The path of its root disk's image, likewise. */
 export function defaultRootfs(): Promise<string> {
   return withProgress(prepareRootfs);
+}
+
+/** The folder of a bwrap of our own, likewise. */
+export function defaultBubblewrap(): Promise<string> {
+  return withProgress(prepareBubblewrap);
 }
 
 async function withProgress<T>(prepare: (options: GuestOptions) => Promise<T>): Promise<T> {

@@ -2,11 +2,12 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import { signalStatus } from '../host/signals.ts';
 import { HYPERVISOR_CHOICES, type HypervisorChoice } from '../hypervisor/select.ts';
+import { findBubblewrap } from '../jail/bubblewrap.ts';
 import type { DiskConfig } from '../virtio/block/model.ts';
 import { TRANSPORTS, type TransportKind } from '../virtio/plug.ts';
 import { CONSOLES, type ConsoleKind, type MachineEnd, type NamedPort } from '../vm/config.ts';
 import { runMachine } from '../vm/run.ts';
-import { defaultGuest, defaultRootfs } from './guest.ts';
+import { defaultBubblewrap, defaultGuest, defaultRootfs } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 import { addDiskOptions, systemDisk } from './run-disks.ts';
 import { addNetworkOptions, type NetworkOptions, networksOf } from './run-networks.ts';
@@ -167,6 +168,10 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
     throw new Error('--rootfs is for the default guest: leave KERNEL out, or give its disk by --root or --rwqcow');
   }
   const guest = kernel === undefined ? await defaultGuest() : undefined;
+  // The default guest runs on a host where nothing is installed: what jails its devices comes with it.
+  if (guest && !options.disableSandbox && findBubblewrap() === undefined) {
+    process.env.PATH = `${process.env.PATH}:${await defaultBubblewrap()}`;
+  }
   const system = options.rootfs ? systemDisk(await defaultRootfs(), options.disks.length) : undefined;
   const end = await runMachine(
     {

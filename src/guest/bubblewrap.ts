@@ -1,0 +1,64 @@
+/** bubblewrap for a host that has it not installed: Debian's package, unpacked in the cache folder. The host is not changed. */
+import { existsSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { Apt, type Package } from './apt.ts';
+import { defaultGuestFolder, hasContent, requireSpace } from './disk.ts';
+import { explainFailure, GuestError } from './error.ts';
+import { lockFile } from './lock.ts';
+import type { GuestOptions } from './prepare.ts';
+import { runTool } from './tools.ts';
+
+/**
+ * Returns the folder that the command bwrap is in; fetches it if needed.
+ * @throws GuestError with one line for people, or the signal's reason
+ */
+export async function prepareBubblewrap({ folder, progress, signal }: GuestOptions): Promise<string> {
+  const parent = resolve(folder ?? defaultGuestFolder());
+  const finished = join(parent, 'bubblewrap');
+  const commands = join(finished, 'usr/bin');
+  const isThere = (): boolean => existsSync(join(commands, 'bwrap'));
+  if (isThere()) return commands;
+  let needed = 0;
+  try {
+    await mkdir(parent, { recursive: true });
+    const lock = await lockFile(join(parent, 'lock'), () => progress({ step: 'wait', fraction: 0 }), signal);
+    const building = join(parent, 'building-bubblewrap');
+    try {
+      if (isThere()) return commands;
+      const tool = { lockFd: lock.fd, signal };
+      await rm(building, { recursive: true, force: true });
+      await mkdir(building);
+      const fetch = async (apt: Apt): Promise<Package> => {
+        const [found] = await apt.describe(['bubblewrap']);
+        const { file, size, installedSize, sha256 } = found as Package;
+        needed = size + installedSize;
+        await requireSpace(parent, needed);
+        await apt.download([found as Package], building, (fraction) => progress({ step: 'download', fraction }));
+        if (!(await hasContent(join(building, file), size, sha256))) {
+          throw new GuestError('a downloaded package differs from its description in the lists; try again');
+        }
+        return found as Package;
+      };
+      let found: Package;
+      try {
+        found = await fetch(Apt.withHostLists(tool));
+      } catch (error) {
+        signal?.throwIfAborted();
+        if (!(error instanceof GuestError)) throw error;
+        const lists = (fraction: number): void => progress({ step: 'lists', fraction });
+        found = await fetch(await Apt.withOwnLists(join(building, 'apt'), lists, tool));
+      }
+      await runTool('dpkg-deb', ['--extract', join(building, found.file), join(building, 'files')], tool);
+      await rm(finished, { recursive: true, force: true });
+      await rename(join(building, 'files'), finished);
+    } finally {
+      await rm(building, { recursive: true, force: true });
+      lock.release();
+    }
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw explainFailure(error, 'bubblewrap', parent, needed);
+  }
+  return commands;
+}
