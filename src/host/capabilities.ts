@@ -25,7 +25,6 @@ const TIMEOUT = 2000;
 
 const mmap = libc('intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
 const mprotect = libc('int mprotect(void *addr, size_t length, int prot)');
-const munmap = libc('int munmap(void *addr, size_t length)');
 const memcpy = libc('intptr_t memcpy(void *dest, const void *src, size_t n)');
 const usleep = libc('int usleep(unsigned int usec)');
 const sigaction = libc('int sigaction(int signum, const void *act, void *oldact)');
@@ -50,8 +49,8 @@ function callCode(number: number, args: readonly [bigint, bigint, bigint]): numb
 /**
  * Takes all capabilities from the threads of these numbers, which are to be all that the process has, and `bounding` (their
  * numbers) from the bounding sets. The kernel lets a thread change its own only, libc offers nothing for the others, and V8's threads
- * run no JavaScript: each of them is made to run a signal handler, some system calls in machine code on a page that is gone
- * afterwards. x86-64 only. Throws when a thread has kept one.
+ * run no JavaScript: each of them is made to run a signal handler, some system calls in machine code on a page of its own. x86-64
+ * only. Throws when a thread has kept one.
  */
 export function dropCapabilities(bounding: readonly number[], tids: readonly number[]): void {
   if (process.arch !== 'x64') throw new Error(`capabilities cannot be dropped on ${process.arch} yet`);
@@ -83,6 +82,6 @@ export function dropCapabilities(bounding: readonly number[], tids: readonly num
     if (Date.now() > deadline) throw new Error('a thread keeps its capabilities');
     usleep(100);
   }
+  // The page stays: a thread that has counted itself still has the handler's last instruction before it.
   check('sigaction', sigaction(SIGUSR2, old, null));
-  check('munmap', munmap(page, PAGE));
 }
