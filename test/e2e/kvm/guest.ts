@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 const PROGRAM = fileURLToPath(new URL('../../../bin/vivarium', import.meta.url));
 
 /** Time for a whole guest in an emulated machine, milliseconds. */
-const LIMIT = 240_000;
+const LIMIT = 600_000;
 
 /** In an emulated machine device processes take longer to start than guests to boot; they have tests of their own. */
 const WITHOUT_PROCESSES = ['--disable-sandbox', '--net', 'none'];

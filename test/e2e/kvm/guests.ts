@@ -16,13 +16,16 @@ after(() => rmSync(folder, { recursive: true }));
 
 const usual = ['--initrd', VIVARIUM_TEST_INITRD, VIVARIUM_TEST_CLOUD];
 
-test('the cloud kernel comes to a shell on four processors, and powers off', () =>
-  withGuest(['-v', '-c', '4', ...usual], async (guest) => {
+/** The lab's machine has two processors, which one thread emulates: more would spin for each other. */
+const processors = process.env['VIVARIUM_IN_LAB'] === undefined ? 4 : 2;
+
+test('the cloud kernel comes to a shell on several processors, and powers off', () =>
+  withGuest(['-v', '-c', `${processors}`, ...usual], async (guest) => {
     await guest.command('echo "processors: $(nproc)"; poweroff');
     assert.equal(await guest.end(), 0, guest.describe());
     assert.match(guest.errors, /^hypervisor: kvm, which works here$/m);
     assert.match(guest.output, /Hypervisor detected: KVM/);
-    assert.match(guest.output, /^processors: 4\r?$/m);
+    assert.match(guest.output, new RegExp(`^processors: ${processors}\\r?$`, 'm'));
     assert.match(guest.output, /reboot: Power down/);
   }));
 
