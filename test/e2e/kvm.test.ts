@@ -1,4 +1,4 @@
-// KVM with whole guests: on this host's own KVM where it runs any guest, else in the lab, whose KVM does.
+// KVM with whole guests: on this host's own KVM where it runs any guest; else, if VIVARIUM_LAB is set, in the lab, whose KVM does.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -48,6 +48,10 @@ async function inLab(lab: Lab, command: string, log: (line: string) => void): Pr
 }
 
 test('whole guests on KVM', { timeout: EARLY + LIMIT + 60_000 }, async (t) => {
+  // Under QEMU 7.2 guests stand still at times (one thread for all processors), or lose code (several): no gate for a change.
+  if (withoutFullKvm !== false && process.env['VIVARIUM_LAB'] === undefined) {
+    return t.skip(`${withoutFullKvm}; with VIVARIUM_LAB=1 they run in the lab`);
+  }
   const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
   if (withoutFullKvm !== false && !hasQemu) return t.skip(`${withoutFullKvm}; no qemu-system-x86_64 for the lab`);
   const log = (line: string): void => t.diagnostic(line);
