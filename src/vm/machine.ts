@@ -200,7 +200,6 @@ export class Machine {
     const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
     transports.reset();
     this.platform.reset();
-    this.#devices.start();
 
     const channels = config.gdb === undefined ? [] : Array.from({ length: config.cpus }, createChannel);
     // The threads prepare their vCPUs while this one unpacks the kernel.
@@ -289,11 +288,9 @@ export class Machine {
 
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
-    await this.#devices.ready();
-    await this.#console?.listen((message) =>
-      this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),
-    );
     this.#vcpus.start(this.#boot.entry);
+    // A guest unpacks itself first: devices get ready meanwhile.
+    this.#startDevices().catch((error: Error) => this.end({ kind: 'failure', message: error.message }));
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
       else if (end.kind === 'failure') this.end({ kind: 'failure', message: `processor ${vcpu}: ${end.message}` });
@@ -302,6 +299,13 @@ export class Machine {
     const end = await this.#ended.promise;
     await this.close();
     return end;
+  }
+
+  async #startDevices(): Promise<void> {
+    await this.#devices.start();
+    await this.#console?.listen((message) =>
+      this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),
+    );
   }
 
   /** The processors tell what they have done so far, where the machine was built for that. */

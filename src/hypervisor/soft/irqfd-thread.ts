@@ -1,6 +1,6 @@
 // The thread behind IrqfdWatcher: signals of events become edges of interrupt lines.
 
-import { isMainThread, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
 import { type ClockOrigin, HostClock } from '../../host/clock.ts';
 import { Irqchip, type IrqchipShare } from '../irqchip/irqchip.ts';
 import { IrqfdSet, type IrqfdShare } from './irqfd-set.ts';
@@ -25,5 +25,4 @@ function watch({ irqfds, machine }: IrqfdThreadData): void {
   }
 }
 
-if (!isMainThread && typeof (workerData as IrqfdThreadData | null)?.irqfds?.epollFd === 'number')
-  watch(workerData as IrqfdThreadData);
+watch(workerData as IrqfdThreadData);

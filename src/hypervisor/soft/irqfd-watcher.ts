@@ -3,6 +3,7 @@
 
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { threadFile } from '../../host/bundle.ts';
 import { EPOLLIN } from '../../host/epoll.ts';
 import { EventFd } from '../../host/eventfd.ts';
 import { IrqfdSet, type IrqfdShare, STOP_TOKEN } from './irqfd-set.ts';
@@ -43,7 +44,7 @@ export class IrqfdWatcher {
     const stop = new EventFd();
     epoll.add(stop.fd, EPOLLIN, STOP_TOKEN);
     const data: IrqfdThreadData = { irqfds: this.#set.share, machine: this.#machine };
-    const worker = new Worker(new URL('./irqfd-thread.ts', import.meta.url), {
+    const worker = new Worker(threadFile(new URL('./irqfd-thread.ts', import.meta.url)), {
       name: 'vivarium_irqfd',
       workerData: data,
     });

@@ -82,8 +82,9 @@ export class SoftVm implements Vm {
   }
 
   share(): VmShare {
-    // Other threads bind events, and only this one can start who waits for them.
-    if (this.#irqfds instanceof IrqfdWatcher) this.#irqfds.start();
+    // Other threads bind events, and only this one can start who waits for them; after the vCPUs' threads, which take longer.
+    const irqfds = this.#irqfds;
+    if (irqfds instanceof IrqfdWatcher) setImmediate(() => irqfds.start());
     return { hypervisor: 'soft', data: this.#share };
   }
 

@@ -1,4 +1,5 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { threadFile } from '../../../host/bundle.ts';
 import * as L from '../layout.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { Collector } from './collect.ts';
@@ -86,7 +87,7 @@ export class Translator {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
     const workerData: TranslatorData = { port: port2, answers: this.#answers.buffer };
-    this.#worker = new Worker(new URL('translator-thread.ts', import.meta.url), {
+    this.#worker = new Worker(threadFile(new URL('./translator-thread.ts', import.meta.url)), {
       name: 'vivarium_translate',
       workerData,
       transferList: [port2],
