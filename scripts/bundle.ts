@@ -48,6 +48,9 @@ export async function bundle(entries: Readonly<Record<string, string>>, folder: 
     outdir: folder,
     outExtension: { '.js': '.cjs' },
     bundle: true,
+    // What is read and kept is a third less; names stay, for traces.
+    minifyWhitespace: true,
+    minifySyntax: true,
     platform: 'node',
     format: 'cjs',
     target: 'node24',

@@ -77,7 +77,7 @@ const SAMPLE_INTERVAL = 10_000;
 /** Translated regions that are kept at a time. */
 const MOST_REGIONS = 8192;
 
-const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
+const WHOLE_MEMORY = 65536;
 
 let modules: { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
 
@@ -116,7 +116,9 @@ export class Processor {
   ) {
     const { counting = false, mismatch } = insight;
     this.#counting = counting;
-    this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
+    // Grown: V8 collects garbage before it makes so large a memory at once.
+    this.memory = new WebAssembly.Memory({ initial: 0, maximum: WHOLE_MEMORY });
+    this.memory.grow(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);
