@@ -34,6 +34,7 @@ const JAILS: Readonly<Record<string, Jail>> = {
   net_user: { policy: 'net_user_device', network: 'host' },
   p9: { policy: '9p_device', sharesDirectory: true },
   rng: { policy: 'rng_device' },
+  vsock: { policy: 'vsock_device' },
 };
 
 /** Starts a back end in a jail. `policyFolder` holds the policies, Vivarium's own if undefined. */
