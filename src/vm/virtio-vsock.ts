@@ -1,10 +1,9 @@
 /** A machine's sockets between guest and host: the Unix socket where the host connects, and the connections of the guest. */
-import { lstatSync } from 'node:fs';
-import { makeSocketFile } from '../control/socket-file.ts';
+import { makeSocketFile, requireFree } from '../control/socket-file.ts';
 import { closeDescriptor } from '../host/descriptor.ts';
 import { EAGAIN, EPIPE, OsError } from '../host/errno.ts';
 import { descriptorLimit } from '../host/files.ts';
-import { connectTo, listenAt, MAX_SOCKET_PATH } from '../host/stream-socket.ts';
+import { connectTo, listenAt } from '../host/stream-socket.ts';
 import { messageSocketPair, sendMessage } from '../host/unix-socket.ts';
 import type { DeviceModel } from '../virtio/backend.ts';
 import type { HostAnswer, VsockEvent } from '../virtio/vsock/backend.ts';
@@ -14,11 +13,12 @@ import { ConfigError, type VsockConfig } from './config.ts';
 /** Connections at the same time, at most, and descriptors that are left for everything else. */
 const MAX_CONNECTIONS = 8192;
 const OTHER_DESCRIPTORS = 512;
-/** `_` and the largest port, behind the path, bytes. */
-const LONGEST_SUFFIX = 11;
 /** A service that is too busy to accept is asked again after this time, and so many times, ms. */
 const RETRY_DELAY = 10;
 const RETRIES = 200;
+
+/** What a port of the host has behind the path. */
+const portSuffix = (port: number): string => `_${port}`;
 
 /**
  * The guest names only a port. The monitor makes the connection, so that the device's process needs neither the folder
@@ -31,18 +31,9 @@ export class VirtioVsock {
   readonly #remove: () => void;
   #closed = false;
 
-  /** Makes the socket at the path. Throws ConfigError, OsError. */
+  /** Makes the socket at the path. Throws ConfigError, ControlError, OsError. */
   constructor({ path, cid }: VsockConfig) {
-    const most = MAX_SOCKET_PATH - LONGEST_SUFFIX;
-    if (path === '') throw new ConfigError('the path of the socket is empty: give one with --vsock');
-    if (Buffer.byteLength(path) > most) {
-      throw new ConfigError(
-        `${path}: the path of the sockets has ${most} bytes at most: give a shorter one with --vsock`,
-      );
-    }
-    if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
-      throw new ConfigError(`${path}: it exists already: take it away, or give another path with --vsock`);
-    }
+    requireFree(path, '--vsock', portSuffix(2 ** 32 - 1));
     this.#path = path;
     let listener = -1;
     try {
@@ -61,7 +52,7 @@ export class VirtioVsock {
 
   /** The device tells of a connection of the guest. */
   onEvent({ id, port }: VsockEvent): void {
-    this.#connect(id, `${this.#path}_${port}`, RETRIES);
+    this.#connect(id, this.#path + portSuffix(port), RETRIES);
   }
 
   #connect(id: number, path: string, retries: number): void {

@@ -100,7 +100,8 @@ for (const jail of [true, false]) {
     const doomed = await dial(path, 1235);
     doomed.write(Buffer.alloc(1000));
     doomed.resume();
-    await once(doomed, 'close');
+    await Promise.race([once(doomed, 'end'), once(doomed, 'close')]);
+    doomed.destroy();
 
     run.send('poweroff\n');
     assert.equal((await run.end()).status, 0, run.errors);
