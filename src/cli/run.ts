@@ -171,9 +171,8 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
   }
   const guest = kernel === undefined ? await defaultGuest() : undefined;
   // The default guest runs on a host where nothing is installed: what jails its devices comes with it.
-  if (guest && !options.disableSandbox && findBubblewrap() === undefined) {
-    process.env.PATH = `${process.env.PATH}:${await defaultBubblewrap()}`;
-  }
+  const needsBubblewrap = guest && !options.disableSandbox && findBubblewrap() === undefined;
+  const bubblewrapFolder = needsBubblewrap ? await defaultBubblewrap() : undefined;
   const system = options.rootfs ? systemDisk(await defaultRootfs(), options.disks.length) : undefined;
   const end = await runMachine(
     {
@@ -191,7 +190,7 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       console: options.console,
       consolePorts: options.consolePort ?? [],
       virtioTransport: options.virtioTransport,
-      sandbox: options.disableSandbox ? undefined : { policyFolder: options.seccompPolicyDir },
+      sandbox: options.disableSandbox ? undefined : { policyFolder: options.seccompPolicyDir, bubblewrapFolder },
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
       stats: options.stats ?? false,

@@ -8,6 +8,8 @@ import type { TransportKind } from '../virtio/plug.ts';
 export interface SandboxConfig {
   /** Folder of the policies for their system calls; those that come with Vivarium if undefined. */
   readonly policyFolder?: string | undefined;
+  /** Folder of bubblewrap's command, for a host where it is not installed. */
+  readonly bubblewrapFolder?: string | undefined;
 }
 
 export const CONSOLES = ['serial', 'virtio'] as const;
