@@ -147,7 +147,7 @@ export class VirtioDevices {
     }
     const { startProcess } = require('./backend-process.ts') as typeof import('./backend-process.ts');
     this.#poller ??= new Poller();
-    return startProcess(start, this.#sandbox.policyFolder, this.#poller);
+    return startProcess(start, this.#sandbox, this.#poller);
   }
 
   #startOf(device: Device, channel: number): BackendStart {

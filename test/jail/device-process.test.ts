@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -169,6 +170,8 @@ test('without bubblewrap there is no jail, and the mend is told', async (t) => {
     message:
       'devices cannot be jailed without bubblewrap: install the package bubblewrap, or run without jails, with --disable-sandbox',
   });
+  const installed = (PATH ?? '').split(':').find((folder) => existsSync(join(folder, 'bwrap')));
+  await start(t, { bubblewrapFolder: installed });
 });
 
 test('a folder of policies replaces those that come with Vivarium', async (t) => {
