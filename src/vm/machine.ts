@@ -295,7 +295,6 @@ export class Machine {
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
     this.#vcpus.start(this.#boot.entry);
-    // A guest unpacks itself first: devices get ready meanwhile.
     this.#startDevices().catch((error: Error) => this.end({ kind: 'failure', message: error.message }));
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
@@ -307,7 +306,9 @@ export class Machine {
     return end;
   }
 
+  /** A guest unpacks itself first: its devices get ready meanwhile, and do not keep it from its first instruction. */
   async #startDevices(): Promise<void> {
+    if (!(await this.#vcpus.running())) return;
     await this.#devices.start();
     await this.#console?.listen((message) =>
       this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),

@@ -56,6 +56,11 @@ export class VcpuThreads {
     }
   }
 
+  /** Resolves when all run: true; or with false, when the machine ends. */
+  running(): Promise<boolean> {
+    return this.#control.allReady();
+  }
+
   /** Makes all of them stand still between two instructions. Resolves when they do. */
   async pause(): Promise<void> {
     this.#control.pause();

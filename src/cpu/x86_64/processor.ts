@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { randomU64 } from '../../host/random.ts';
 import { BlockBuilder } from './decode/blocks.ts';
 import { TranslationChecker } from './jit/checker.ts';
 import { type TranslationCounts, Translator } from './jit/translator.ts';
@@ -123,7 +124,6 @@ export class Processor {
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);
     const { helpers, interpreter } = loadModules();
-    const random = new BigUint64Array(1);
     const imports = {
       host_mmio: (write: number) => {
         this.#checker?.outside();
@@ -153,8 +153,7 @@ export class Processor {
       host_page_written: (address: number) => this.#checker?.pageWritten(address >>> 0),
       host_random: () => {
         this.#checker?.outside();
-        crypto.getRandomValues(random);
-        this.view.setBigUint64(L.HOST_VALUE, host.random?.() ?? (random[0] as bigint), true);
+        this.view.setBigUint64(L.HOST_VALUE, host.random?.() ?? randomU64(), true);
       },
     };
     const env = { memory: this.memory, abort: () => host.log(0, 0n) };
