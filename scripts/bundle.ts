@@ -61,10 +61,10 @@ export async function bundle(entries: Readonly<Record<string, string>>, folder: 
     logLevel: 'warning',
     metafile: true,
   });
-  const late = new RegExp(`= require\\("node:(${LATE.join('|')})"\\)`, 'g');
+  const late = new RegExp(`= ?require\\("node:(${LATE.join('|')})"\\)`, 'g');
   for (const { path, text } of outputFiles) {
     await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, text.replace(late, '= requireLate("node:$1")'));
+    await writeFile(path, text.replace(late, '=requireLate("node:$1")'));
   }
   return Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules'));
 }
