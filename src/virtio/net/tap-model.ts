@@ -21,6 +21,7 @@ import { features } from '../constants.ts';
 import { NetError, type TapNetConfig } from './config.ts';
 import * as N from './constants.ts';
 import { BASE_FEATURES, netModel, randomMac } from './model.ts';
+import { withVhost } from './vhost-model.ts';
 
 /** What the tap's back end starts from. Its descriptors are the tap's queues. */
 export interface TapParams {
@@ -50,7 +51,7 @@ export function tapNetModel(config: TapNetConfig, pairs: number): DeviceModel {
     const ufo = setOffloads(first, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_UFO);
     setOffloads(first, 0);
     const guestMac = randomMac();
-    return netModel({
+    const model = netModel({
       device: 'net',
       label: `tap ${name}`,
       mac: guestMac,
@@ -64,6 +65,7 @@ export function tapNetModel(config: TapNetConfig, pairs: number): DeviceModel {
       params: { mac: [...guestMac] } satisfies TapParams,
       fds,
     });
+    return config.vhost === true ? withVhost(model) : model;
   } catch (error) {
     for (const fd of fds) closeDescriptor(fd);
     throw named(name, error);

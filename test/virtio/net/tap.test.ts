@@ -48,6 +48,7 @@ test('frames go through a tap in both directions, and a link that goes down is t
       log: () => {},
       event: () => {},
       releaseMemory: () => {},
+      queueEvents: [],
     });
     backend.start({ features: model.features, queues });
     for (let i = 0; i < 32; i++) receive.add([{ address: BUFFERS + i * 2048, length: 2048, writable: true }]);
