@@ -10,6 +10,7 @@ import { create } from '../../../src/virtio/vsock/vhost-backend.ts';
 import { vhostVsockModel } from '../../../src/virtio/vsock/vhost-model.ts';
 import { TestDevice } from '../test-device.ts';
 import { CID, OP, type Packet, PacketDriver } from '../vsock/driver.ts';
+import { startDevice } from './running.ts';
 
 const skip = !existsSync('/dev/vhost-vsock') && 'no /dev/vhost-vsock';
 const PORT = 1234;
@@ -45,9 +46,16 @@ class Packets {
   }
 }
 
-for (const line of [false, true]) {
-  test(`a program of the host connects to the guest, interrupts by ${line ? 'line' : 'vector'}`, { skip }, async () => {
-    const device = new TestDevice(vhostVsockModel(CID), create, { line });
+const KINDS = [
+  { place: 'thread', line: false },
+  { place: 'thread', line: true },
+  { place: 'jail', line: false },
+] as const;
+
+for (const { place, line } of KINDS) {
+  const how = `interrupts by ${line ? 'line' : 'vector'}, the back end in a ${place}`;
+  test(`a program of the host connects to the guest, ${how}`, { skip }, async () => {
+    const { device, reset, end } = await startDevice(vhostVsockModel(CID), create, place, { line });
     const driver = new PacketDriver(device);
     try {
       for (let round = 0; round < 2; round++) {
@@ -71,11 +79,11 @@ for (const line of [false, true]) {
           assert.equal(device.transport.state.takeIsr(ISR_QUEUE), ISR_QUEUE);
           assert.ok(device.lineEdges() > 0);
         } else assert.ok(hasEvent(device.vectorEvent(0)));
-        device.reset();
+        await reset();
         driver.forget();
       }
     } finally {
-      device.close();
+      await end();
     }
   });
 }
