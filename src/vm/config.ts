@@ -23,6 +23,23 @@ export interface NamedPort {
   readonly path: string;
 }
 
+/** Sockets between guest and host (vsock), which are Unix sockets on the host. */
+export interface UserVsockConfig {
+  readonly kind: 'user';
+  /** Context identifier of the guest. */
+  readonly cid: number;
+  /** Who connects to this Unix socket may ask for a port of the guest; the host's port N is the Unix socket PATH_N. */
+  readonly path: string;
+}
+
+/** Sockets between guest and host by the host's kernel. */
+export interface VhostVsockConfig {
+  readonly kind: 'vhost';
+  readonly cid: number;
+}
+
+export type VsockConfig = UserVsockConfig | VhostVsockConfig;
+
 /** A machine to be run. */
 export interface MachineConfig {
   /** Path of the kernel: a bzImage, or an ELF (vmlinux). */
@@ -41,6 +58,7 @@ export interface MachineConfig {
   readonly disks: readonly DiskConfig[];
   /** In the order of the guest's interfaces. */
   readonly networks: readonly NetConfig[];
+  readonly vsock?: VsockConfig | undefined;
   /** What standard input and output are to the guest: its first serial port, or hvc0. */
   readonly console: ConsoleKind;
   /** More ports of the virtio console. */
