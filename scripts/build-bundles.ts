@@ -10,7 +10,6 @@ const sources = await bundle(
   {
     'device-process': 'src/vm/jailed-backend.ts',
     'device-thread': 'src/virtio/device-thread.ts',
-    'irqfd-thread': 'src/hypervisor/soft/irqfd-thread.ts',
     'poller-thread': 'src/host/poller-thread.ts',
     'timer-thread': 'src/hypervisor/kvm/timer-thread.ts',
     'translator-thread': 'src/cpu/x86_64/jit/translator-thread.ts',

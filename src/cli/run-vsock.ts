@@ -19,15 +19,15 @@ export function addVsockOptions(command: Command): Command {
       ).argParser(once(asIs)),
     )
     .addOption(
-      new Option('--cid <N>', `number of the guest among vsock's (default: ${CID_GUEST_MIN})`).argParser(
-        once(integer(CID_GUEST_MIN, CID_GUEST_MAX, 'a number')),
-      ),
+      new Option(
+        '--cid <N>',
+        `number of the guest among vsock's (default: ${CID_GUEST_MIN}); without --vsock, the sockets are the kernel's (vhost-vsock, KVM)`,
+      ).argParser(once(integer(CID_GUEST_MIN, CID_GUEST_MAX, 'a number'))),
     );
 }
 
-/** Throws Error where the options contradict each other. */
+/** The sockets that the options ask for. */
 export function vsockOf({ vsock, cid }: VsockOptions): VsockConfig | undefined {
-  if (vsock !== undefined) return { path: vsock, cid: cid ?? CID_GUEST_MIN };
-  if (cid !== undefined) throw new Error('--cid: it is for sockets between guest and host: add --vsock');
-  return undefined;
+  if (vsock !== undefined) return { kind: 'user', path: vsock, cid: cid ?? CID_GUEST_MIN };
+  return cid === undefined ? undefined : { kind: 'vhost', cid };
 }

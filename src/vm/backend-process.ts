@@ -36,6 +36,8 @@ const JAILS: Readonly<Record<string, Jail>> = {
   net_user: { policy: 'net_user_device', network: 'host' },
   p9: { policy: '9p_device', sharesDirectory: true },
   rng: { policy: 'rng_device' },
+  vhost_net: { policy: 'vhost_net_device' },
+  vhost_vsock: { policy: 'vhost_vsock_device' },
   vsock: { policy: 'vsock_device' },
 };
 

@@ -24,12 +24,21 @@ export interface NamedPort {
 }
 
 /** Sockets between guest and host (vsock), which are Unix sockets on the host. */
-export interface VsockConfig {
+export interface UserVsockConfig {
+  readonly kind: 'user';
   /** Context identifier of the guest. */
   readonly cid: number;
   /** Who connects to this Unix socket may ask for a port of the guest; the host's port N is the Unix socket PATH_N. */
   readonly path: string;
 }
+
+/** Sockets between guest and host by the host's kernel. */
+export interface VhostVsockConfig {
+  readonly kind: 'vhost';
+  readonly cid: number;
+}
+
+export type VsockConfig = UserVsockConfig | VhostVsockConfig;
 
 /** A machine to be run. */
 export interface MachineConfig {

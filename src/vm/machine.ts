@@ -10,7 +10,7 @@ import type { DeviceModel, Json } from '../virtio/backend.ts';
 import type { ConsoleEvent } from '../virtio/console/backend.ts';
 import { plugDevices } from '../virtio/plug.ts';
 import type { VsockEvent } from '../virtio/vsock/backend.ts';
-import { ConfigError, type MachineConfig, type MachineEnd, type VsockConfig } from './config.ts';
+import { ConfigError, type MachineConfig, type MachineEnd, type UserVsockConfig } from './config.ts';
 import type { ConsoleSink } from './console-input.ts';
 import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
@@ -105,6 +105,14 @@ function checkInsight(config: MachineConfig, hypervisor: Hypervisor['name'], rea
   if (config.console === 'virtio') throw new ConfigError('--icount takes no virtio console: leave --console out');
 }
 
+/** Devices of the host's kernel write to guest memory and tell nobody, which the built-in processor has to know. */
+function checkKernelDevices({ vsock, networks }: MachineConfig, reason: string): void {
+  if (vsock?.kind === 'vhost') throw new ConfigError(`--cid without --vsock needs KVM: add --vsock (${reason})`);
+  if (networks.some((network) => network.kind === 'tap' && network.vhost === true)) {
+    throw new ConfigError(`--vhost-net needs KVM: leave it out (${reason})`);
+  }
+}
+
 /** The machine below, with its RAM. When that fails, the RAM is given back. */
 function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedMemory, time: TimeShare): Vm {
   let vm: Vm | undefined;
@@ -166,6 +174,7 @@ export class Machine {
       throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
     }
     checkInsight(config, hypervisor.name, reason);
+    if (hypervisor.name !== 'kvm') checkKernelDevices(config, reason);
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined
@@ -326,7 +335,7 @@ export class Machine {
     return this.#config.console === 'virtio' && this.#console ? this.#console : this.platform;
   }
 
-  #openVsock(config: VsockConfig): DeviceModel {
+  #openVsock(config: UserVsockConfig): DeviceModel {
     this.#vsock = new VirtioVsock(config);
     return this.#vsock.model;
   }

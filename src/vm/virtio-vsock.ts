@@ -8,7 +8,7 @@ import { messageSocketPair, sendMessage } from '../host/unix-socket.ts';
 import type { DeviceModel } from '../virtio/backend.ts';
 import type { HostAnswer, VsockEvent } from '../virtio/vsock/backend.ts';
 import { vsockModel } from '../virtio/vsock/model.ts';
-import { ConfigError, type VsockConfig } from './config.ts';
+import { ConfigError, type UserVsockConfig } from './config.ts';
 
 /** Connections at the same time, at most, and descriptors that are left for everything else. */
 const MAX_CONNECTIONS = 8192;
@@ -32,7 +32,7 @@ export class VirtioVsock {
   #closed = false;
 
   /** Makes the socket at the path. Throws ConfigError, ControlError, OsError. */
-  constructor({ path, cid }: VsockConfig) {
+  constructor({ path, cid }: UserVsockConfig) {
     requireFree(path, '--vsock', portSuffix(2 ** 32 - 1));
     this.#path = path;
     let listener = -1;

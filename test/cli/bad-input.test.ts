@@ -187,10 +187,12 @@ test('--hypervisor kvm without a KVM', { skip: existsSync('/dev/kvm') && 'there 
   refused(['run', '--hypervisor', 'kvm', kernel], /there is no \/dev\/kvm: load the module kvm_intel or kvm_amd/),
 );
 
-test('sockets that cannot be', async (t) => {
+test('sockets and devices of the kernel that cannot be', async (t) => {
   place.file('taken', '');
   const cases: readonly (readonly [args: readonly string[], pattern: RegExp])[] = [
-    [['--cid', '3'], /--cid: it is for sockets between guest and host: add --vsock/],
+    [['--cid', '3'], /--cid without --vsock needs KVM: add --vsock \(/],
+    [['--vhost-net'], /--vhost-net: it is for a tap: add --tap/],
+    [['--vhost-net', '--tap', 'vmtap0'], /--vhost-net needs KVM: leave it out \(/],
     [['--vsock', 'v', '--cid', '2'], /--cid 2: it takes a number from 3 to 4294967294/],
     [['--vsock', 'v', '--cid', '4294967295'], /--cid 4294967295: it takes a number from 3/],
     [['--vsock', ''], /the path of the socket is empty: give one with --vsock/],

@@ -13,6 +13,8 @@ import type { Chain } from '../queue.ts';
 /** Bytes that a guest can send beyond what the host has taken: a power of two. */
 export const BUFFER_SIZE = 64 * 1024;
 
+const EVENTS = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
 export class HostEnd {
   /** read() may give something. */
   readable = false;
@@ -37,7 +39,7 @@ export class HostEnd {
     this.#loop = loop;
     this.#fd = fd;
     this.#changed = changed;
-    loop.watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, (events) => this.#ready(events));
+    loop.watch(fd, EVENTS, (events) => this.#ready(events));
   }
 
   get isOpen(): boolean {
@@ -73,7 +75,11 @@ export class HostEnd {
       return true;
     }
     if (done === length) return true;
-    this.#buffer ??= new Ring(new Uint8Array(BUFFER_SIZE));
+    if (this.#buffer === undefined) {
+      this.#buffer = new Ring(new Uint8Array(BUFFER_SIZE));
+      // Not before: each read of the host would be an event.
+      this.#loop.change(this.#fd, EVENTS | EPOLLOUT);
+    }
     while (done < length) {
       const space = this.#buffer.space();
       const count = chain.read(space.subarray(0, length - done), offset + done);
@@ -109,6 +115,7 @@ export class HostEnd {
   #afterDrain(): void {
     if (this.waiting > 0) return;
     // Most connections never need one.
+    if (this.#buffer !== undefined && this.#fd !== undefined) this.#loop.change(this.#fd, EVENTS);
     this.#buffer = undefined;
     if (this.#onDrained !== undefined) {
       this.close();

@@ -42,61 +42,37 @@ export interface Said extends Partial<Omit<Packet, 'data'>> {
   readonly length?: number;
 }
 
-export class VsockDriver {
+/** The driver's end of a device that is up. */
+export class PacketDriver {
   readonly device: TestDevice;
-  readonly path: string;
-  /** Ports of the host where somebody serves: the host's ends of the connections, in their order. */
-  readonly services = new Map<number, number[]>();
-  readonly #folder = mkdtempSync(join(tmpdir(), 'vivarium-vsock-'));
-  readonly #answers: number;
   /** Where receive buffers are, by the heads of their chains; free ones. */
   readonly #offered = new Map<number, number>();
   readonly #free: number[] = Array.from({ length: BUFFERS }, (_, i) => RECEIVE + i * SLOT);
-  readonly #descriptors: number[] = [];
   /** Receive buffers that the device has at most. */
   buffers = BUFFERS;
 
-  constructor(connections = 64) {
-    this.path = join(this.#folder, 'v');
-    const [mine, its] = messageSocketPair();
-    this.#answers = mine;
-    const model = vsockModel({ cid: CID, connections }, { listener: listenAt(this.path), connections: its });
-    this.device = new TestDevice(model, create);
-    this.device.bringUp();
+  constructor(device: TestDevice) {
+    this.device = device;
   }
 
-  /** A client of the host that has said what it says first. */
-  client(first: string): number {
-    const fd = connectTo(this.path);
-    assert.ok(fd >= 0, `connect: ${fd}`);
-    this.#descriptors.push(fd);
-    assert.equal(sendBytes(fd, Buffer.from(first)), first.length);
-    return fd;
+  /** The device was reset: its buffers are free. */
+  forget(): void {
+    this.#free.push(...this.#offered.values());
+    this.#offered.clear();
   }
 
-  /** A descriptor is closed now, not at the end. */
-  close(fd: number): void {
-    this.#descriptors.splice(this.#descriptors.indexOf(fd), 1);
-    closeDescriptor(fd);
-  }
-
-  /** The device and the host do what there is to do. Returns the packets that came. */
-  receive(): Packet[] {
+  /** Packets that have come; the device has all buffers again before. */
+  take(): Packet[] {
+    this.#offer();
+    this.device.notify(0);
     const packets: Packet[] = [];
-    for (;;) {
-      this.#offer();
-      this.device.notify(0);
-      this.#serve();
-      this.device.poll();
-      const before = packets.length;
-      for (let used = this.device.queues[0]!.take(); used !== undefined; used = this.device.queues[0]!.take()) {
-        const at = this.#offered.get(used.head)!;
-        this.#offered.delete(used.head);
-        this.#free.push(at);
-        packets.push(this.#read(at, used.written));
-      }
-      if (packets.length === before && !this.device.hasMessage) return packets;
+    for (let used = this.device.queues[0]!.take(); used !== undefined; used = this.device.queues[0]!.take()) {
+      const at = this.#offered.get(used.head)!;
+      this.#offered.delete(used.head);
+      this.#free.push(at);
+      packets.push(this.#read(at, used.written));
     }
+    return packets;
   }
 
   #offer(): void {
@@ -108,23 +84,6 @@ export class VsockDriver {
         { address: at + HEADER, length: ROOM, writable: true },
       ];
       this.#offered.set(this.device.queues[0]!.add(pieces), at);
-    }
-  }
-
-  /** Answers the device's questions as the main process does. */
-  #serve(): void {
-    while (this.device.hasMessage) {
-      for (const message of this.device.messages()) {
-        if (!('event' in message)) continue;
-        const { id, port } = message.event as unknown as VsockEvent;
-        const ends = this.services.get(port);
-        const pair = ends && socketPair({ nonBlocking: true });
-        sendMessage(this.#answers, Buffer.from(JSON.stringify({ id })), pair ? [pair[1]] : []);
-        if (pair === undefined) continue;
-        closeDescriptor(pair[1]);
-        ends?.push(pair[0]);
-        this.#descriptors.push(pair[0]);
-      }
     }
   }
 
@@ -165,6 +124,73 @@ export class VsockDriver {
     queues[1]!.add(pieces);
     this.device.notify(1);
     return queues[1]!.take() !== undefined;
+  }
+}
+
+/** A device in user space, and the host around it. */
+export class VsockDriver extends PacketDriver {
+  readonly path: string;
+  /** Ports of the host where somebody serves: the host's ends of the connections, in their order. */
+  readonly services = new Map<number, number[]>();
+  readonly #folder: string;
+  readonly #answers: number;
+  readonly #descriptors: number[] = [];
+
+  constructor(connections = 64) {
+    const folder = mkdtempSync(join(tmpdir(), 'vivarium-vsock-'));
+    const path = join(folder, 'v');
+    const [mine, its] = messageSocketPair();
+    const model = vsockModel({ cid: CID, connections }, { listener: listenAt(path), connections: its });
+    super(new TestDevice(model, create));
+    this.#folder = folder;
+    this.path = path;
+    this.#answers = mine;
+    this.device.bringUp();
+  }
+
+  /** A client of the host that has said what it says first. */
+  client(first: string): number {
+    const fd = connectTo(this.path);
+    assert.ok(fd >= 0, `connect: ${fd}`);
+    this.#descriptors.push(fd);
+    assert.equal(sendBytes(fd, Buffer.from(first)), first.length);
+    return fd;
+  }
+
+  /** A descriptor is closed now, not at the end. */
+  close(fd: number): void {
+    this.#descriptors.splice(this.#descriptors.indexOf(fd), 1);
+    closeDescriptor(fd);
+  }
+
+  /** The device and the host do what there is to do. Returns the packets that came. */
+  receive(): Packet[] {
+    const packets: Packet[] = [];
+    for (;;) {
+      const before = packets.length;
+      packets.push(...this.take());
+      this.#serve();
+      this.device.poll();
+      packets.push(...this.take());
+      if (packets.length === before && !this.device.hasMessage) return packets;
+    }
+  }
+
+  /** Answers the device's questions as the main process does. */
+  #serve(): void {
+    while (this.device.hasMessage) {
+      for (const message of this.device.messages()) {
+        if (!('event' in message)) continue;
+        const { id, port } = message.event as unknown as VsockEvent;
+        const ends = this.services.get(port);
+        const pair = ends && socketPair({ nonBlocking: true });
+        sendMessage(this.#answers, Buffer.from(JSON.stringify({ id })), pair ? [pair[1]] : []);
+        if (pair === undefined) continue;
+        closeDescriptor(pair[1]);
+        ends?.push(pair[0]);
+        this.#descriptors.push(pair[0]);
+      }
+    }
   }
 
   end(): void {
