@@ -16,6 +16,7 @@ import {
   loadFlags,
   loadRegisters,
   loadVectors,
+  pin,
   type RegionContext,
   RegionEmitter,
   settleFlags,
@@ -322,8 +323,8 @@ class FunctionWriter {
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
-      if (before && before !== c.known && !c.pinned.has(before)) {
-        for (const local of new Set(flagLocals(before))) if (!kept.has(local)) f.release(local);
+      if (before && before !== c.known) {
+        for (const local of new Set(flagLocals(before))) if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
       }
     }
     this.#next(node);
@@ -359,7 +360,7 @@ class FunctionWriter {
   #aside(condition: Expr, way: () => void): void {
     const c = this.#context;
     const { known, settled, unpaid } = c;
-    if (known) c.pinned.add(known);
+    pin(c);
     this.#f.if(condition, way);
     c.known = known;
     c.settled = settled;
