@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { Apt, type KernelMetaPackage, type Package } from '../src/guest/apt.ts';
 import { type CpioEntry, missingParents, writeCpio } from '../src/guest/cpio.ts';
-import { defaultGuestFolder } from '../src/guest/disk.ts';
+import { defaultGuestFolder, requireSpace } from '../src/guest/disk.ts';
 import { GuestError } from '../src/guest/error.ts';
 import { lockFile } from '../src/guest/lock.ts';
 import { collectModules } from '../src/guest/modules.ts';
@@ -104,17 +104,12 @@ async function fetchPackages(
   folder: string,
   tool: { readonly lockFd: number; readonly signal: undefined },
 ): Promise<readonly Package[]> {
-  const fetch = async (apt: Apt): Promise<readonly Package[]> => {
+  const makeRoom = (bytes: number): Promise<void> => requireSpace(folder, bytes);
+  return Apt.fetch({ folder: join(folder, 'apt'), progress: () => {}, makeRoom, tool }, async (apt) => {
     const { kernel, busybox } = await apt.resolve(KERNEL);
     await apt.download([kernel, busybox], folder, () => {});
     return [kernel, busybox];
-  };
-  try {
-    return await fetch(Apt.withHostLists(tool));
-  } catch (error) {
-    if (!(error instanceof GuestError)) throw error;
-    return fetch(await Apt.withOwnLists(join(folder, 'apt'), () => {}, tool));
-  }
+  });
 }
 
 /** `name` in the first of two folders that has it. */

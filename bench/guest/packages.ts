@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Apt, type Package } from '../../src/guest/apt.ts';
-import { defaultGuestFolder, hasContent } from '../../src/guest/disk.ts';
+import { defaultGuestFolder, hasContent, requireSpace } from '../../src/guest/disk.ts';
 import { lockFile } from '../../src/guest/lock.ts';
 import { runTool } from '../../src/guest/tools.ts';
 
@@ -45,16 +45,20 @@ export async function debianPrograms(): Promise<Programs> {
   const lock = await lockFile(join(folder, 'lock'), () => {}, undefined);
   try {
     const tool = { lockFd: lock.fd };
-    const apt = Apt.withHostLists(tool);
-    const packages = await apt.describe(PACKAGES);
-    const missing: Package[] = [];
-    for (const each of packages) {
-      if (!(await hasContent(join(downloads, each.file), each.size, each.sha256))) missing.push(each);
-    }
-    if (missing.length > 0) {
-      process.stdout.write(`fetching ${missing.length} Debian packages\n`);
-      await apt.download(missing, downloads, () => {});
-    }
+    const makeRoom = (bytes: number): Promise<void> => requireSpace(folder, bytes);
+    const options = { folder: join(folder, 'apt'), progress: () => {}, makeRoom, tool };
+    const packages = await Apt.fetch(options, async (apt) => {
+      const all = await apt.describe(PACKAGES);
+      const missing: Package[] = [];
+      for (const each of all) {
+        if (!(await hasContent(join(downloads, each.file), each.size, each.sha256))) missing.push(each);
+      }
+      if (missing.length > 0) {
+        process.stdout.write(`fetching ${missing.length} Debian packages\n`);
+        await apt.download(missing, downloads, () => {});
+      }
+      return all;
+    });
     const hash = createHash('sha256').update(packages.map(({ sha256 }) => sha256).join());
     const tree = join(folder, `tree-${hash.digest('hex').slice(0, 12)}`);
     const partial = join(folder, 'unpacking');

@@ -20,6 +20,7 @@ export interface NetworkOptions {
   readonly host_ip?: Uint8Array;
   readonly netmask?: Uint8Array;
   readonly mac?: Uint8Array;
+  readonly vhostNet?: boolean;
 }
 
 export function addNetworkOptions(command: Command): Command {
@@ -65,7 +66,13 @@ export function addNetworkOptions(command: Command): Command {
       ),
     )
     .addOption(new Option('--netmask <MASK>', 'netmask of the host on a tap').argParser(once(ipv4)))
-    .addOption(new Option('--mac <MAC>', 'hardware address of the host on a tap').argParser(once(hardwareAddress)));
+    .addOption(new Option('--mac <MAC>', 'hardware address of the host on a tap').argParser(once(hardwareAddress)))
+    .addOption(
+      new Option(
+        '--vhost-net',
+        "the host's kernel moves the frames of the tap (KVM; a tap given with --tap-fd stays ours)",
+      ),
+    );
 }
 
 /** IFNAMSIZ, and what the kernel refuses in a name; one `%d` stands for a number. */
@@ -142,13 +149,14 @@ export function networksOf(options: NetworkOptions): NetConfig[] {
     });
     if (unused !== undefined) throw new Error(`${unused}: it is for the user network: add --net user or leave it out`);
   }
+  if (options.vhostNet && tap === undefined) throw new Error('--vhost-net: it is for a tap: add --tap');
   return [
     ...(user ? [{ kind: 'user', allow: netAllow, deny: netDeny, published: publish, log: netLog } as const] : []),
     ...(tap === undefined ? [] : [tap]),
   ];
 }
 
-function tapOf({ tap, tapFd, host_ip, netmask, mac }: NetworkOptions): TapNetConfig | undefined {
+function tapOf({ tap, tapFd, host_ip, netmask, mac, vhostNet: vhost }: NetworkOptions): TapNetConfig | undefined {
   const ends = given({ '--host_ip': host_ip, '--netmask': netmask, '--mac': mac });
   if (ends.length !== 0 && ends.length !== 3) {
     throw new Error(`${ends[0]}: --host_ip, --netmask and --mac go together: give all three`);
@@ -160,5 +168,5 @@ function tapOf({ tap, tapFd, host_ip, netmask, mac }: NetworkOptions): TapNetCon
     return { kind: 'tap', tap: { fd: tapFd } };
   }
   if (tap === undefined && ends.length === 0) return undefined;
-  return { kind: 'tap', tap: { name: tap ?? DEFAULT_TAP }, address: host_ip, netmask, mac };
+  return { kind: 'tap', tap: { name: tap ?? DEFAULT_TAP }, vhost, address: host_ip, netmask, mac };
 }

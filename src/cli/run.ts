@@ -11,6 +11,7 @@ import { defaultBubblewrap, defaultGuest, defaultRootfs } from './guest.ts';
 import { asIs, collectParsed, integer, once, oneOf } from './options.ts';
 import { addDiskOptions, systemDisk } from './run-disks.ts';
 import { addNetworkOptions, type NetworkOptions, networksOf } from './run-networks.ts';
+import { addVsockOptions, type VsockOptions, vsockOf } from './run-vsock.ts';
 import { parseMount, parseSharedDirectory, type SharedMount, sharedDirectories } from './shared-dirs.ts';
 
 /** Exit status when a processor of the guest shut down (a triple fault). */
@@ -19,7 +20,7 @@ const TRIPLE_FAULT_STATUS = 3;
 /** Memory by default for a guest with a whole Debian, MiB. */
 const SYSTEM_MEMORY = 512;
 
-interface RunOptions extends NetworkOptions {
+interface RunOptions extends NetworkOptions, VsockOptions {
   readonly cpus?: number;
   readonly mem?: number;
   readonly params: readonly string[];
@@ -79,6 +80,7 @@ export function runCommand(done: (status: number) => void): Command {
     .addOption(new Option('--initrd <PATH>', 'initial RAM disk').argParser(once(asIs)));
   addDiskOptions(command, disks, param);
   addNetworkOptions(command);
+  addVsockOptions(command);
   return command
     .addOption(
       new Option(
@@ -169,9 +171,8 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
   }
   const guest = kernel === undefined ? await defaultGuest() : undefined;
   // The default guest runs on a host where nothing is installed: what jails its devices comes with it.
-  if (guest && !options.disableSandbox && findBubblewrap() === undefined) {
-    process.env.PATH = `${process.env.PATH}:${await defaultBubblewrap()}`;
-  }
+  const needsBubblewrap = guest && !options.disableSandbox && findBubblewrap() === undefined;
+  const bubblewrapFolder = needsBubblewrap ? await defaultBubblewrap() : undefined;
   const system = options.rootfs ? systemDisk(await defaultRootfs(), options.disks.length) : undefined;
   const end = await runMachine(
     {
@@ -185,10 +186,11 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       splitIrqchip: options.splitIrqchip ?? false,
       disks: [...options.disks, ...(system ? [system.disk] : [])],
       networks: networksOf(options),
+      vsock: vsockOf(options),
       console: options.console,
       consolePorts: options.consolePort ?? [],
       virtioTransport: options.virtioTransport,
-      sandbox: options.disableSandbox ? undefined : { policyFolder: options.seccompPolicyDir },
+      sandbox: options.disableSandbox ? undefined : { policyFolder: options.seccompPolicyDir, bubblewrapFolder },
       hugepages: options.hugepages ?? false,
       gdb: options.gdb,
       stats: options.stats ?? false,

@@ -1,10 +1,8 @@
 /** The name of a Unix socket in the file system: made for its owner alone, and gone with the process. */
 import { lstatSync, statSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { MAX_SOCKET_PATH } from '../host/stream-socket.ts';
 import { ControlError } from './machine.ts';
-
-/** Bytes of sun_path (unix(7)) without the final NUL. */
-const LONGEST_PATH = 107;
 
 /** Where the socket is to be: in a folder it gets a name with the process's number. Throws ControlError when it is there already. */
 export function socketPath(path: string): string {
@@ -17,14 +15,15 @@ export function socketPath(path: string): string {
   return folder ? join(path, `vivarium-${process.pid}.sock`) : path;
 }
 
-/** Throws ControlError: `path` cannot be a new socket. */
-export function requireFree(path: string): void {
-  if (path === '') throw new ControlError(400, 'the path of the control socket is empty: give one with --socket');
-  if (Buffer.byteLength(path) > LONGEST_PATH) {
-    throw new ControlError(400, `${path}: the path of a socket has ${LONGEST_PATH} bytes at most: give a shorter one`);
+/** Throws ControlError: the `path` that the user gave with `option` cannot be a new socket, or has no room for a `suffix`. */
+export function requireFree(path: string, option = '--socket', suffix = ''): void {
+  if (path === '') throw new ControlError(400, `the path of the socket is empty: give one with ${option}`);
+  const longest = MAX_SOCKET_PATH - suffix.length;
+  if (Buffer.byteLength(path) > longest) {
+    throw new ControlError(400, `${path}: the path of a socket has ${longest} bytes at most: give a shorter one`);
   }
   if (lstatSync(path, { throwIfNoEntry: false }) !== undefined) {
-    throw new ControlError(409, `${path}: it exists already: take it away, or give another path with --socket`);
+    throw new ControlError(409, `${path}: it exists already: take it away, or give another path with ${option}`);
   }
 }
 

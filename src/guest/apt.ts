@@ -27,6 +27,19 @@ export type KernelMetaPackage = 'linux-image-cloud-amd64' | 'linux-image-amd64';
 /** Of the package debian-archive-keyring, which every Debian has. */
 const DEBIAN_KEYS = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const BUSYBOX_PACKAGE = 'busybox-static';
+/** Room for Debian's package lists, packed and as they arrive, in bytes: three times what those of Debian 12 take. */
+const LISTS_BYTES = 64 * 1024 * 1024;
+
+/** What a fetch needs beside apt. */
+export interface FetchOptions {
+  /** Lists of its own, where they are needed, are below this folder. */
+  readonly folder: string;
+  /** How far these lists have come, in fractions of 1. */
+  readonly progress: (fraction: number) => void;
+  /** Throws where there is no room for so many bytes. */
+  readonly makeRoom: (bytes: number) => Promise<void>;
+  readonly tool: ToolOptions;
+}
 
 /** apt with a choice of lists: the host's, or some of its own below `folder`, which a host without lists needs. */
 export class Apt {
@@ -46,12 +59,25 @@ export class Apt {
     this.#tool = tool;
   }
 
-  static withHostLists(tool: ToolOptions): Apt {
-    return new Apt([], tool);
+  /**
+   * Does `fetch` with the host's lists. They may be missing, lack a package, or be so old that its file is gone: then once more, with lists
+   * of its own.
+   */
+  static async fetch<T>(options: FetchOptions, fetch: (apt: Apt) => Promise<T>): Promise<T> {
+    const { folder, progress, makeRoom, tool } = options;
+    progress(0);
+    try {
+      return await fetch(new Apt([], tool));
+    } catch (error) {
+      tool.signal?.throwIfAborted();
+      if (!(error instanceof GuestError)) throw error;
+      await makeRoom(LISTS_BYTES);
+      return fetch(await Apt.#withOwnLists(folder, progress, tool));
+    }
   }
 
-  /** Brings the lists up to date. `progress` gets fractions of 1. */
-  static async withOwnLists(folder: string, progress: (fraction: number) => void, tool: ToolOptions): Promise<Apt> {
+  /** Brings the lists up to date. */
+  static async #withOwnLists(folder: string, progress: (fraction: number) => void, tool: ToolOptions): Promise<Apt> {
     await mkdir(join(folder, 'state/lists/partial'), { recursive: true });
     await mkdir(join(folder, 'cache/archives/partial'), { recursive: true });
     const state = [

@@ -29,26 +29,21 @@ export async function prepareBubblewrap({ folder, progress, signal }: GuestOptio
       const tool = { lockFd: lock.fd, signal };
       await rm(building, { recursive: true, force: true });
       await mkdir(building);
-      const fetch = async (apt: Apt): Promise<Package> => {
-        const [found] = await apt.describe(['bubblewrap']);
-        const { file, size, installedSize, sha256 } = found as Package;
-        needed = size + installedSize;
-        await requireSpace(parent, needed);
-        await apt.download([found as Package], building, (fraction) => progress({ step: 'download', fraction }));
+      const makeRoom = (bytes: number): Promise<void> => {
+        needed = bytes;
+        return requireSpace(parent, bytes);
+      };
+      const lists = (fraction: number): void => progress({ step: 'lists', fraction });
+      const found = await Apt.fetch({ folder: join(building, 'apt'), progress: lists, makeRoom, tool }, async (apt) => {
+        const [bubblewrap] = await apt.describe(['bubblewrap']);
+        const { file, size, installedSize, sha256 } = bubblewrap as Package;
+        await makeRoom(size + installedSize);
+        await apt.download([bubblewrap as Package], building, (fraction) => progress({ step: 'download', fraction }));
         if (!(await hasContent(join(building, file), size, sha256))) {
           throw new GuestError('a downloaded package differs from its description in the lists; try again');
         }
-        return found as Package;
-      };
-      let found: Package;
-      try {
-        found = await fetch(Apt.withHostLists(tool));
-      } catch (error) {
-        signal?.throwIfAborted();
-        if (!(error instanceof GuestError)) throw error;
-        const lists = (fraction: number): void => progress({ step: 'lists', fraction });
-        found = await fetch(await Apt.withOwnLists(join(building, 'apt'), lists, tool));
-      }
+        return bubblewrap as Package;
+      });
       await runTool('dpkg-deb', ['--extract', join(building, found.file), join(building, 'files')], tool);
       await rm(finished, { recursive: true, force: true });
       await rename(join(building, 'files'), finished);

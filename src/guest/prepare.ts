@@ -46,8 +46,6 @@ interface Packages {
   readonly busybox: Package;
 }
 
-/** Room for Debian's package lists, packed and as they arrive, in bytes: three times what those of Debian 12 take. */
-const LISTS_BYTES = 64 * 1024 * 1024;
 /** Room for the initramfs, packed, in bytes. */
 const INITRD_BYTES = 16 * 1024 * 1024;
 
@@ -129,19 +127,13 @@ class Preparation {
       if (await allComplete(downloads, packages)) return packages;
     }
     await mkdir(downloads, { recursive: true });
-    const tool = { lockFd: lock.fd, signal: this.#signal };
-    const report = this.#report('lists');
-    report(0);
-    // The host's lists may be missing, without this package, or so old that its file is gone: then own ones are fetched.
-    let packages: Packages;
-    try {
-      packages = await this.#fetch(Apt.withHostLists(tool), downloads);
-    } catch (error) {
-      this.#signal?.throwIfAborted();
-      if (!(error instanceof GuestError)) throw error;
-      await this.#makeRoom(LISTS_BYTES);
-      packages = await this.#fetch(await Apt.withOwnLists(join(this.folder, 'apt'), report, tool), downloads);
-    }
+    const options = {
+      folder: join(this.folder, 'apt'),
+      progress: this.#report('lists'),
+      makeRoom: (bytes: number) => this.#makeRoom(bytes),
+      tool: { lockFd: lock.fd, signal: this.#signal },
+    };
+    const packages = await Apt.fetch(options, (apt) => this.#fetch(apt, downloads));
     await writeWhole(stamp, `${JSON.stringify(packages, undefined, 2)}\n`);
     return packages;
   }

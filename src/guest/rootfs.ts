@@ -30,8 +30,6 @@ import { runTool, STATUS_FD, type ToolOptions } from './tools.ts';
 const DISK_SIZE = 8 * 2 ** 30;
 /** What the making takes on the host at most: packages, the system unpacked, file system and image; bytes. */
 const NEEDED = 2_000_000_000;
-/** Debian's package lists, packed and as they arrive. */
-const LISTS_BYTES = 64 * 1024 * 1024;
 const WHAT = 'the root disk';
 
 /** mmdebstrap says on standard error what it begins; from here on, how far it then is. */
@@ -140,9 +138,13 @@ class RootfsPreparation {
     folder: string,
     tool: ToolOptions,
   ): Promise<{ readonly apt: Apt; readonly sources: readonly string[] }> {
-    const report = this.#report('lists');
-    report(0);
-    const fetch = async (apt: Apt): Promise<{ readonly apt: Apt; readonly sources: readonly string[] }> => {
+    const options = {
+      folder: join(this.#folder, 'apt'),
+      progress: this.#report('lists'),
+      makeRoom: (bytes: number) => requireSpace(this.#folder, bytes),
+      tool,
+    };
+    return Apt.fetch(options, async (apt) => {
       const sources = await apt.debianSources();
       this.#report('system-packages')(0);
       await apt.downloadSystem(
@@ -151,16 +153,7 @@ class RootfsPreparation {
         this.#report('system-packages'),
       );
       return { apt, sources };
-    };
-    // The host's lists may be missing, or so old that their packages are gone.
-    try {
-      return await fetch(Apt.withHostLists(tool));
-    } catch (error) {
-      this.#signal?.throwIfAborted();
-      if (!(error instanceof GuestError)) throw error;
-      await requireSpace(this.#folder, LISTS_BYTES);
-      return fetch(await Apt.withOwnLists(join(this.#folder, 'apt'), report, tool));
-    }
+    });
   }
 
   /** Installs the system into a folder that mmdebstrap makes and takes away, and makes a file system of it. */

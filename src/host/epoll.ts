@@ -17,12 +17,14 @@ const EPOLL_CLOEXEC = 0x80000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLL_CTL_MOD = 3;
+const POLLIN = 1;
 /** struct epoll_event is packed on x86-64 alone: u32 events, then the u64 that is given back. */
 const DATA_OFFSET = process.arch === 'x64' ? 4 : 8;
 const EVENT_SIZE = DATA_OFFSET + 8;
 
 const epoll_create1 = libc('int epoll_create1(int flags)');
 const epoll_ctl = libc('int epoll_ctl(int epfd, int op, int fd, void *event)');
+const ppoll = libc('int ppoll(void *fds, unsigned long nfds, void *timeout, void *sigmask)');
 const epoll_wait = libc('int epoll_wait(int epfd, void *events, int maxevents, int timeout)');
 
 export interface EpollEvent {
@@ -66,6 +68,15 @@ export class Epoll {
       events: view.getUint32(i * EVENT_SIZE, true),
       token: Number(view.getBigUint64(i * EVENT_SIZE + DATA_OFFSET, true)),
     }));
+  }
+
+  /** Blocks this thread until wait() has something, or `milliseconds` (fractions count, less than 2^31) are over, or a signal comes. Throws OsError. */
+  sleep(milliseconds: number): void {
+    // struct pollfd: fd, then events and revents of 16 bits each; struct timespec: two of 64 bits.
+    const seconds = Math.floor(milliseconds / 1000);
+    const time = new Uint32Array([seconds, 0, (milliseconds - seconds * 1000) * 1e6, 0]);
+    const result = ppoll(new Int32Array([this.fd, POLLIN]), 1, time, null);
+    if (result !== -EINTR) check('ppoll', result);
   }
 
   close(): void {

@@ -21,6 +21,7 @@ const SO_KEEPALIVE = 9;
 const SO_LINGER = 13;
 const TCP_NODELAY = 1;
 const IPV6_V6ONLY = 26;
+const MSG_PEEK = 0x2;
 const MSG_NOSIGNAL = 0x4000;
 const SHUT_WR = 1;
 /** Connections that wait to be accepted. */
@@ -182,6 +183,11 @@ export function sendBytes(fd: number, bytes: Uint8Array, target?: SocketAddress)
 /** Receives into a buffer. Bytes, 0 at a stream's end, or the negated errno. */
 export function receiveBytes(fd: number, into: Uint8Array): number {
   return uninterrupted(() => recv(fd, into, into.length, 0));
+}
+
+/** As receiveBytes(), and what is read stays there to be read again. */
+export function peekBytes(fd: number, into: Uint8Array): number {
+  return uninterrupted(() => recv(fd, into, into.length, MSG_PEEK));
 }
 
 /** Receives a datagram: its length and who sent it, or the negated errno. */

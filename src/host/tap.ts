@@ -27,6 +27,9 @@ export const TUN_F_CSUM = 0x1;
 export const TUN_F_TSO4 = 0x2;
 export const TUN_F_TSO6 = 0x4;
 export const TUN_F_UFO = 0x10;
+/** Linux 6.2; they count together only. */
+export const TUN_F_USO4 = 0x20;
+export const TUN_F_USO6 = 0x40;
 
 /** struct ifreq: the name, then a union. */
 const IFREQ_SIZE = 40;

@@ -22,12 +22,11 @@ const NODE_FLAGS = ['--max-semi-space-size=1', '--single-threaded', '--v8-pool-s
 /** Where shared libraries are. */
 const LIBRARIES = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/etc/ld.so.cache'];
 
-/** The path of bubblewrap's command; undefined where it is not installed. */
-export function findBubblewrap(path = process.env.PATH ?? ''): string | undefined {
-  return path
-    .split(delimiter)
-    .filter((folder) => folder !== '')
-    .map((folder) => join(folder, 'bwrap'))
+/** The path of bubblewrap's command: an installed one, or the one in a folder; undefined where there is none. */
+export function findBubblewrap(folder = ''): string | undefined {
+  return [...(process.env.PATH ?? '').split(delimiter), folder]
+    .filter((one) => one !== '')
+    .map((one) => join(one, 'bwrap'))
     .find((file) => existsSync(file));
 }
 

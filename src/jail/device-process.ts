@@ -29,6 +29,8 @@ export interface DeviceProcessOptions {
   readonly policy: string;
   /** Folder of the policies; Vivarium's own where there is none. */
   readonly policyFolder?: string | undefined;
+  /** Folder of bubblewrap's command, for a host where it is not installed. */
+  readonly bubblewrapFolder?: string | undefined;
   /** Path of its code: one file that calls runInJail(). */
   readonly bundle: string;
   /** For that code; JSON. */
@@ -69,7 +71,7 @@ const HOW_TO_GO_ON = 'or run without jails, with --disable-sandbox';
 export async function startDeviceProcess(options: DeviceProcessOptions, poller: Poller): Promise<DeviceProcess> {
   const arch = hostSyscallArch();
   if (arch === undefined) throw new JailError(`there are no jails on ${process.arch} yet: run with --disable-sandbox`);
-  const bwrap = findBubblewrap();
+  const bwrap = findBubblewrap(options.bubblewrapFolder);
   if (bwrap === undefined) {
     throw new JailError(`devices cannot be jailed without bubblewrap: install the package bubblewrap, ${HOW_TO_GO_ON}`);
   }

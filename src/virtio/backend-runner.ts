@@ -5,7 +5,7 @@ import { EventLoop } from '../host/event-loop.ts';
 import { signalEvent, takeEvent } from '../host/eventfd.ts';
 import { PAGE_SIZE, punchHole, window } from '../host/memory.ts';
 import { GuestMemory } from '../hypervisor/guest-memory.ts';
-import { type Backend, type BackendFactory, type Json, Later } from './backend.ts';
+import { type Backend, type BackendFactory, type Json, Later, type QueueEvents } from './backend.ts';
 import type { BackendChannel } from './backend-channel.ts';
 import {
   type BackendStart,
@@ -72,21 +72,29 @@ export class BackendRunner {
       memory: this.#memory,
       params: this.#start.params,
       fds: fds.slice(FD_QUEUES + shape.queues + vectors),
+      queueEvents: Array.from({ length: shape.queues }, (_, queue) => this.#eventsOf(queue)),
       config: this.#state.config,
       releaseMemory: (address, length) => this.#releaseMemory(address, length),
       changeConfig: (offset, bytes) => this.#changeConfig(offset, bytes),
       log: (line) => this.#channel.send({ log: line }),
       event: (event) => this.#channel.send({ event }),
     });
-    for (let queue = 0; queue < shape.queues; queue++) {
-      this.#loop.watch(fds[FD_QUEUES + queue] as number, EPOLLIN | EPOLLET, () => this.#notified(queue));
-    }
     this.#loop.watch(control, EPOLLIN, () => {
       takeEvent(control);
       this.#guarded(() => this.#look());
     });
     this.#loop.watch(fds[FD_CHANNEL] as number, EPOLLIN, () => this.#receive());
     this.#channel.send({ ready: true });
+  }
+
+  #eventsOf(queue: number): QueueEvents {
+    return {
+      notification: this.#start.fds[FD_QUEUES + queue] as number,
+      interruption: () => (this.#state.msix ? this.#vectorEvent(this.#state.queueVector(queue)) : undefined),
+      interrupt: () => {
+        if (this.#queues !== undefined) this.#interruptQueue(queue);
+      },
+    };
   }
 
   /** Serves until the main process ends it. */
@@ -158,7 +166,17 @@ export class BackendRunner {
       return new Queue(index, this.#state.queueConfig(index), this.#ranges, features, interrupt);
     });
     this.#backend?.start({ features, queues: this.#queues });
+    this.#watchQueues();
     for (const queue of this.#queues) queue?.onNotify();
+  }
+
+  #watchQueues(): void {
+    for (let queue = 0; queue < this.#start.shape.queues; queue++) {
+      const fd = this.#start.fds[FD_QUEUES + queue] as number;
+      this.#loop.unwatch(fd);
+      if (this.#backend?.kernelQueues?.includes(queue) === true) continue;
+      this.#loop.watch(fd, EPOLLIN | EPOLLET, () => this.#notified(queue));
+    }
   }
 
   #notified(queue: number): void {
@@ -182,9 +200,14 @@ export class BackendRunner {
     else this.#signalLine(V.ISR_CONFIG);
   }
 
-  #signalVector(vector: number): void {
+  #vectorEvent(vector: number): number | undefined {
     const { fds, shape, vectors } = this.#start;
-    if (vector < vectors) signalEvent(fds[FD_QUEUES + shape.queues + vector] as number);
+    return vector < vectors ? fds[FD_QUEUES + shape.queues + vector] : undefined;
+  }
+
+  #signalVector(vector: number): void {
+    const event = this.#vectorEvent(vector);
+    if (event !== undefined) signalEvent(event);
   }
 
   #signalLine(bits: number): void {

@@ -39,6 +39,15 @@ export interface DeviceModel {
   readonly fds: readonly number[];
 }
 
+/** What tells of a queue, for a back end whose queues the kernel serves (vhost). */
+export interface QueueEvents {
+  /** Descriptor of the event that the driver signals. */
+  readonly notification: number;
+  /** Descriptor of the event that interrupts the driver, as it has chosen by now; undefined: only interrupt() does. */
+  interruption(): number | undefined;
+  interrupt(): void;
+}
+
 /** What a back end has from its start on. */
 export interface BackendHost {
   readonly loop: EventLoop;
@@ -47,6 +56,8 @@ export interface BackendHost {
   readonly params: Json;
   /** DeviceModel.fds. They stay open as long as the back end lives; it does not close them. */
   readonly fds: readonly number[];
+  /** By number of the queue. */
+  readonly queueEvents: readonly QueueEvents[];
   /** The configuration: to be read. The driver can change what is writable at any time. */
   readonly config: Uint8Array;
   /** Changes the configuration and tells the driver. */
@@ -88,6 +99,8 @@ export class Later {
  * and with it the machine.
  */
 export interface Backend {
+  /** Queues of a session, from its start() on, that are served elsewhere: their notifications are not taken here. */
+  readonly kernelQueues?: readonly number[];
   /** The driver is ready: set each queue's onNotify. Each is called once afterwards, for what is there already. */
   start(session: Session): void;
   /** The queues are gone. Requests that are under way are dropped, or finished without touching guest memory. */

@@ -10,4 +10,7 @@ export const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: 
   net_user: () => import('./net/user-backend.ts'),
   p9: () => import('./p9/backend.ts'),
   rng: () => import('./rng/backend.ts'),
+  vhost_net: () => import('./net/vhost-backend.ts'),
+  vhost_vsock: () => import('./vsock/vhost-backend.ts'),
+  vsock: () => import('./vsock/backend.ts'),
 };

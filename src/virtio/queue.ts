@@ -34,6 +34,7 @@ export interface QueueConfig {
  */
 export class Queue {
   readonly index: number;
+  readonly config: QueueConfig;
   readonly size: number;
   /** The driver has made something available. Set by the back end; called in its loop. */
   onNotify: () => void = () => {};
@@ -66,6 +67,7 @@ export class Queue {
       throw new BrokenDriverError(`queue ${index} of ${size} descriptors`);
     }
     this.index = index;
+    this.config = config;
     this.size = size;
     this.#mask = size - 1;
     this.#ranges = ranges;

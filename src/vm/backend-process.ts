@@ -7,6 +7,7 @@ import type { Poller } from '../host/poller.ts';
 import type { Bind } from '../jail/bubblewrap.ts';
 import { type DeviceProcess, startDeviceProcess } from '../jail/device-process.ts';
 import type { BackendStart } from '../virtio/backend-start.ts';
+import type { SandboxConfig } from './config.ts';
 import type { RunningBackend } from './virtio-devices.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -34,17 +35,20 @@ const JAILS: Readonly<Record<string, Jail>> = {
   net_user: { policy: 'net_user_device', network: 'host' },
   p9: { policy: '9p_device', sharesDirectory: true },
   rng: { policy: 'rng_device' },
+  vhost_net: { policy: 'vhost_net_device' },
+  vhost_vsock: { policy: 'vhost_vsock_device' },
+  vsock: { policy: 'vsock_device' },
 };
 
-/** Starts a back end in a jail. `policyFolder` holds the policies, Vivarium's own if undefined. */
-export function startProcess(start: BackendStart, policyFolder: string | undefined, poller: Poller): RunningBackend {
-  const started = startJailed(start, policyFolder, poller);
+/** Starts a back end in a jail. */
+export function startProcess(start: BackendStart, sandbox: SandboxConfig, poller: Poller): RunningBackend {
+  const started = startJailed(start, sandbox, poller);
   return { ended: endOf(started), kill: () => void started.then((device) => device.kill()).catch(() => {}) };
 }
 
 async function startJailed(
   { fds, ...data }: BackendStart,
-  policyFolder: string | undefined,
+  sandbox: SandboxConfig,
   poller: Poller,
 ): Promise<DeviceProcess> {
   const jail = JAILS[data.device];
@@ -59,7 +63,7 @@ async function startJailed(
   }
   const options = {
     policy: jail.policy,
-    policyFolder,
+    ...sandbox,
     bundle: BUNDLE,
     data: { ...data, params },
     fds,

@@ -8,6 +8,8 @@ import type { TransportKind } from '../virtio/plug.ts';
 export interface SandboxConfig {
   /** Folder of the policies for their system calls; those that come with Vivarium if undefined. */
   readonly policyFolder?: string | undefined;
+  /** Folder of bubblewrap's command, for a host where it is not installed. */
+  readonly bubblewrapFolder?: string | undefined;
 }
 
 export const CONSOLES = ['serial', 'virtio'] as const;
@@ -20,6 +22,23 @@ export interface NamedPort {
   /** Where the host has it: a socket, which must not be there yet. */
   readonly path: string;
 }
+
+/** Sockets between guest and host (vsock), which are Unix sockets on the host. */
+export interface UserVsockConfig {
+  readonly kind: 'user';
+  /** Context identifier of the guest. */
+  readonly cid: number;
+  /** Who connects to this Unix socket may ask for a port of the guest; the host's port N is the Unix socket PATH_N. */
+  readonly path: string;
+}
+
+/** Sockets between guest and host by the host's kernel. */
+export interface VhostVsockConfig {
+  readonly kind: 'vhost';
+  readonly cid: number;
+}
+
+export type VsockConfig = UserVsockConfig | VhostVsockConfig;
 
 /** A machine to be run. */
 export interface MachineConfig {
@@ -39,6 +58,7 @@ export interface MachineConfig {
   readonly disks: readonly DiskConfig[];
   /** In the order of the guest's interfaces. */
   readonly networks: readonly NetConfig[];
+  readonly vsock?: VsockConfig | undefined;
   /** What standard input and output are to the guest: its first serial port, or hvc0. */
   readonly console: ConsoleKind;
   /** More ports of the virtio console. */

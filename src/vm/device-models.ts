@@ -7,7 +7,8 @@ import { tapNetModel } from '../virtio/net/tap-model.ts';
 import { userNetModel } from '../virtio/net/user-model.ts';
 import { p9Model } from '../virtio/p9/model.ts';
 import { rngModel } from '../virtio/rng/model.ts';
-import type { MachineConfig } from './config.ts';
+import { vhostVsockModel } from '../virtio/vsock/vhost-model.ts';
+import type { MachineConfig, UserVsockConfig } from './config.ts';
 
 /** Queues of a disk, at most: one for each processor. */
 const MAX_DISK_QUEUES = 4;
@@ -16,9 +17,12 @@ const MAX_NET_PAIRS = 4;
 
 /**
  * Opens what a machine's virtio devices need, in the order that decides their places and the guest's names for them: the seed's
- * create_virtio_devs. When one fails, all are closed. Throws what the devices' models throw.
+ * create_virtio_devs. `openVsock` makes the socket device. When one fails, all are closed. Throws what the devices' models throw.
  */
-export function deviceModels(config: MachineConfig): DeviceModel[] {
+export function deviceModels(
+  config: MachineConfig,
+  openVsock: (config: UserVsockConfig) => DeviceModel,
+): DeviceModel[] {
   const models: DeviceModel[] = [];
   try {
     for (const disk of config.disks) models.push(blockModel(disk, Math.min(config.cpus, MAX_DISK_QUEUES)));
@@ -27,6 +31,8 @@ export function deviceModels(config: MachineConfig): DeviceModel[] {
       const pairs = Math.min(config.cpus, MAX_NET_PAIRS);
       models.push(network.kind === 'user' ? userNetModel(network) : tapNetModel(network, pairs));
     }
+    const { vsock } = config;
+    if (vsock !== undefined) models.push(vsock.kind === 'vhost' ? vhostVsockModel(vsock.cid) : openVsock(vsock));
     for (const directory of config.sharedDirectories) {
       models.push(directory.protocol.type === 'p9' ? p9Model(directory) : fsModel(directory));
     }

@@ -6,9 +6,11 @@ import { PlatformLoop } from '../devices/platform-loop.ts';
 import { EPIPE, errnoText } from '../host/errno.ts';
 import type { Hypervisor, Vm } from '../hypervisor/hypervisor.ts';
 import { selectHypervisor } from '../hypervisor/select.ts';
+import type { DeviceModel, Json } from '../virtio/backend.ts';
 import type { ConsoleEvent } from '../virtio/console/backend.ts';
 import { plugDevices } from '../virtio/plug.ts';
-import { ConfigError, type MachineConfig, type MachineEnd } from './config.ts';
+import type { VsockEvent } from '../virtio/vsock/backend.ts';
+import { ConfigError, type MachineConfig, type MachineEnd, type UserVsockConfig } from './config.ts';
 import type { ConsoleSink } from './console-input.ts';
 import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
@@ -24,6 +26,7 @@ import { createTime, openTime, type TimeShare } from './time.ts';
 import { VcpuThreads } from './vcpus.ts';
 import { VirtioConsole } from './virtio-console.ts';
 import { VirtioDevices } from './virtio-devices.ts';
+import { VirtioVsock } from './virtio-vsock.ts';
 
 const MIB = 2 ** 20;
 
@@ -94,12 +97,20 @@ function checkInsight(config: MachineConfig, hypervisor: Hypervisor['name'], rea
   if (!config.icount) return;
   if (config.checkTranslation) throw new ConfigError('--icount and --check-translation do not go together: give one');
   if (config.cpus > 1) throw new ConfigError('--icount takes one processor: leave --cpus out');
-  if (config.disks.length + config.sharedDirectories.length + config.consolePorts.length > 0) {
+  if (config.disks.length + config.sharedDirectories.length + config.consolePorts.length > 0 || config.vsock) {
     throw new ConfigError(
-      '--icount takes no disks, shared directories and console ports: they work at their own speed',
+      '--icount takes no disks, shared directories, console ports and sockets: they work at their own speed',
     );
   }
   if (config.console === 'virtio') throw new ConfigError('--icount takes no virtio console: leave --console out');
+}
+
+/** Devices of the host's kernel write to guest memory and tell nobody, which the built-in processor has to know. */
+function checkKernelDevices({ vsock, networks }: MachineConfig, reason: string): void {
+  if (vsock?.kind === 'vhost') throw new ConfigError(`--cid without --vsock needs KVM: add --vsock (${reason})`);
+  if (networks.some((network) => network.kind === 'tap' && network.vhost === true)) {
+    throw new ConfigError(`--vhost-net needs KVM: leave it out (${reason})`);
+  }
 }
 
 /** The machine below, with its RAM. When that fails, the RAM is given back. */
@@ -143,6 +154,7 @@ export class Machine {
   readonly #loop: PlatformLoop;
   readonly #devices: VirtioDevices;
   readonly #console: VirtioConsole | undefined;
+  #vsock: VirtioVsock | undefined;
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
@@ -162,6 +174,7 @@ export class Machine {
       throw new ConfigError(`a split interrupt chip needs KVM: leave --split-irqchip out (${reason})`);
     }
     checkInsight(config, hypervisor.name, reason);
+    if (hypervisor.name !== 'kvm') checkKernelDevices(config, reason);
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     const initrd =
       config.initrd === undefined
@@ -169,16 +182,18 @@ export class Machine {
         : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
 
     const time = createTime(config.icount);
-    const models = config.icount ? [] : deviceModels(config);
-    this.#console = consoleOf(config, console.fd);
-    if (this.#console) models.push(this.#console.model);
+    const models: DeviceModel[] = [];
     try {
+      if (!config.icount) models.push(...deviceModels(config, (vsock) => this.#openVsock(vsock)));
+      this.#console = consoleOf(config, console.fd);
+      if (this.#console) models.push(this.#console.model);
       this.#insight = Insight.of(config, notice);
       this.#memory = createMemory(config.memory * MIB);
       this.#vm = createVm(hypervisor, config, this.#memory, time);
     } catch (error) {
       closeModels(models);
       this.#console?.close();
+      this.#vsock?.close();
       throw error;
     }
     const { clock, wallTime } = openTime(time);
@@ -195,7 +210,7 @@ export class Machine {
       log: notice,
       failed: (message) => this.end({ kind: 'failure', message }),
       interrupt: (device) => transports.updateIntx(device),
-      event: (_, message) => this.#onEvent(message as unknown as ConsoleEvent),
+      event: (device, message) => this.#onEvent(device, message),
     });
     const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
     transports.reset();
@@ -315,9 +330,15 @@ export class Machine {
     return this.#config.console === 'virtio' && this.#console ? this.#console : this.platform;
   }
 
-  /** The virtio console's output cannot be written. */
-  #onEvent({ errno }: ConsoleEvent): void {
-    this.end(consoleFailure(errno));
+  #openVsock(config: UserVsockConfig): DeviceModel {
+    this.#vsock = new VirtioVsock(config);
+    return this.#vsock.model;
+  }
+
+  /** A device tells something without being asked: that the console cannot be written, or where the guest connects to. */
+  #onEvent(device: number, message: Json): void {
+    if (this.#devices.numbersOf('vsock').includes(device)) this.#vsock?.onEvent(message as unknown as VsockEvent);
+    else this.end(consoleFailure((message as unknown as ConsoleEvent).errno));
   }
 
   /** Ends the run, for the first reason given. */
@@ -333,6 +354,7 @@ export class Machine {
     await this.#vcpus.stop();
     await this.#insight?.finish();
     this.#console?.close();
+    this.#vsock?.close();
     await this.#devices.close();
     await this.#loop.close();
     this.#gdb?.close();

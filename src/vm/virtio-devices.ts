@@ -131,7 +131,7 @@ export class VirtioDevices {
   #startBackend(start: BackendStart): RunningBackend {
     if (this.#sandbox === undefined) return startThread(start);
     this.#poller ??= new Poller();
-    return startProcess(start, this.#sandbox.policyFolder, this.#poller);
+    return startProcess(start, this.#sandbox, this.#poller);
   }
 
   #startOf(device: Device, channel: number): BackendStart {

@@ -16,6 +16,19 @@ export const VALTYPE: Record<ValType, number> = { i32: 0x7f, i64: 0x7e, f32: 0x7
 const scratch = new DataView(new ArrayBuffer(8));
 const scratchBytes = new Uint8Array(scratch.buffer);
 
+/** Which way a branch nearly always goes (custom section metadata.code.branch_hint): the other one is moved out of its way. */
+interface BranchHint {
+  /** Of the instruction, in its function's body. */
+  readonly offset: number;
+  readonly likely: boolean;
+}
+
+/** A function's entry in the code section; the hints' offsets are in it. */
+export interface FinishedBody {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly hints: readonly BranchHint[];
+}
+
 /** A structured block that is open: what `br` names. */
 export interface Label {
   readonly depth: number;
@@ -34,6 +47,7 @@ export class FunctionBuilder {
   readonly #free = new Map<ValType, Expr[]>();
   /** Locals taken in each open scope, the innermost last. */
   readonly #scopes: Expr[][] = [];
+  readonly #hints: BranchHint[] = [];
   #depth = 0;
 
   constructor(params: readonly ValType[], results: readonly ValType[]) {
@@ -145,11 +159,26 @@ export class FunctionBuilder {
 
   /** A constant condition leaves only the way that is taken. */
   if(condition: Expr, then: () => void, otherwise?: () => void): void {
+    this.#if(condition, then, otherwise);
+  }
+
+  /** An if() whose condition nearly always holds. */
+  ifLikely(condition: Expr, then: () => void, otherwise?: () => void): void {
+    this.#if(condition, then, otherwise, true);
+  }
+
+  /** An if() whose condition hardly ever holds. */
+  ifUnlikely(condition: Expr, then: () => void, otherwise?: () => void): void {
+    this.#if(condition, then, otherwise, false);
+  }
+
+  #if(condition: Expr, then: () => void, otherwise?: () => void, likely?: boolean): void {
     if (condition.code === OP_CONST) {
       (condition.value ? then : otherwise)?.();
       return;
     }
     this.expr(condition);
+    this.#hint(likely);
     this.code.u8(0x04);
     this.code.u8(0x40);
     this.#depth++;
@@ -187,9 +216,24 @@ export class FunctionBuilder {
   }
 
   brIf(label: Label, condition: Expr): void {
+    this.#brIf(label, condition);
+  }
+
+  /** A brIf() whose condition hardly ever holds. */
+  brIfUnlikely(label: Label, condition: Expr): void {
+    this.#brIf(label, condition, false);
+  }
+
+  #brIf(label: Label, condition: Expr, likely?: boolean): void {
     this.expr(condition);
+    this.#hint(likely);
     this.code.u8(0x0d);
     this.code.u32(this.#depth - label.depth);
+  }
+
+  /** Of the instruction that comes next. */
+  #hint(likely: boolean | undefined): void {
+    if (likely !== undefined) this.#hints.push({ offset: this.code.length, likely });
   }
 
   /** Jumps to labels[index], or to the last for any other index. */
@@ -285,8 +329,7 @@ export class FunctionBuilder {
     this.code.u32(offset);
   }
 
-  /** The function's entry in the code section. */
-  finish(): Uint8Array<ArrayBuffer> {
+  finish(): FinishedBody {
     const body = new ByteWriter(this.code.length + 32);
     // Runs of equal types are declared together.
     const runs: { type: ValType; count: number }[] = [];
@@ -300,8 +343,9 @@ export class FunctionBuilder {
       body.u32(run.count);
       body.u8(VALTYPE[run.type]);
     }
+    const hints = this.#hints.map(({ offset, likely }) => ({ offset: body.length + offset, likely }));
     body.append(this.code);
     body.u8(0x0b);
-    return body.finish();
+    return { bytes: body.finish(), hints };
   }
 }

@@ -1,6 +1,6 @@
 import { ByteWriter } from './bytes.ts';
 import type { ValType } from './expr.ts';
-import { FunctionBuilder, VALTYPE } from './function.ts';
+import { type FinishedBody, FunctionBuilder, VALTYPE } from './function.ts';
 
 interface Signature {
   readonly params: readonly ValType[];
@@ -151,16 +151,42 @@ export class ModuleBuilder {
         for (const index of functions) w.u32(index);
       }
     });
-    section(10, this.#functions.length, (w) => {
-      this.#functions.forEach(({ body }, i) => {
-        if (!body) throw new Error(`function ${this.#names.get(this.#imports.length + i)} was never defined`);
-        const bytes = body.finish();
+    const bodies = this.#functions.map(({ body }, i) => {
+      const index = this.#imports.length + i;
+      if (!body) throw new Error(`function ${this.#names.get(index)} was never defined`);
+      return { index, ...body.finish() };
+    });
+    this.#hintSection(
+      out,
+      bodies.filter(({ hints }) => hints.length > 0),
+    );
+    section(10, bodies.length, (w) => {
+      for (const { bytes } of bodies) {
         w.u32(bytes.length);
         w.bytes(bytes);
-      });
+      }
     });
     if (names) this.#nameSection(out);
     return out.finish();
+  }
+
+  /** Stands before the code (branch hinting proposal). */
+  #hintSection(out: ByteWriter, functions: readonly { index: number; hints: FinishedBody['hints'] }[]): void {
+    if (functions.length === 0) return;
+    const body = new ByteWriter(1024);
+    body.name('metadata.code.branch_hint');
+    body.u32(functions.length);
+    for (const { index, hints } of functions) {
+      body.u32(index);
+      body.u32(hints.length);
+      for (const { offset, likely } of hints) {
+        body.u32(offset);
+        body.bytes([1, likely ? 1 : 0]);
+      }
+    }
+    out.u8(0);
+    out.u32(body.length);
+    out.append(body);
   }
 
   #nameSection(out: ByteWriter): void {

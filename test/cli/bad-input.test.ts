@@ -187,6 +187,25 @@ test('--hypervisor kvm without a KVM', { skip: existsSync('/dev/kvm') && 'there 
   refused(['run', '--hypervisor', 'kvm', kernel], /there is no \/dev\/kvm: load the module kvm_intel or kvm_amd/),
 );
 
+test('sockets and devices of the kernel that cannot be', async (t) => {
+  place.file('taken', '');
+  const cases: readonly (readonly [args: readonly string[], pattern: RegExp])[] = [
+    [['--cid', '3'], /--cid without --vsock needs KVM: add --vsock \(/],
+    [['--vhost-net'], /--vhost-net: it is for a tap: add --tap/],
+    [['--vhost-net', '--tap', 'vmtap0'], /--vhost-net needs KVM: leave it out \(/],
+    [['--vsock', 'v', '--cid', '2'], /--cid 2: it takes a number from 3 to 4294967294/],
+    [['--vsock', 'v', '--cid', '4294967295'], /--cid 4294967295: it takes a number from 3/],
+    [['--vsock', ''], /the path of the socket is empty: give one with --vsock/],
+    [['--vsock', 'taken'], /taken: it exists already: take it away, or give another path with --vsock/],
+    [['--vsock', 'absent/v'], /absent\/v: the socket cannot be made: .*: give another path with --vsock/],
+    [['--vsock', 'v'.repeat(97)], /v: the path of a socket has 96 bytes at most: give a shorter one/],
+    [['--vsock', 'v', '--icount', '--net', 'none'], /--icount takes no disks.* and sockets/],
+  ];
+  for (const [args, pattern] of cases) {
+    await t.test(args.join(' '), () => refused(['run', '--hypervisor', 'soft', ...args, kernel], pattern));
+  }
+});
+
 test('--gdb with a port that is taken', async () => {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -1,12 +1,12 @@
 // The sandbox of a whole run: its devices' processes, their ends, and runs where there can be none.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { elfImage } from '../arch/x86_64/kernel/images.ts';
+import { devicesOf, gone } from './processes.ts';
 import { Place } from './vivarium.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/vivarium', import.meta.url));
@@ -59,20 +59,9 @@ async function start(args: readonly string[] = []): Promise<Run> {
   return { child, ended };
 }
 
-const childrenOf = (pid: number): number[] =>
-  readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
-
-/** The device processes of a run: children of its bwraps. */
-const devicesOf = ({ child }: Run): number[] => childrenOf(child.pid as number).flatMap(childrenOf);
-
-/** Waits until a process has gone. */
-async function gone(pid: number): Promise<void> {
-  while (existsSync(`/proc/${pid}`)) await sleep(20);
-}
-
 test('each device of a run is in a process of its own, and all end with it', async () => {
   const run = await start(['--disk', 'disk']);
-  const devices = devicesOf(run);
+  const devices = devicesOf(run.child.pid as number);
   assert.ok(devices.length >= 3, 'disk, random numbers, balloon');
   const namespaces = devices.map((pid) => readlinkSync(`/proc/${pid}/ns/mnt`));
   assert.equal(new Set(namespaces).size, devices.length);
@@ -91,7 +80,7 @@ test('each device of a run is in a process of its own, and all end with it', asy
 
 test('a device that dies ends the run, which says of what', async () => {
   const run = await start(['--disk', 'disk']);
-  const devices = devicesOf(run);
+  const devices = devicesOf(run.child.pid as number);
   process.kill(devices[0] as number, 'SIGKILL');
   const { status, stderr } = await run.ended;
   assert.equal(status, 1);
@@ -101,7 +90,7 @@ test('a device that dies ends the run, which says of what', async () => {
 
 test('the devices of a monitor that is killed end, too', async () => {
   const run = await start();
-  const devices = devicesOf(run);
+  const devices = devicesOf(run.child.pid as number);
   assert.ok(devices.length >= 2);
   run.child.kill('SIGKILL');
   for (const pid of devices) await gone(pid);
@@ -109,7 +98,7 @@ test('the devices of a monitor that is killed end, too', async () => {
 
 test('without the sandbox there are no processes', async () => {
   const run = await start(['--disable-sandbox']);
-  assert.deepEqual(devicesOf(run), []);
+  assert.deepEqual(devicesOf(run.child.pid as number), []);
   run.child.kill('SIGTERM');
   assert.equal((await run.ended).status, 143);
 });

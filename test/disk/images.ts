@@ -1,6 +1,7 @@
 /** Images for tests: a folder of their own, QEMU's tools, and disks as plain buffers. */
+import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ImageFile } from '../../src/disk/image-file.ts';
@@ -36,6 +37,22 @@ export class Images {
     const args = ['check', '-f', 'qcow2', ...options, name];
     const { status, stdout, stderr } = spawnSync('qemu-img', args, { cwd: this.folder, encoding: 'utf8' });
     return { status, text: `${stdout}${stderr}` };
+  }
+
+  /**
+   * What a disk holds after its writer was killed. Fails unless QEMU finds the image sound: leaked clusters are no harm, if the image says
+   * that it has to be looked after, and the next writer does.
+   */
+  afterKill(name: string): { readonly content: Buffer; readonly dirty: boolean } {
+    const { status, text } = this.qemuCheck(name);
+    const header = readFileSync(this.path(name));
+    const [version, dirty] = [header.readUInt32BE(4), (header[79]! & 1) !== 0];
+    assert.ok(status === 0 || (status === 3 && (dirty || version === 2)), `${name}: ${text}`);
+    const image = openDisk(this.path(name), true);
+    const content = readAll(image);
+    closeDisk(image);
+    if (version === 3) assert.equal(this.qemuCheck(name).status, 0);
+    return { content, dirty };
   }
 
   /** Makes an image with Vivarium. */

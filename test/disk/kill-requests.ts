@@ -1,4 +1,5 @@
-/** The requests that the writer which is killed makes, and that its parent knows from the same seed. */
+/** The requests that a writer which is killed makes, what a disk may then hold: both from the same seed. */
+import assert from 'node:assert/strict';
 import { Random } from './pseudo-random.ts';
 
 export const SECTOR = 512;
@@ -26,5 +27,32 @@ export function* requests(seed: number, sectors: number, clusterSectors: number)
     const start = aligned ? first - (first % clusterSectors) : first;
     const count = aligned ? Math.min(sectors - start, clusterSectors) : 1 + random.below(most);
     yield { kind, first: start, count, value: ((seed & 0xfff) * 2 ** 20 + index) >>> 0 };
+  }
+}
+
+/** What each sector held after `flushed` requests, and what else it may hold by those after it. */
+export function expected(before: Buffer, seed: number, clusterSectors: number, flushed: number): Set<number>[] {
+  const sectors = before.length / SECTOR;
+  const allowed = Array.from({ length: sectors }, (_, i) => new Set([before.readUInt32LE(i * SECTOR)]));
+  let index = 0;
+  for (const { kind, first, count, value } of requests(seed, sectors, clusterSectors)) {
+    // The writer says that a group is flushed before it goes on.
+    if (index++ === flushed + GROUP) break;
+    for (let sector = first; sector < first + count; sector++) {
+      const settled = index <= flushed && kind !== 'discard';
+      if (settled) allowed[sector]!.clear();
+      allowed[sector]!.add(kind === 'write' ? value : 0);
+    }
+  }
+  return allowed;
+}
+
+/** Fails unless each sector of a disk holds one of the values that it may hold, whole. */
+export function assertFlushed(disk: Buffer, allowed: readonly ReadonlySet<number>[]): void {
+  for (const [sector, values] of allowed.entries()) {
+    const bytes = disk.subarray(sector * SECTOR, (sector + 1) * SECTOR);
+    const value = bytes.readUInt32LE(0);
+    assert.ok(values.has(value), `sector ${sector} holds ${value}, not one of ${[...values].join(', ')}`);
+    for (let at = 0; at < SECTOR; at += 4) assert.equal(bytes.readUInt32LE(at), value, `sector ${sector} is torn`);
   }
 }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   closeSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -95,6 +96,16 @@ test('JavaScript runs on behind the filter: garbage, compilers, WebAssembly, exc
   assert.deepEqual(await device.process.ended, { status: 0, cause: 'status 0' });
 });
 
+test('a thread that waits for a contended lock may ask for its own priority', async (t) => {
+  const device = await start(t);
+  for (const name of ['sched_getscheduler', 'sched_getparam']) {
+    // No address: the answer does not matter.
+    device.ask({ act: 'call', number: NUMBERS.get(name) as number, args: [0, 0] });
+  }
+  device.send({ act: 'end' });
+  assert.deepEqual(await device.process.ended, { status: 0, cause: 'status 0' });
+});
+
 for (const name of ['openat', 'socket', 'execve', 'ptrace', 'mount', 'clone', 'io_uring_enter', 'kill']) {
   test(`${name} after the lock-down ends the process, and its name is told`, async (t) => {
     const device = await start(t);
@@ -159,6 +170,8 @@ test('without bubblewrap there is no jail, and the mend is told', async (t) => {
     message:
       'devices cannot be jailed without bubblewrap: install the package bubblewrap, or run without jails, with --disable-sandbox',
   });
+  const installed = (PATH ?? '').split(':').find((folder) => existsSync(join(folder, 'bwrap')));
+  await start(t, { bubblewrapFolder: installed });
 });
 
 test('a folder of policies replaces those that come with Vivarium', async (t) => {

@@ -7,7 +7,12 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ImageFile } from '../../src/disk/image-file.ts';
 import { createQcow2 } from '../../src/disk/qcow2/create.ts';
+import { closeDescriptor } from '../../src/host/descriptor.ts';
+import { sendBytes } from '../../src/host/socket.ts';
+import { listenAt, socketPair } from '../../src/host/stream-socket.ts';
+import { messageSocketPair, sendMessage } from '../../src/host/unix-socket.ts';
 import type { DeviceModel } from '../../src/virtio/backend.ts';
+import type { ChannelMessage } from '../../src/virtio/backend-channel.ts';
 import { BACKENDS } from '../../src/virtio/backends.ts';
 import { balloonModel } from '../../src/virtio/balloon/model.ts';
 import { blockModel } from '../../src/virtio/block/model.ts';
@@ -15,8 +20,9 @@ import { consoleModel } from '../../src/virtio/console/model.ts';
 import { fsModel } from '../../src/virtio/fs/model.ts';
 import { p9Model } from '../../src/virtio/p9/model.ts';
 import { rngModel } from '../../src/virtio/rng/model.ts';
+import { vsockModel } from '../../src/virtio/vsock/model.ts';
 import { Random } from '../disk/pseudo-random.ts';
-import { HostileDriver } from './hostile-driver.ts';
+import { HostileDriver, type RequestKind } from './hostile-driver.ts';
 import { TestDevice } from './test-device.ts';
 
 const STEPS = Number(process.env['VIVARIUM_FUZZ_STEPS'] ?? 20_000);
@@ -53,8 +59,41 @@ function ports(): DeviceModel {
 
 const shared = { path: folder, readOnly: true, uid: null, gid: null };
 
-/** Each device, and first words of requests that it knows. */
-const DEVICES: Readonly<Record<string, { readonly model: () => DeviceModel; readonly types: readonly number[] }>> = {
+const [answers, connections] = messageSocketPair();
+/** The host's ends of the guest's connections, the newest at the end. */
+const ends: number[] = [];
+
+function sockets(): DeviceModel {
+  const listener = listenAt(join(folder, 'sockets'));
+  return vsockModel({ cid: 3, connections: 40 }, { listener, connections });
+}
+
+/** Gives a connection to who asks for one; some say something, some go soon. */
+function answer(message: ChannelMessage): void {
+  if (!('event' in message)) return;
+  const { id } = message.event as { readonly id: number };
+  const [mine, its] = socketPair({ nonBlocking: true });
+  sendMessage(answers, Buffer.from(JSON.stringify({ id })), id % 5 === 0 ? [] : [its]);
+  closeDescriptor(its);
+  ends.push(mine);
+  if (id % 2 === 0) sendBytes(mine, Buffer.alloc((id % 7) * 5000));
+  if (ends.length > 20) closeDescriptor(ends.splice(id % 20, 1)[0] as number);
+}
+
+/** A packet that may belong to one of a few connections (struct virtio_vsock_hdr). */
+function vsockHeader(below: (limit: number) => number): Uint8Array {
+  const words = Uint32Array.of(3, 0, 2, 0, below(6), below(6), below(40), 1 | (below(9) << 16));
+  return new Uint8Array(Uint32Array.of(...words, below(4), below(100_000), below(2) * below(2 ** 32)).buffer);
+}
+
+/** Each device, and what it knows of requests. */
+interface FuzzedDevice extends RequestKind {
+  readonly model: () => DeviceModel;
+  /** Takes what the device tells the main process. */
+  readonly answer?: (message: ChannelMessage) => void;
+}
+
+const DEVICES: Readonly<Record<string, FuzzedDevice>> = {
   'block on raw': { model: () => disk('raw'), types: [0, 1, 4, 8, 11, 13] },
   'block on qcow2': { model: () => disk('qcow2'), types: [0, 1, 4, 8, 11, 13] },
   rng: { model: rngModel, types: [0] },
@@ -68,14 +107,15 @@ const DEVICES: Readonly<Record<string, { readonly model: () => DeviceModel; read
     model: () => fsModel({ ...shared, tag: 'share', protocol: { type: 'fs', cache: 'never' } }),
     types: [40, 56, 64, 128],
   },
+  vsock: { model: sockets, types: [3], header: vsockHeader, answer },
 };
 
-for (const [name, { model, types }] of Object.entries(DEVICES)) {
+for (const [name, { model, answer, ...kind }] of Object.entries(DEVICES)) {
   test(`${name}: ${STEPS} steps, VIVARIUM_FUZZ_SEED=${SEED}`, async () => {
     const made = model();
     const { create } = await BACKENDS[made.device]!();
     const device = new TestDevice(made, create);
-    const driver = new HostileDriver(device, types, new Random(SEED));
+    const driver = new HostileDriver(device, kind, new Random(SEED));
     device.bringUp();
     let sessions = 0;
     for (let step = 0; step < STEPS; step++) {
@@ -84,6 +124,7 @@ for (const [name, { model, types }] of Object.entries(DEVICES)) {
       } catch (error) {
         throw new Error(`step ${step}`, { cause: error });
       }
+      while (answer !== undefined && device.hasMessage) device.messages().forEach(answer);
       if (device.queues.some((queue) => queue !== undefined)) sessions++;
     }
     assert.ok(sessions > STEPS / 4, 'most of the time the device is in use');

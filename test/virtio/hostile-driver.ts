@@ -11,15 +11,22 @@ const SCRATCH_SIZE = 0x1_0000;
 const SMALL = 300;
 const OLD_QUEUES = 4;
 
+/** What the device knows of requests. */
+export interface RequestKind {
+  /** First words of headers. */
+  readonly types: readonly number[];
+  /** Most of a header, for a device that looks at much of it before it does anything. */
+  readonly header?: (below: (limit: number) => number) => Uint8Array;
+}
+
 export class HostileDriver {
   readonly #device: TestDevice;
   readonly #random: Random;
-  /** First words of requests that the device knows. */
-  readonly #types: readonly number[];
+  readonly #kind: RequestKind;
 
-  constructor(device: TestDevice, types: readonly number[], random: Random) {
+  constructor(device: TestDevice, kind: RequestKind, random: Random) {
     this.#device = device;
-    this.#types = types;
+    this.#kind = kind;
     this.#random = random;
   }
 
@@ -146,7 +153,7 @@ export class HostileDriver {
       const sane = below(40) !== 0;
       const header = i === 0 && below(8) !== 0;
       const piece = header
-        ? { address: SCRATCH, length: [4, 8, 10, 12, 16, 24, 40, 64][below(8)]!, writable: below(20) === 0 }
+        ? { address: SCRATCH, length: [4, 8, 10, 12, 16, 24, 40, 44, 64][below(9)]!, writable: below(20) === 0 }
         : {
             address: sane ? SCRATCH + below(0x7000) : this.#address(),
             length: sane ? below(4096) : this.#number(2 ** 32),
@@ -166,7 +173,12 @@ export class HostileDriver {
   #writeHeader(): void {
     const { below } = this.#bound;
     const { memory } = this.#device;
-    memory.writeU32(SCRATCH, this.#types[below(this.#types.length)] ?? this.#number(2 ** 32));
+    const { types, header } = this.#kind;
+    if (header !== undefined && below(8) !== 0) {
+      memory.write(SCRATCH, header(below));
+      return;
+    }
+    memory.writeU32(SCRATCH, types[below(types.length)] ?? this.#number(2 ** 32));
     for (let at = 4; at < 64; at += 4) {
       const value = below(3) === 0 ? this.#number(2 ** 32) : below(8) === 0 ? below(SMALL) : 0;
       memory.writeU32(SCRATCH + at, value);

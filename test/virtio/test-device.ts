@@ -1,7 +1,7 @@
 // A device with its back end and the registers of its transport in one thread, and a test as its driver.
 import { readSync, writeSync } from 'node:fs';
 import { closeDescriptor } from '../../src/host/descriptor.ts';
-import { EventFd } from '../../src/host/eventfd.ts';
+import { EventFd, hasEvent } from '../../src/host/eventfd.ts';
 import { createMemfd, window } from '../../src/host/memory.ts';
 import { shutDown, socketPair } from '../../src/host/stream-socket.ts';
 import { GuestMemory } from '../../src/hypervisor/guest-memory.ts';
@@ -171,6 +171,11 @@ export class TestDevice {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as ChannelMessage);
+  }
+
+  /** Is there a message of the back end? */
+  get hasMessage(): boolean {
+    return hasEvent(this.#channel);
   }
 
   /** Sends a request, as the main process does. */

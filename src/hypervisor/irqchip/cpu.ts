@@ -63,6 +63,14 @@ export class CpuInterrupts {
     Atomics.wait(this.#lapic.state.words, this.#lapic.state.requestIndex, 0, milliseconds);
   }
 
+  /** The same by a system call, `sleep`, which ends when the eventfd `wakeFd` is signalled. */
+  waitIn(wakeFd: number, sleep: () => void): void {
+    const { state } = this.#lapic;
+    state.wakeFd = wakeFd;
+    if (this.pollRequests() === 0) sleep();
+    state.wakeFd = 0;
+  }
+
   /** INIT: the local APIC's part of it. */
   reset(): void {
     this.#lapic.reset();

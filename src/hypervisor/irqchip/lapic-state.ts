@@ -1,3 +1,4 @@
+import { signalEvent } from '../../host/eventfd.ts';
 import type { SharedRange } from '../../host/shared-state.ts';
 import * as A from './lapic-registers.ts';
 
@@ -12,6 +13,7 @@ const TSC_DEADLINE_LOW = REQUESTS + 6;
 const TSC_DEADLINE_HIGH = REQUESTS + 7;
 const TSC_OFFSET_LOW = REQUESTS + 8;
 const TSC_OFFSET_HIGH = REQUESTS + 9;
+const WAKE_FD = REQUESTS + 10;
 const TIMER_DEADLINE = 0x440 >> 3;
 
 /** Bytes of one local APIC's shared state. */
@@ -153,6 +155,13 @@ export class LapicState {
   request(bits: number): void {
     Atomics.or(this.words, REQUESTS, bits);
     Atomics.notify(this.words, REQUESTS);
+    const wakeFd = Atomics.load(this.words, WAKE_FD);
+    if (wakeFd !== 0) signalEvent(wakeFd);
+  }
+
+  /** The eventfd that wakes the vCPU, while it sleeps in a system call; else 0. Set it before a last look at the requests. */
+  set wakeFd(fd: number) {
+    Atomics.store(this.words, WAKE_FD, fd);
   }
 
   /** Takes all pending REQUEST_* bits. */

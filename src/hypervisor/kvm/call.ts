@@ -1,6 +1,5 @@
 import { EINTR, errnoName, errnoText, OsError } from '../../host/errno.ts';
-import { ioctl } from '../../host/ioctl.ts';
-import type { Request } from './ioctls.ts';
+import { ioctl, type Request } from '../../host/ioctl.ts';
 
 /** An ioctl of KVM that failed. The message is one line for the user. */
 export class KvmError extends OsError {

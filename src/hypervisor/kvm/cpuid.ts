@@ -1,9 +1,9 @@
 import { E2BIG } from '../../host/errno.ts';
+import { allocate, get, set } from '../../host/struct.ts';
 import type { CpuidEntry } from '../hypervisor.ts';
 import { call, KvmError } from './call.ts';
 import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from './constants.ts';
 import { KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2 } from './ioctls.ts';
-import { allocate, get, set } from './struct.ts';
 import { kvm_cpuid_entry2, kvm_cpuid2 } from './structs.ts';
 
 /** KVM takes no more (KVM_MAX_CPUID_ENTRIES). */

@@ -1,7 +1,8 @@
 /** The page that a vCPU shares with the kernel (struct kvm_run), and the exits that it tells of. */
+
+import { get, set } from '../../host/struct.ts';
 import type { Exit } from '../hypervisor.ts';
 import * as K from './constants.ts';
-import { get, set } from './struct.ts';
 import { kvm_run } from './structs.ts';
 
 const EXIT_REASON = kvm_run.fields.exit_reason[0];

@@ -1,7 +1,8 @@
 /** Why KVM cannot go on with a guest, in words. */
+
+import { get } from '../../host/struct.ts';
 import type { Regs, Sregs } from '../hypervisor.ts';
 import * as K from './constants.ts';
-import { get } from './struct.ts';
 import { kvm_run } from './structs.ts';
 
 const hex = (value: number | bigint): string => `0x${value.toString(16)}`;

@@ -1,6 +1,6 @@
+import { allocate, set } from '../../host/struct.ts';
 import type { GuestDebug } from '../hypervisor.ts';
 import { KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP } from './constants.ts';
-import { allocate, set } from './struct.ts';
 import { kvm_guest_debug } from './structs.ts';
 
 /** The processor's own: DR0 to DR3. */

@@ -1,28 +1,8 @@
 /** The ioctls of KVM that are used, by the kernel's names (uapi linux/kvm.h). */
-import type { Struct } from './struct.ts';
+import { ioctlRequests } from '../../host/ioctl.ts';
 import * as S from './structs.ts';
 
-/** A request, with its name for messages. */
-export interface Request {
-  readonly name: string;
-  readonly number: number;
-}
-
-const KVMIO = 0xae;
-const NONE = 0;
-const WRITE = 1;
-const READ = 2;
-
-/** _IOC: two bits of direction, fourteen of size, eight of type, eight of number. */
-const request = (name: string, direction: number, number: number, size: number): Request => ({
-  name,
-  number: ((direction << 30) | (size << 16) | (KVMIO << 8) | number) >>> 0,
-});
-const io = (name: string, number: number): Request => request(name, NONE, number, 0);
-const ior = (name: string, number: number, type: Struct): Request => request(name, READ, number, type.size);
-const iow = (name: string, number: number, type: { readonly size: number }): Request =>
-  request(name, WRITE, number, type.size);
-const iowr = (name: string, number: number, type: Struct): Request => request(name, READ | WRITE, number, type.size);
+const { io, ior, iow, iowr } = ioctlRequests(0xae);
 
 // ---- /dev/kvm ----------------------------------------------------------------------------------------------------------
 export const KVM_GET_API_VERSION = io('KVM_GET_API_VERSION', 0x00);

@@ -1,7 +1,8 @@
 /** The interface's register sets in KVM's structures, and back. */
+
+import { get, set } from '../../host/struct.ts';
 import type { DebugRegs, DescriptorTable, MpState, Regs, Segment, Sregs } from '../hypervisor.ts';
 import * as K from './constants.ts';
-import { get, set } from './struct.ts';
 import { kvm_debugregs, kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from './structs.ts';
 
 const GENERAL = Object.keys(kvm_regs.fields) as (keyof typeof kvm_regs.fields)[];

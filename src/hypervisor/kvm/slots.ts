@@ -1,9 +1,9 @@
 import { type Mapping, map, unmap } from '../../host/memory.ts';
+import { allocate, set } from '../../host/struct.ts';
 import type { MemorySlot } from '../hypervisor.ts';
 import { call } from './call.ts';
 import { KVM_MEM_READONLY } from './constants.ts';
 import { KVM_SET_USER_MEMORY_REGION } from './ioctls.ts';
-import { allocate, set } from './struct.ts';
 import { kvm_userspace_memory_region } from './structs.ts';
 
 /** The memory of a machine: KVM takes it by the addresses at which this process has it mapped. */

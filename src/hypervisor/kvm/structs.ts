@@ -1,5 +1,5 @@
 /** The structures of Linux's KVM interface on x86-64 (uapi linux/kvm.h and asm/kvm.h), as far as they are used. */
-import { type Field, type FieldType, struct } from './struct.ts';
+import { type Field, type FieldType, struct } from '../../host/struct.ts';
 
 /** Fields of one type, one after the other. */
 function row<const N extends string, const T extends FieldType>(

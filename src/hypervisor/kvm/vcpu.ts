@@ -1,8 +1,9 @@
 import { closeDescriptor } from '../../host/descriptor.ts';
 import { EAGAIN, EFAULT, EINTR, ENOMEM, errnoName, errnoText } from '../../host/errno.ts';
-import { ioctl } from '../../host/ioctl.ts';
+import { ioctl, type Request } from '../../host/ioctl.ts';
 import { blockKickSignal, takeKicks } from '../../host/kick-signal.ts';
 import { deviceWindow, unmapFrom } from '../../host/memory.ts';
+import { allocate, get, set } from '../../host/struct.ts';
 import { threadId } from '../../host/threads.ts';
 import type { CpuidEntry, DebugRegs, Exit, GuestDebug, MpState, Regs, Sregs, Vcpu } from '../hypervisor.ts';
 import { call } from './call.ts';
@@ -13,7 +14,6 @@ import { encodeGuestDebug } from './guest-debug.ts';
 import * as I from './ioctls.ts';
 import * as R from './registers.ts';
 import type { SplitIrqchip } from './split-irqchip.ts';
-import { allocate, get, set } from './struct.ts';
 import * as S from './structs.ts';
 import type { VcpuTable } from './vcpu-table.ts';
 
@@ -90,7 +90,7 @@ export class KvmVcpu implements Vcpu {
     this.#call('the signals that interrupt a vCPU cannot be set', I.KVM_SET_SIGNAL_MASK, view);
   }
 
-  #call(what: string, request: I.Request, argument: number | NodeJS.ArrayBufferView = 0): number {
+  #call(what: string, request: Request, argument: number | NodeJS.ArrayBufferView = 0): number {
     return call(`vCPU ${this.id}: ${what}`, this.#fd, request, argument);
   }
 

@@ -1,7 +1,9 @@
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { closeDescriptor } from '../../host/descriptor.ts';
+import type { Request } from '../../host/ioctl.ts';
 import { kickSignal } from '../../host/kick-signal.ts';
+import { allocate, set } from '../../host/struct.ts';
 import type {
   HostEvent,
   IoEventAddress,
@@ -21,7 +23,6 @@ import { capability, createVmDescriptor, KvmUnavailable, openKvm } from './devic
 import * as I from './ioctls.ts';
 import { Slots } from './slots.ts';
 import { SplitIrqchip, type SplitIrqchipShare, type SplitIrqchipSurroundings } from './split-irqchip.ts';
-import { allocate, set } from './struct.ts';
 import * as S from './structs.ts';
 import { EXTERNAL_VCPU, KvmVcpu } from './vcpu.ts';
 import { VcpuTable } from './vcpu-table.ts';
@@ -144,7 +145,7 @@ export class KvmVm implements Vm {
     this.#split?.serveTimer();
   }
 
-  #call(what: string, request: I.Request, argument: number | NodeJS.ArrayBufferView = 0): number {
+  #call(what: string, request: Request, argument: number | NodeJS.ArrayBufferView = 0): number {
     return call(what, this.#fd, request, argument);
   }
 

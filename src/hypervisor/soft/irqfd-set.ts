@@ -1,7 +1,9 @@
-// Which events are bound to which interrupt lines (KVM_IRQFD): the same for all threads of a machine. One of them waits for them.
+// Which events are bound to which interrupt lines (KVM_IRQFD): the same for all threads of a machine. The first vCPU's takes their signals,
+// between two pieces of the guest's code and in its sleep: a device process reaches the guest without any other thread.
 
+import { closeSync } from 'node:fs';
 import { EPOLLIN, Epoll } from '../../host/epoll.ts';
-import { takeEvent } from '../../host/eventfd.ts';
+import { EventFd, takeEvent } from '../../host/eventfd.ts';
 import { MAX_GSI } from '../irqchip/routing.ts';
 import { SharedTable } from './shared-table.ts';
 
@@ -11,12 +13,13 @@ const FIELDS = 2;
 const FD = 0;
 const GSI = 1;
 
-/** Token of the event that ends the wait: no eventfd registered has descriptor 0 and line 0, it would be standard input. */
-export const STOP_TOKEN = 0;
+/** Token of the event that ends a sleep: no eventfd registered has descriptor 0 and line 0, it would be standard input. */
+const WAKE_TOKEN = 0;
 
 /** For other threads; survives structured clone. */
 export interface IrqfdShare {
   readonly epollFd: number;
+  readonly wakeFd: number;
   readonly table: SharedArrayBuffer;
 }
 
@@ -29,12 +32,19 @@ export class IrqfdSet {
   constructor(share?: IrqfdShare) {
     this.#epoll = new Epoll(share?.epollFd);
     this.#table = new SharedTable(ROWS, FIELDS, share?.table);
-    this.share = { epollFd: this.#epoll.fd, table: this.#table.buffer };
+    const wakeFd = share?.wakeFd ?? new EventFd().fd;
+    if (share === undefined) this.#epoll.add(wakeFd, EPOLLIN, WAKE_TOKEN);
+    this.share = { epollFd: this.#epoll.fd, wakeFd, table: this.#table.buffer };
   }
 
-  /** Also for a signal with STOP_TOKEN. */
-  get epoll(): Epoll {
-    return this.#epoll;
+  /** Has there ever been an event? */
+  get used(): boolean {
+    return this.#table.version !== 0;
+  }
+
+  /** A signal of this eventfd ends sleep(). */
+  get wakeFd(): number {
+    return this.share.wakeFd;
   }
 
   /** From now on a signal of `fd`, a non-blocking eventfd, is an edge of line `gsi`. As with KVM an event has one line. Throws OsError, RangeError. */
@@ -61,18 +71,29 @@ export class IrqfdSet {
     });
   }
 
-  /** Waits for signals, and calls `raise` for each line that has one. False: it was told to stop. */
-  wait(raise: (gsi: number) => void): boolean {
+  /** Calls `raise` for each line that has a signal. Throws OsError. */
+  take(raise: (gsi: number) => void): void {
     const { version } = this.#table;
-    const events = this.#epoll.wait(-1);
-    return this.#table.exclusive(() => {
+    const events = this.#epoll.wait(0);
+    if (events.length === 0) return;
+    this.#table.exclusive(() => {
       // An event removed meanwhile may be closed, its number somebody else's.
       for (const { token } of this.#table.version === version ? events : this.#epoll.wait(0)) {
-        if (token === STOP_TOKEN) return false;
-        if (takeEvent(Math.floor(token / MAX_GSI)) > 0) raise(token % MAX_GSI);
+        if (token === WAKE_TOKEN) takeEvent(this.wakeFd);
+        else if (takeEvent(Math.floor(token / MAX_GSI)) > 0) raise(token % MAX_GSI);
       }
-      return true;
     });
+  }
+
+  /** Blocks this thread until there is a signal, `milliseconds` at most (fractions count). Throws OsError. */
+  sleep(milliseconds: number): void {
+    this.#epoll.sleep(milliseconds);
+  }
+
+  /** The end of the machine: no thread uses the set any more. */
+  close(): void {
+    this.#epoll.close();
+    closeSync(this.wakeFd);
   }
 
   /** Row of a descriptor; of 0: the first that is free. */

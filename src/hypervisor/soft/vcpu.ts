@@ -17,6 +17,7 @@ import { describeCounts } from './counts.ts';
 import { TSC_HZ } from './cpuid.ts';
 import { InstructionTime } from './instruction-time.ts';
 import type { IoEventTable } from './io-events.ts';
+import type { IrqfdSet } from './irqfd-set.ts';
 import * as K from './kvm-clock.ts';
 import * as R from './registers.ts';
 import { SlotMap, type SlotTable } from './slots.ts';
@@ -51,6 +52,8 @@ export interface VcpuSurroundings {
   readonly slots: SlotTable;
   readonly ioEvents: IoEventTable;
   readonly interrupts: CpuInterrupts;
+  /** Events that are interrupts, and what makes them so. One vCPU has them. */
+  readonly irqfds?: { readonly set: IrqfdSet; raise(gsi: number): void };
   readonly clock: Clock;
   /** Host wall-clock time at the clock's 0, nanoseconds since 1970. */
   readonly wallClockOrigin: number;
@@ -67,6 +70,7 @@ export class SoftVcpu implements Vcpu {
   readonly apicHz = TSC_HZ;
   readonly #around: VcpuSurroundings;
   readonly #irq: CpuInterrupts;
+  readonly #irqfds: VcpuSurroundings['irqfds'];
   readonly #cpu: Processor;
   readonly #view: DataView<ArrayBuffer>;
   readonly #slots: SlotMap;
@@ -92,6 +96,7 @@ export class SoftVcpu implements Vcpu {
     this.id = id;
     this.#around = around;
     this.#irq = around.interrupts;
+    this.#irqfds = around.irqfds;
     if (around.insight.sample) this.#nextSample = 0;
     this.#cpu = new Processor(
       {
@@ -132,6 +137,7 @@ export class SoftVcpu implements Vcpu {
     for (;;) {
       const exit = this.#requests();
       if (exit) return exit;
+      if (this.#irqfds?.set.used) this.#irqfds.set.take(this.#irqfds.raise);
       const now = this.#around.clock.now();
       if (now >= this.#nextSample) this.#sample(now, true);
       if (now >= this.#nextDeadline) {
@@ -315,7 +321,9 @@ export class SoftVcpu implements Vcpu {
     const milliseconds = Math.min((this.#nextDeadline - now) / 1e6, LONGEST_SLEEP);
     if (milliseconds <= 0) return;
     const start = performance.now();
-    this.#irq.wait(milliseconds);
+    const set = this.#irqfds?.set;
+    if (set?.used) this.#irq.waitIn(set.wakeFd, () => set.sleep(milliseconds));
+    else this.#irq.wait(milliseconds);
     this.#haltedTime += performance.now() - start;
     if (this.#nextSample !== Number.POSITIVE_INFINITY) this.#sample(this.#around.clock.now(), false);
   }

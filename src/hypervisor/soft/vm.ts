@@ -17,7 +17,6 @@ import { REQUEST_KICK } from '../irqchip/lapic-registers.ts';
 import { PHYSICAL_ADDRESS_BITS, TSC_HZ } from './cpuid.ts';
 import { IoEventTable } from './io-events.ts';
 import { IrqfdSet, type IrqfdShare } from './irqfd-set.ts';
-import { IrqfdWatcher } from './irqfd-watcher.ts';
 import { SlotTable } from './slots.ts';
 
 const require = createRequire(import.meta.url);
@@ -45,15 +44,18 @@ export class SoftVm implements Vm {
   readonly #clock: Clock;
   readonly #irqchip: Irqchip;
   readonly #vcpus: Vcpu[] = [];
-  readonly #irqfds: IrqfdSet | IrqfdWatcher;
+  readonly #irqfds: IrqfdSet;
+  /** Not of a machine that was attached to. */
+  readonly #owner: boolean;
 
-  private constructor(share: SoftShare, irqfds: IrqfdSet | IrqfdWatcher) {
+  private constructor(share: SoftShare, irqfds: IrqfdSet, owner: boolean) {
     this.#share = share;
     this.#slots = new SlotTable(share.slots);
     this.#ioEvents = new IoEventTable(share.ioEvents);
     this.#clock = share.instructionClock ? new SharedClock(share.instructionClock) : new HostClock(share.origin);
     this.#irqchip = new Irqchip(share.irqchip, this.#clock);
     this.#irqfds = irqfds;
+    this.#owner = owner;
   }
 
   static create(options: VmOptions): SoftVm {
@@ -62,7 +64,7 @@ export class SoftVm implements Vm {
       { vcpuCount: options.vcpuCount, tscHz: TSC_HZ, physicalAddressBits: PHYSICAL_ADDRESS_BITS },
       clock,
     );
-    const irqfds = new IrqfdWatcher({ irqchip: chip.share, origin: clock.origin });
+    const irqfds = new IrqfdSet();
     const share = {
       slots: new SlotTable().buffer,
       ioEvents: new IoEventTable().buffer,
@@ -73,17 +75,15 @@ export class SoftVm implements Vm {
       wallClockOrigin: options.instructionClock ? 0 : Date.now() * 1e6 - clock.now(),
       instructionClock: options.instructionClock,
     };
-    return new SoftVm(share, irqfds);
+    return new SoftVm(share, irqfds, true);
   }
 
   static attach(share: VmShare): SoftVm {
     const data = share.data as SoftShare;
-    return new SoftVm(data, new IrqfdSet(data.irqfds));
+    return new SoftVm(data, new IrqfdSet(data.irqfds), false);
   }
 
   share(): VmShare {
-    // Other threads bind events, and only this one can start who waits for them.
-    if (this.#irqfds instanceof IrqfdWatcher) this.#irqfds.start();
     return { hypervisor: 'soft', data: this.#share };
   }
 
@@ -129,6 +129,7 @@ export class SoftVm implements Vm {
       slots: this.#slots,
       ioEvents: this.#ioEvents,
       interrupts: this.#irqchip.cpu(id),
+      ...(id === 0 && { irqfds: { set: this.#irqfds, raise: (gsi: number) => this.#irqchip.pulseIrqLine(gsi) } }),
       clock: this.#clock,
       wallClockOrigin: this.#share.wallClockOrigin,
       pio: (port, data, write) => {
@@ -160,7 +161,7 @@ export class SoftVm implements Vm {
   }
 
   close(): void {
-    if (this.#irqfds instanceof IrqfdWatcher) this.#irqfds.close();
     for (const vcpu of this.#vcpus) vcpu.close();
+    if (this.#owner) this.#irqfds.close();
   }
 }

@@ -10,7 +10,7 @@ import type { FlowEnds } from '../flow-table.ts';
 import { IPV4_SIZE, IPV6_SIZE, PROTOCOL_TCP } from '../ip/packet.ts';
 import type { Envelope, FrameWriter } from '../ip/writer.ts';
 import type { GuestFrame } from '../link.ts';
-import { RING_SIZE, type Ring, type RingPool } from './ring.ts';
+import { RING_SIZE, type Ring, type RingPool } from '../ring.ts';
 import { RetransmissionTimer } from './rto.ts';
 import {
   ACK,

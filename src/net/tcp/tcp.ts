@@ -11,9 +11,9 @@ import { sendUnreachable } from '../icmp.ts';
 import { type IpPacket, PROTOCOL_TCP } from '../ip/packet.ts';
 import type { FrameWriter } from '../ip/writer.ts';
 import { type GuestFrame, HEAD_SIZE } from '../link.ts';
+import { RING_SIZE, RingPool } from '../ring.ts';
 import { admit, type Services } from '../services.ts';
 import { type FlowHost, TcpFlow } from './flow.ts';
-import { RING_SIZE, RingPool } from './ring.ts';
 import {
   ACK,
   FIN,

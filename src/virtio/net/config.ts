@@ -18,6 +18,8 @@ export interface TapNetConfig {
   readonly kind: 'tap';
   /** A tap that is open already, or the name of one; it is made if it is not there, `%d` in it stands for a number. */
   readonly tap: { readonly fd: number } | { readonly name: string };
+  /** Does the host's kernel move the frames (vhost-net)? */
+  readonly vhost?: boolean | undefined;
   /** What the host's end is given, IPv4 and Ethernet. */
   readonly address?: Uint8Array | undefined;
   readonly netmask?: Uint8Array | undefined;

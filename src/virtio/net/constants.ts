@@ -18,6 +18,10 @@ export const VIRTIO_NET_F_CTRL_VQ = 17n;
 export const VIRTIO_NET_F_CTRL_RX = 18n;
 export const VIRTIO_NET_F_MQ = 22n;
 export const VIRTIO_NET_F_CTRL_MAC_ADDR = 23n;
+// Of virtio 1.3.
+export const VIRTIO_NET_F_GUEST_USO4 = 54n;
+export const VIRTIO_NET_F_GUEST_USO6 = 55n;
+export const VIRTIO_NET_F_HOST_USO = 56n;
 
 export const QUEUE_SIZE = 256;
 /** Entries of the control queue. */

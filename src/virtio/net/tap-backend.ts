@@ -1,7 +1,7 @@
 /** The network device on a tap: frames go between its queues and the tap's, with the same headers before them. */
 import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
 import { EIO } from '../../host/errno.ts';
-import { setOffloads, TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_UFO } from '../../host/tap.ts';
+import { setOffloads } from '../../host/tap.ts';
 import { readDescriptor, writeRanges } from '../../host/vector-io.ts';
 import { MAX_FRAME } from '../../net/link.ts';
 import { VNET_HEADER_SIZE } from '../../net/vnet-header.ts';
@@ -11,6 +11,7 @@ import type { Queue } from '../queue.ts';
 import * as N from './constants.ts';
 import { serveControl } from './control.ts';
 import { FrameFilter } from './filter.ts';
+import { tapOffloads } from './offloads.ts';
 import { deliver } from './receive.ts';
 import type { TapParams } from './tap-model.ts';
 import { holdsFrame } from './transmit.ts';
@@ -66,15 +67,10 @@ class TapBackend implements Backend {
     const has = (bit: bigint): boolean => hasFeature(features, bit);
     this.#mergeable = has(N.VIRTIO_NET_F_MRG_RXBUF);
     this.#filter = new FrameFilter(this.#mac);
-    const checksum = has(N.VIRTIO_NET_F_GUEST_CSUM);
-    const offloads =
-      (has(N.VIRTIO_NET_F_GUEST_TSO4) ? TUN_F_TSO4 : 0) |
-      (has(N.VIRTIO_NET_F_GUEST_TSO6) ? TUN_F_TSO6 : 0) |
-      (has(N.VIRTIO_NET_F_GUEST_UFO) ? TUN_F_UFO : 0);
     const several = has(N.VIRTIO_NET_F_MQ);
     const count = several ? this.#pairs.length : 1;
     this.#pairs.slice(0, count).forEach((pair, i) => {
-      setOffloads(pair.fd, checksum ? TUN_F_CSUM | offloads : 0);
+      setOffloads(pair.fd, tapOffloads(features));
       const [receive, transmit] = [queues[2 * i], queues[2 * i + 1]];
       pair.receive = receive;
       pair.transmit = transmit;

@@ -8,11 +8,6 @@ import {
   interfaceMtu,
   openTap,
   setHeaderSize,
-  setOffloads,
-  TUN_F_CSUM,
-  TUN_F_TSO4,
-  TUN_F_TSO6,
-  TUN_F_UFO,
   tapOf,
 } from '../../host/tap.ts';
 import { VNET_HEADER_SIZE } from '../../net/vnet-header.ts';
@@ -21,6 +16,8 @@ import { features } from '../constants.ts';
 import { NetError, type TapNetConfig } from './config.ts';
 import * as N from './constants.ts';
 import { BASE_FEATURES, netModel, randomMac } from './model.ts';
+import { offloadFeatures } from './offloads.ts';
+import { withVhost } from './vhost-model.ts';
 
 /** What the tap's back end starts from. Its descriptors are the tap's queues. */
 export interface TapParams {
@@ -44,26 +41,20 @@ export function tapNetModel(config: TapNetConfig, pairs: number): DeviceModel {
       });
     }
     const first = fds[0] as number;
-    if (!setOffloads(first, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)) {
-      throw new NetError(`${name}: the tap has no offloads: a newer kernel is needed`);
-    }
-    const ufo = setOffloads(first, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_UFO);
-    setOffloads(first, 0);
+    const offloads = offloadFeatures(first);
+    if (offloads === undefined) throw new NetError(`${name}: the tap has no offloads: a newer kernel is needed`);
     const guestMac = randomMac();
-    return netModel({
+    const model = netModel({
       device: 'net',
       label: `tap ${name}`,
       mac: guestMac,
       mtu: interfaceMtu(name),
       pairs: fds.length,
-      features:
-        BASE_FEATURES |
-        TAP_FEATURES |
-        (ufo ? features(N.VIRTIO_NET_F_GUEST_UFO) : 0n) |
-        (fds.length > 1 ? features(N.VIRTIO_NET_F_MQ) : 0n),
+      features: BASE_FEATURES | TAP_FEATURES | offloads | (fds.length > 1 ? features(N.VIRTIO_NET_F_MQ) : 0n),
       params: { mac: [...guestMac] } satisfies TapParams,
       fds,
     });
+    return config.vhost === true ? withVhost(model) : model;
   } catch (error) {
     for (const fd of fds) closeDescriptor(fd);
     throw named(name, error);

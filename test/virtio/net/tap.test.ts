@@ -3,17 +3,24 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { closeDescriptor } from '../../../src/host/descriptor.ts';
 import { EventLoop } from '../../../src/host/event-loop.ts';
+import { bindUdp, receiveFrom } from '../../../src/host/socket.ts';
+import { addBytes, finish, fold, pseudoHeader } from '../../../src/net/checksum.ts';
+import { hasFeature } from '../../../src/virtio/constants.ts';
 import { GuestRanges } from '../../../src/virtio/guest-ranges.ts';
+import * as N from '../../../src/virtio/net/constants.ts';
 import { create } from '../../../src/virtio/net/tap-backend.ts';
 import { tapNetModel } from '../../../src/virtio/net/tap-model.ts';
 import { Queue } from '../../../src/virtio/queue.ts';
 import { closeModels } from '../../../src/vm/device-models.ts';
 import { namespacesMissing } from '../../net/namespace.ts';
 import { DriverQueue, testMemory } from '../driver.ts';
+import { TestDevice } from '../test-device.ts';
 
 const skip = namespacesMissing();
 const BUFFERS = 0x10000;
+const UDP_PORT = 4711;
 
 test('frames go through a tap in both directions, and a link that goes down is told', { skip }, () => {
   const name = `vmt${process.pid % 100000}`;
@@ -48,6 +55,7 @@ test('frames go through a tap in both directions, and a link that goes down is t
       log: () => {},
       event: () => {},
       releaseMemory: () => {},
+      queueEvents: [],
     });
     backend.start({ features: model.features, queues });
     for (let i = 0; i < 32; i++) receive.add([{ address: BUFFERS + i * 2048, length: 2048, writable: true }]);
@@ -88,6 +96,61 @@ test('frames go through a tap in both directions, and a link that goes down is t
   } finally {
     closeModels([model]);
     loop.close();
+  }
+});
+
+/** A UDP datagram over IPv4 in a frame with its virtio_net_hdr: to be cut into pieces of `size` bytes, its checksum left to others. */
+function largeDatagram(data: Uint8Array, size: number): Buffer {
+  const frame = Buffer.alloc(12 + 14 + 20 + 8 + data.length);
+  const header = frame.subarray(0, 12);
+  // VIRTIO_NET_HDR_F_NEEDS_CSUM, VIRTIO_NET_HDR_GSO_UDP_L4, hdr_len, gso_size, csum_start, csum_offset
+  header.set([1, 5]);
+  for (const [i, word] of [42, size, 34, 6].entries()) header.writeUInt16LE(word, 2 + 2 * i);
+  frame.set([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0], 12);
+  const ip = frame.subarray(26, 46);
+  ip.set([0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 10, 99, 7, 2, 10, 99, 7, 1]);
+  ip.writeUInt16BE(28 + data.length, 2);
+  ip.writeUInt16BE(finish(addBytes(0, ip)), 10);
+  const udp = frame.subarray(46);
+  udp.writeUInt16BE(4000, 0);
+  udp.writeUInt16BE(UDP_PORT, 2);
+  udp.writeUInt16BE(8 + data.length, 4);
+  // Of the pseudo-header alone, not inverted.
+  udp.writeUInt16BE(fold(pseudoHeader(ip.subarray(12, 16), ip.subarray(16), 17, 8 + data.length)), 6);
+  udp.set(data, 8);
+  return frame;
+}
+
+test('a large datagram is cut by the kernel, where it can', { skip }, (t) => {
+  const config = { address: Uint8Array.of(10, 99, 7, 1), netmask: Uint8Array.of(255, 255, 255, 0) };
+  const mac = Uint8Array.of(2, 0, 0, 0, 0, 1);
+  const model = tapNetModel({ kind: 'tap', tap: { name: `vmt${process.pid % 100000}` }, ...config, mac }, 1);
+  const device = new TestDevice(model, create);
+  const socket = bindUdp({ address: config.address, port: UDP_PORT });
+  try {
+    if (!hasFeature(model.features, N.VIRTIO_NET_F_HOST_USO)) return t.skip('this kernel does not cut UDP (Linux 6.2)');
+    device.bringUp();
+    const data = Buffer.from(Array.from({ length: 300 }, (_, i) => i & 0xff));
+    const frame = largeDatagram(data, 120);
+    device.memory.write(BUFFERS, frame);
+    device.queues[1]!.add([{ address: BUFFERS, length: frame.length }]);
+    device.notify(1);
+    assert.notEqual(device.queues[1]!.take(), undefined);
+    const pieces: Buffer[] = [];
+    const buffer = Buffer.alloc(1000);
+    for (let left = 100; pieces.length < 3 && left > 0; left--) {
+      const got = receiveFrom(socket, buffer);
+      if (typeof got === 'object') pieces.push(Buffer.from(buffer.subarray(0, got.length)));
+      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    }
+    assert.deepEqual(
+      pieces.map(({ length }) => length),
+      [120, 120, 60],
+    );
+    assert.deepEqual(Buffer.concat(pieces), data);
+  } finally {
+    closeDescriptor(socket);
+    device.close();
   }
 });
 

@@ -195,7 +195,7 @@ export class HandlerEmitter extends Emitter {
       }
       default:
         this.#linear = f.let(this.call('ea_slow', this.#ip, constI32(size), constI32(write ? 1 : 0)));
-        f.if(load('i32.load', at(L.EA_FAILED)), () => this.#leave());
+        f.ifUnlikely(load('i32.load', at(L.EA_FAILED)), () => this.#leave());
     }
     return this.#linear;
   }
@@ -208,7 +208,7 @@ export class HandlerEmitter extends Emitter {
     if (this.#shape.form === 'slow') {
       // The helper may fail: with the stack pointer put back first, leaving is harmless.
       this.#linear = this.f.let(this.call('ea_slow', this.#ip, constI32(size), constI32(1)));
-      this.f.if(load('i32.load', at(L.EA_FAILED)), () => {
+      this.f.ifUnlikely(load('i32.load', at(L.EA_FAILED)), () => {
         this.setGpr(4, 8, stackPointer);
         this.#leave();
       });
@@ -235,12 +235,12 @@ export class HandlerEmitter extends Emitter {
     );
     // The page of the last byte: an access that crosses pages never matches.
     const page = i64.and(i64.add(address, constI64(size - 1)), constI64(-4096));
-    f.if(
+    f.ifLikely(
       i64.eq(page, load('i64.load', entry, tag)),
       () => f.set(host, i32.add(i32.wrap_i64(address), load('i32.load', entry, L.TLB_O_ADDEND))),
       () => {
         f.set(host, this.call(slow, address, constI32(size), this.#ip));
-        f.if(i32.eqz(host), () => this.#leave());
+        f.ifUnlikely(i32.eqz(host), () => this.#leave());
       },
     );
     return host;
@@ -259,7 +259,7 @@ export class HandlerEmitter extends Emitter {
 
   #commitAt(host: Expr): void {
     const { f } = this;
-    f.if(i32.eq(host, constI32(L.SCRATCH)), () => {
+    f.ifUnlikely(i32.eq(host, constI32(L.SCRATCH)), () => {
       f.drop(this.call('commit_store'));
     });
     this.#mayPost = true;
@@ -306,14 +306,14 @@ export class HandlerEmitter extends Emitter {
       f.store('i32.store', at(L.BUDGET), i32.sub(this.#budget, load('i32.load8_u', this.#ip, L.R_COUNT)));
     }
     const status = this.call(name, ...args);
-    f.if(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
+    f.ifUnlikely(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
     this.#mayPost = true;
   }
 
   check(name: HelperName): void {
     const { f } = this;
     const status = this.call(name);
-    f.if(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
+    f.ifUnlikely(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
   }
 
   modeBits(bits: number): Expr {
@@ -380,7 +380,9 @@ export class HandlerEmitter extends Emitter {
     }
     if (this.#mayPost) {
       const { f } = this;
-      f.if(load('i32.load', at(L.MMIO_POSTED)), () => f.returnCall(this.#engine.posted, [this.#ip, this.#budget]));
+      f.ifUnlikely(load('i32.load', at(L.MMIO_POSTED)), () =>
+        f.returnCall(this.#engine.posted, [this.#ip, this.#budget]),
+      );
     }
     const { f } = this;
     const handler = load('i32.load16_u', this.#ip, L.RECORD + L.R_HANDLER);

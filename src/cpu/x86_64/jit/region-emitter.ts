@@ -385,12 +385,12 @@ export class RegionEmitter extends Emitter {
     );
     // The page of the last byte: an access that crosses pages never matches.
     const page = i64.and(i64.add(address, constI64(size - 1)), constI64(-4096));
-    f.if(
+    f.ifLikely(
       i64.eq(page, load('i64.load', entry, tag)),
       () => f.set(host, i32.add(i32.wrap_i64(address), load('i32.load', entry, L.TLB_O_ADDEND))),
       () => {
         f.set(host, callExpr(this.#helper(slow), 'i32', [address, constI32(size), this.record()]));
-        f.if(i32.eqz(host), () => this.#leave());
+        f.ifUnlikely(i32.eqz(host), () => this.#leave());
         if (tag === L.TLB_O_WRITE) f.set(this.#c.slow, constI32(1));
       },
     );
@@ -410,7 +410,7 @@ export class RegionEmitter extends Emitter {
 
   #commitAt(host: Expr): void {
     const { f } = this;
-    f.if(this.#c.slow, () => {
+    f.ifUnlikely(this.#c.slow, () => {
       f.if(i32.eq(host, constI32(L.SCRATCH)), () => f.drop(callExpr(this.#helper('commit_store'), 'i32', [])));
     });
     this.#mayPost = true;
@@ -579,12 +579,12 @@ export class RegionEmitter extends Emitter {
       this.f.store('i32.store', at(L.BUDGET), i32.sub(this.#c.budget, constI32(this.#c.unpaid)));
     }
     const status = this.#called(name, args);
-    this.f.if(status, () => this.#after(status));
+    this.f.ifUnlikely(status, () => this.#after(status));
   }
 
   check(name: HelperName): void {
     const { f } = this;
-    f.if(callExpr(this.#helper(name), 'i32', []), () => this.#after(constI32(L.STATUS_FAULT)));
+    f.ifUnlikely(callExpr(this.#helper(name), 'i32', []), () => this.#after(constI32(L.STATUS_FAULT)));
   }
 
   modeBits(bits: number): Expr {
@@ -639,7 +639,7 @@ export class RegionEmitter extends Emitter {
     if (!this.#mayPost) return;
     this.#mayPost = false;
     const { f } = this;
-    f.if(this.#c.slow, () => {
+    f.ifUnlikely(this.#c.slow, () => {
       f.set(this.#c.slow, constI32(0));
       f.if(load('i32.load', at(L.MMIO_POSTED)), () =>
         this.#c.exit('posted', this.#d.record, this.#budgetFor(this.#d.count)),

@@ -404,7 +404,7 @@ class FunctionWriter {
     if (back) {
       f.set(c.budget, this.#paid());
       c.unpaid = 0;
-      f.if(i32.lt_s(c.budget, constI32(0)), () => {
+      f.ifUnlikely(i32.lt_s(c.budget, constI32(0)), () => {
         const offset = (to.instructions[0] as Decoded).offset;
         f.store('i64.store', constI32(L.RIP), i64.add(c.ipPage, constI64(offset)));
         this.#exit('lookup', constI32(0), c.budget);

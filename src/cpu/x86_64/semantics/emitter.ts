@@ -339,11 +339,11 @@ export abstract class Emitter {
   checkTarget(ip: Expr): void {
     if (!this.long) {
       const limit = load('i64.load32_u', at(L.SEG_CS + L.SEG_O_LIMIT));
-      this.f.if(i64.gt_u(ip, limit), () => this.fault(13));
+      this.f.ifUnlikely(i64.gt_u(ip, limit), () => this.fault(13));
       return;
     }
     const canonical = i64.shr_s(i64.shl(ip, constI64(16)), constI64(16));
-    this.f.if(i64.ne(canonical, ip), () => this.fault(13));
+    this.f.ifUnlikely(i64.ne(canonical, ip), () => this.fault(13));
   }
 
   /** checkTarget() of the direct target; in 64-bit mode the look-up finds what is wrong with it. */

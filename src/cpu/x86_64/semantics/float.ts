@@ -161,23 +161,25 @@ export function soft(name: string, format: Format): HelperName {
 export type Condition = (f: FunctionBuilder, otherwise: Label) => void;
 
 export function must(condition: Expr): Condition {
-  return (f, otherwise) => f.brIf(otherwise, i32.eqz(condition));
+  return (f, otherwise) => f.brIfUnlikely(otherwise, i32.eqz(condition));
 }
 
 /** A scalar is zero or normal or infinite. The second comparison is for the few that the first one leaves. */
 export function ordinary(format: Format, x: Expr): Condition {
   const { scalar } = format;
   return (f, otherwise) =>
-    f.if(i32.eqz(scalar.ge(scalar.abs(x), format.least)), () => f.brIf(otherwise, i32.eqz(scalar.eq(x, format.zero))));
+    f.ifUnlikely(i32.eqz(scalar.ge(scalar.abs(x), format.least)), () =>
+      f.brIfUnlikely(otherwise, i32.eqz(scalar.eq(x, format.zero))),
+    );
 }
 
 /** A scalar is above the least normal number (which may have been rounded up to), or it is zero for one of `factors`. */
 export function aboveLeast(format: Format, x: Expr, factors: readonly Expr[] = []): Condition {
   const { scalar } = format;
   return (f, otherwise) =>
-    f.if(i32.eqz(scalar.gt(scalar.abs(x), format.least)), () => {
+    f.ifUnlikely(i32.eqz(scalar.gt(scalar.abs(x), format.least)), () => {
       const zeros = factors.map((factor) => scalar.eq(factor, format.zero));
-      f.brIf(otherwise, zeros.length > 0 ? i32.eqz(zeros.reduce((a, b) => i32.or(a, b))) : constI32(1));
+      f.brIfUnlikely(otherwise, zeros.length > 0 ? i32.eqz(zeros.reduce((a, b) => i32.or(a, b))) : constI32(1));
     });
 }
 
@@ -269,8 +271,8 @@ export function packedResult(
   };
   f.block((done) => {
     f.block((otherwise) => {
-      if (needsControls) f.brIf(otherwise, i32.eqz(usualControls()));
-      f.brIf(otherwise, i32.eqz(format.all(mask)));
+      if (needsControls) f.brIfUnlikely(otherwise, i32.eqz(usualControls()));
+      f.brIfUnlikely(otherwise, i32.eqz(format.all(mask)));
       set(values);
       f.br(done);
     });

@@ -102,7 +102,7 @@ widening('cvtps2pd', '0F 5A', (e, source, both) => {
   const counted = both ? source : f.let(i64x2.replace_lane(1, source, i64.const(0)));
   f.block((done) => {
     f.block((otherwise) => {
-      f.brIf(otherwise, i32.eqz(i32x4.all_true(SINGLE.normalOrZero(counted))));
+      f.brIfUnlikely(otherwise, i32.eqz(i32x4.all_true(SINGLE.normalOrZero(counted))));
       results.forEach((result, half) => {
         f.set(result, f64x2.promote_low_f32x4(half ? upper(source) : source));
       });
@@ -145,8 +145,8 @@ narrowing('cvtpd2ps', '66 0F 5A', (e, source) => {
       : f.let(f32x4.replace_lane(2, f32x4.replace_lane(3, values, constF32(1)), constF32(1)));
   f.block((done) => {
     f.block((otherwise) => {
-      f.brIf(otherwise, i32.eqz(usualControls()));
-      f.brIf(otherwise, i32.eqz(i32x4.all_true(SINGLE.allPlain(checked))));
+      f.brIfUnlikely(otherwise, i32.eqz(usualControls()));
+      f.brIfUnlikely(otherwise, i32.eqz(i32x4.all_true(SINGLE.allPlain(checked))));
       f.set(result, values);
       f.br(done);
     });
@@ -257,8 +257,8 @@ for (const [name, line, truncate] of [
       const inside = source.map((x) => v128.and(f32x4.lt(f32x4.abs(x), RANGE), SINGLE.normalOrZero(x)));
       f.block((done) => {
         f.block((otherwise) => {
-          f.brIf(otherwise, i32.eqz(usualControls()));
-          f.brIf(otherwise, i32.eqz(i32x4.all_true(inside.reduce((a, b) => v128.and(a, b)))));
+          f.brIfUnlikely(otherwise, i32.eqz(usualControls()));
+          f.brIfUnlikely(otherwise, i32.eqz(i32x4.all_true(inside.reduce((a, b) => v128.and(a, b)))));
           results.forEach((result, half) => {
             const x = source[half] as Expr;
             f.set(result, i32x4.trunc_sat_f32x4_s(truncate ? x : f32x4.nearest(x)));

@@ -8,12 +8,12 @@ import { instruction } from './instruction.ts';
 
 /** SSE is there for the guest: else #UD or #NM (SDM volume 3, section 13.1). */
 export function checkSse(e: Emitter): void {
-  e.f.if(e.modeBits(L.MODE_NO_SSE), () => e.check('sse_unavailable'));
+  e.f.ifUnlikely(e.modeBits(L.MODE_NO_SSE), () => e.check('sse_unavailable'));
 }
 
 /** AVX is. */
 export function checkAvx(e: Emitter): void {
-  e.f.if(e.modeBits(L.MODE_NO_AVX), () => e.check('avx_unavailable'));
+  e.f.ifUnlikely(e.modeBits(L.MODE_NO_AVX), () => e.check('avx_unavailable'));
 }
 
 /** MMX is there, and the x87 registers become MMX registers. */
@@ -58,7 +58,7 @@ export function writeLow(e: Emitter, operand: Operand, value: Expr): void {
 export function checkAligned(e: Emitter, operand: Operand): void {
   if (operand.place !== 'memory' || operand.size < 16) return;
   const linear = e.linearAddress(operand.size, false);
-  e.f.if(i32.and(i32.wrap_i64(linear), constI32(operand.size - 1)), () => e.fault(13));
+  e.f.ifUnlikely(i32.and(i32.wrap_i64(linear), constI32(operand.size - 1)), () => e.fault(13));
 }
 
 // ---- YMM registers as halves -----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ function begin(e: Emitter): void {
 function enter(e: Emitter): void {
   const barred = i32.and(load('i32.load', constI32(L.CR0)), constI32(UNAVAILABLE));
   const pending = i32.and(load('i32.load', constI32(L.FSW)), constI32(FSW_ES));
-  e.f.if(i32.or(barred, pending), () => e.status('fpu_enter'));
+  e.f.ifUnlikely(i32.or(barred, pending), () => e.status('fpu_enter'));
 }
 
 /** The operand is there: nothing can fault from here on. */

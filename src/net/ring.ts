@@ -1,8 +1,7 @@
 /** Buffers of connections: bytes that one side gave and the other has not taken. */
 
-/** Bytes that a ring holds, and so what one connection can have under way in one direction. A power of two. */
+/** Bytes that a ring of a pool holds, and so what one TCP connection can have under way in one direction. A power of two. */
 export const RING_SIZE = 256 * 1024;
-const MASK = RING_SIZE - 1;
 
 /** Memory of rings, for all connections together. */
 export class RingPool {
@@ -45,16 +44,19 @@ export class Ring {
   readonly memory: Uint8Array;
   /** Bytes in it. */
   length = 0;
+  readonly #mask: number;
   #first = 0;
 
+  /** `memory`: a power of two of bytes. */
   constructor(memory: Uint8Array) {
     this.memory = memory;
+    this.#mask = memory.length - 1;
   }
 
   /** Where the next bytes go, as far as it is in one piece. Empty: it is full. */
   space(): Uint8Array {
-    const from = (this.#first + this.length) & MASK;
-    return this.memory.subarray(from, from + Math.min(RING_SIZE - this.length, RING_SIZE - from));
+    const from = (this.#first + this.length) & this.#mask;
+    return this.memory.subarray(from, from + Math.min(this.memory.length - this.length, this.memory.length - from));
   }
 
   /** The first `count` bytes of space() are filled. */
@@ -65,15 +67,15 @@ export class Ring {
   /** `count` bytes from the `offset`th on, which are there: one piece or two. */
   pieces(offset: number, count: number): Uint8Array[] {
     if (count === 0) return [];
-    const from = (this.#first + offset) & MASK;
+    const from = (this.#first + offset) & this.#mask;
     const end = from + count;
-    if (end <= RING_SIZE) return [this.memory.subarray(from, end)];
-    return [this.memory.subarray(from), this.memory.subarray(0, end - RING_SIZE)];
+    if (end <= this.memory.length) return [this.memory.subarray(from, end)];
+    return [this.memory.subarray(from), this.memory.subarray(0, end - this.memory.length)];
   }
 
   /** Forgets the first `count` bytes. */
   consume(count: number): void {
     this.length -= count;
-    this.#first = this.length === 0 ? 0 : (this.#first + count) & MASK;
+    this.#first = this.length === 0 ? 0 : (this.#first + count) & this.#mask;
   }
 }
