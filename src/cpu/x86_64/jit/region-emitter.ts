@@ -15,8 +15,19 @@ import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
-import { Emitter, loadSized, type Operand, signExtend, storeSized, zeroExtend } from '../semantics/emitter.ts';
+import {
+  comparison,
+  Emitter,
+  type FloatComparisons,
+  loadSized,
+  type Operand,
+  signExtend,
+  storeSized,
+  unusualControls,
+  zeroExtend,
+} from '../semantics/emitter.ts';
 import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
+import { ORDINARY_ALL } from '../semantics/ordinary.ts';
 import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
 
@@ -42,11 +53,15 @@ export type Exit =
   /** Device writes wait after the instruction. */
   | 'posted';
 
-/** Helpers that look at no register and no flag of the state. */
-const PURE = /^(pdep|pext|random|crc32c|soft_|aes_|sha|pclmulqdq)/;
+/** Helpers that look at no register and no flag of the state: those of x87 have registers of their own, which are always there. */
+const PURE =
+  /^(pdep|pext|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
 function isPure(name: HelperName): boolean {
   return PURE.test(name);
 }
+
+/** ORDINARY_* where nothing is known. */
+export const NOT_KNOWN_ORDINARY: readonly number[] = new Array<number>(32).fill(0);
 
 /** Helpers that look at vector registers. */
 const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
@@ -54,6 +69,8 @@ const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_com
 /** What is known of the flags at a point: how they follow from values that do not change any more. */
 export interface KnownFlags {
   readonly kind: number;
+  /** Of a comparison of floats: the conditions, shorter than by `a`. */
+  readonly floats?: Readonly<Record<'zf' | 'pf' | 'cf', Expr>>;
   readonly result: Expr | undefined;
   readonly a: Expr;
   readonly b: Expr | undefined;
@@ -83,6 +100,11 @@ export interface RegionContext {
   readonly budget: Expr;
   /** Local: an access of this instruction went the long way. */
   readonly slow: Expr;
+  /** Local that is floatsOdd(). */
+  readonly odd: Expr;
+  oddUsed: boolean;
+  /** ORDINARY_* of the vector registers' halves, numbered like `vectors`. */
+  ordinary: readonly number[];
   /** The flags, where they are known; undefined: they are in the locals. */
   known: KnownFlags | undefined;
   /** The locals hold what is known, too. */
@@ -117,6 +139,9 @@ export class RegionEmitter extends Emitter {
   #ended = false;
   /** Of the instruction itself: what is deeper may not be run. */
   readonly #depth: number;
+  /** ORDINARY_* of vectors and floats, and the vector registers that they were read from and that are still the same. */
+  readonly #ordinary = new Map<Expr, number>();
+  readonly #origins = new Map<Expr, number>();
   /** What is known of the flags before it. */
   readonly #knownBefore: KnownFlags | undefined;
 
@@ -176,7 +201,7 @@ export class RegionEmitter extends Emitter {
 
   // ---- Vector registers ------------------------------------------------------------------------------------------------
   #vector(slot: number, half: number): Expr {
-    const index = ((slot - L.XMM) / L.XMM_SIZE) * 2 + half;
+    const index = vectorIndex(slot, half);
     let local = this.#c.vectors[index];
     if (!local) {
       local = this.f.local('v128');
@@ -186,12 +211,82 @@ export class RegionEmitter extends Emitter {
   }
 
   #setVector(slot: number, half: number, value: Expr): void {
-    this.#c.vectorsWritten.add(((slot - L.XMM) / L.XMM_SIZE) * 2 + half);
+    const index = vectorIndex(slot, half);
+    this.#c.vectorsWritten.add(index);
     this.f.set(this.#vector(slot, half), value);
+    this.#wrote(index, value);
+  }
+
+  /** A vector register has a new value. */
+  #wrote(index: number, value: Expr): void {
+    const c = this.#c;
+    for (const [copy, origin] of this.#origins) if (origin === index) this.#origins.delete(copy);
+    // What is deeper may not be run.
+    const isCertain = c.f.depth === this.#depth;
+    c.ordinary = c.ordinary.with(index, isCertain ? this.ordinary(value) : 0);
+  }
+
+  // ---- Floats ----------------------------------------------------------------------------------------------------------
+  override floatsOdd(): Expr {
+    this.#c.oddUsed = true;
+    return this.#c.odd;
+  }
+
+  override ordinary(value: Expr): number {
+    const isZero = value.isConst && value.extra instanceof Uint8Array && value.extra.every((byte) => byte === 0);
+    return isZero ? ORDINARY_ALL : (this.#ordinary.get(value) ?? 0);
+  }
+
+  override noteOrdinary(value: Expr, bits: number): void {
+    const c = this.#c;
+    this.#ordinary.set(value, this.ordinary(value) | bits);
+    const index = this.#origins.get(value);
+    if (index !== undefined) c.ordinary = c.ordinary.with(index, (c.ordinary[index] as number) | bits);
+  }
+
+  override noteLane(value: Expr, vector: Expr, low: number): void {
+    const index = this.#origins.get(vector);
+    if (index !== undefined) this.#origins.set(value, index);
+    this.#ordinary.set(value, this.ordinary(vector) & low);
+  }
+
+  lanesStatus(name: HelperName, ...args: Expr[]): void {
+    const { f } = this;
+    const status = this.call(name, ...args);
+    f.ifUnlikely(i32.and(status, constI32(~L.LANES_ODD)), () => this.#after(constI32(L.STATUS_FAULT)));
+    f.set(this.#c.odd, i32.or(this.#c.odd, status));
+  }
+
+  override setFloatsOdd(): void {
+    this.f.set(this.#c.odd, constI32(1));
+  }
+
+  override controlsChanged(): void {
+    const { f } = this;
+    f.set(this.#c.odd, i32.or(this.#c.odd, unusualControls()));
+  }
+
+  override flagsCompare(a: Expr, b: Expr, float: FloatComparisons): void {
+    super.flagsCompare(a, b, float);
+    const c = this.#c;
+    if (c.known) c.known = { ...c.known, floats: comparison(a, b, float) };
+  }
+
+  override isSameValue(a: Expr, b: Expr): boolean {
+    const index = this.#origins.get(a);
+    return index !== undefined && index === this.#origins.get(b);
   }
 
   readHalf(operand: Operand, half: number): Expr {
-    return this.f.copy(this.#vector(this.#slotOf(operand), half));
+    return this.#copyOf(this.#slotOf(operand), half);
+  }
+
+  #copyOf(slot: number, half: number): Expr {
+    const copy = this.f.copy(this.#vector(slot, half));
+    const index = vectorIndex(slot, half);
+    this.#origins.set(copy, index);
+    this.#ordinary.set(copy, this.#c.ordinary[index] as number);
+    return copy;
   }
 
   writeHalf(operand: Operand, half: number, value: Expr): void {
@@ -206,16 +301,17 @@ export class RegionEmitter extends Emitter {
     if (local) this.f.set(local, value);
     else this.f.store('v128.store', at(halfAddress(index)), value);
     c.vectorsWritten.add(index);
+    this.#wrote(index, value);
   }
 
   override vectorZero(): Expr {
-    return this.f.copy(this.#vector(L.XMM, 0));
+    return this.#copyOf(L.XMM, 0);
   }
 
   /** The low `size` bytes of a vector register. */
   #readVector(slot: number, size: number, signed: boolean): Expr {
+    if (size === 16) return this.#copyOf(slot, 0);
     const vector = this.#vector(slot, 0);
-    if (size === 16) return this.f.copy(vector);
     const low = this.f.let(i64x2.extract_lane(0, vector));
     return size === 8 ? low : this.f.let(signed ? signExtend(size, low) : zeroExtend(size, low));
   }
@@ -527,7 +623,12 @@ export class RegionEmitter extends Emitter {
   /** And back. */
   #reload(vectors: boolean): void {
     loadRegisters(this.#c);
-    if (vectors) loadVectors(this.#c);
+    if (vectors) {
+      loadVectors(this.#c);
+      this.#c.ordinary = NOT_KNOWN_ORDINARY;
+      this.#origins.clear();
+    }
+    if (this.#c.oddUsed) this.controlsChanged();
     if (this.#c.flagsUsed) loadFlags(this.#c);
     this.#c.known = undefined;
     this.f.set(this.#c.tlb, load('i32.load', at(L.TLB_BASE)));
@@ -564,6 +665,7 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     const values = args.map((arg) => f.let(arg));
     this.sync();
+    if (isPure(name)) return f.let(callExpr(this.#helper(name), 'i32', values));
     const status = this.#around(name, () => f.let(callExpr(this.#helper(name), 'i32', values)));
     f.set(this.#c.slow, constI32(1));
     this.#mayPost = true;
@@ -612,10 +714,11 @@ export class RegionEmitter extends Emitter {
   }
 
   branchIf(condition: Expr): void {
-    const { known, settled, unpaid } = this.#c;
+    const { known, settled, unpaid, ordinary } = this.#c;
     pin(this.#c);
     this.f.if(condition, () => this.#ways.taken());
     // The other way knows nothing of what the first one did.
+    this.#c.ordinary = ordinary;
     this.#c.known = known;
     this.#c.settled = settled;
     this.#c.unpaid = unpaid;
@@ -703,7 +806,8 @@ function allFlags(known: KnownFlags): Expr {
 
 /** The even one of a pair of conditions (i32), by what is known. */
 function knownCondition(pair: number, known: KnownFlags): Expr {
-  const { kind, a, b, result, plain } = known;
+  const { kind, a, b, result, plain, floats } = known;
+  if (floats) return comparisonCondition(pair, floats);
   const flag = (bits: number): Expr =>
     a.isConst ? constI32((a.value as bigint) & BigInt(bits) ? 1 : 0) : i64.ne(i64.and(a, constI64(bits)), constI64(0));
   if (!result) {
@@ -738,6 +842,23 @@ function knownCondition(pair: number, known: KnownFlags): Expr {
       return neverOverflows ? negative() : i32.xor(overflow(), negative());
     default:
       return neverOverflows ? i64.le_s(result, constI64(0)) : i32.or(zero(), i32.xor(overflow(), negative()));
+  }
+}
+
+/** As knownCondition(), after a comparison of floats: OF and SF are 0. */
+function comparisonCondition(pair: number, { zf, pf, cf }: NonNullable<KnownFlags['floats']>): Expr {
+  switch (pair) {
+    case 1:
+      return cf;
+    case 2:
+    case 7:
+      return zf;
+    case 3:
+      return i32.or(cf, zf);
+    case 5:
+      return pf;
+    default:
+      return constI32(0);
   }
 }
 
@@ -779,6 +900,10 @@ export function loadVectors(c: RegionContext): void {
   c.vectors.forEach((local, index) => {
     if (local) c.f.set(local, load('v128.load', at(halfAddress(index))));
   });
+}
+
+function vectorIndex(slot: number, half: number): number {
+  return ((slot - L.XMM) / L.XMM_SIZE) * 2 + half;
 }
 
 function halfAddress(index: number): number {

@@ -91,6 +91,34 @@ export function asI64(bool: Expr): Expr {
 
 const at = (address: number): Expr => constI32(address);
 
+/** Comparisons of one float format. */
+export interface FloatComparisons {
+  readonly lt: (a: Expr, b: Expr) => Expr;
+  readonly gt: (a: Expr, b: Expr) => Expr;
+  readonly ge: (a: Expr, b: Expr) => Expr;
+  readonly ne: (a: Expr, b: Expr) => Expr;
+}
+
+/** ZF, PF and CF (i32 each): unordered sets all three. */
+export function comparison(a: Expr, b: Expr, { lt, gt, ge, ne }: FloatComparisons): Record<'zf' | 'pf' | 'cf', Expr> {
+  return {
+    zf: i32.eqz(i32.or(lt(a, b), gt(a, b))),
+    pf: i32.or(ne(a, a), ne(b, b)),
+    cf: i32.eqz(ge(a, b)),
+  };
+}
+
+function comparisonFlags(a: Expr, b: Expr, float: FloatComparisons): Expr {
+  const { zf, pf, cf } = comparison(a, b, float);
+  return asI64(i32.or(cf, i32.or(i32.shl(pf, constI32(2)), i32.shl(zf, constI32(6)))));
+}
+
+/** Not zero (i32): MXCSR does not let arithmetic be native. */
+export function unusualControls(): Expr {
+  const controls = i32.and(load('i32.load', at(L.MXCSR)), constI32(L.FLOAT_CONTROLS));
+  return i32.xor(controls, constI32(L.FLOAT_USUAL));
+}
+
 /**
  * Order of effects in a meaning: read what is read (e.read materialises), then memory writes, then registers and
  * flags. A memory access may leave the instruction: before it nothing the guest can see may have changed.
@@ -214,6 +242,11 @@ export abstract class Emitter {
     if (result) f.store('i64.store', at(L.CC_RES), result);
   }
 
+  /** Flags of UCOMIS* and COMIS*, by two floats that are locals of their own. */
+  flagsCompare(a: Expr, b: Expr, float: FloatComparisons): void {
+    this.flagsAll(comparisonFlags(a, b, float));
+  }
+
   /** The six arithmetic flags at their places (i64). */
   arithmeticFlags(): Expr {
     return this.f.let(i64.extend_i32_u(this.call('get_arith')));
@@ -294,6 +327,37 @@ export abstract class Emitter {
   flagsCarryOverflow(carry: Expr, overflow: Expr): void {
     const rest = i64.and(this.arithmeticFlags(), constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)));
     this.flagsAll(i64.or(rest, i64.or(carry, i64.shl(overflow, constI64(11)))));
+  }
+
+  // ---- Floats ------------------------------------------------------------------------------------------------------------
+  /** Not zero (i32): MXCSR's controls are not the usual ones, or what is known of values is not so (float.ts). */
+  floatsOdd(): Expr {
+    return unusualControls();
+  }
+
+  /** ORDINARY_* bits of a vector, or of a float that is its lane 0. */
+  ordinary(_value: Expr): number {
+    return 0;
+  }
+
+  /** A value, and the register that it was read from, is known to be ordinary, too. */
+  noteOrdinary(_value: Expr, _bits: number): void {}
+
+  /** A float is lane 0 of a vector that was read from a register; `low` is its ORDINARY_* bit. */
+  noteLane(_value: Expr, _vector: Expr, _low: number): void {}
+
+  /** Calls soft_lanes_*, which may raise, or meet something denormal. */
+  abstract lanesStatus(name: HelperName, ...args: Expr[]): void;
+
+  /** Something may be denormal. */
+  setFloatsOdd(): void {}
+
+  /** MXCSR has been written. */
+  controlsChanged(): void {}
+
+  /** Two values have been read from the same place of the same register, which is unchanged. */
+  isSameValue(_a: Expr, _b: Expr): boolean {
+    return false;
   }
 
   // ---- Control -----------------------------------------------------------------------------------------------------------
