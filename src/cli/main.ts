@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import project from '../../package.json' with { type: 'json' };
 import { EndedBySignal, signalStatus } from '../host/signals.ts';
 import { balloonCommand } from './balloon.ts';
 import { createQcow2Command } from './create-qcow2.ts';
@@ -17,6 +18,7 @@ export async function main(argv: readonly string[]): Promise<number> {
   };
   const program = new Command('vivarium')
     .description('A virtual machine monitor: runs Linux on KVM, or on its own x86-64 processor')
+    .version(project.version, '--version', 'print the version')
     .helpCommand(false)
     .exitOverride()
     .showSuggestionAfterError(false)
