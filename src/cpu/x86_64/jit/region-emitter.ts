@@ -74,6 +74,8 @@ export interface KnownFlags {
   readonly result: Expr | undefined;
   readonly a: Expr;
   readonly b: Expr | undefined;
+  /** Of an addition or subtraction: nothing was carried or borrowed in. */
+  readonly plain: boolean;
 }
 
 /** What all instructions of a region share while its function is written. */
@@ -107,8 +109,8 @@ export interface RegionContext {
   known: KnownFlags | undefined;
   /** The locals hold what is known, too. */
   settled: boolean;
-  /** What two ways know: its locals live on. */
-  readonly pinned: Set<KnownFlags>;
+  /** Locals of what two ways know: they live on. */
+  readonly pinned: Set<Expr>;
   /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
   readonly settleFirst: Set<Decoded>;
   /** Instructions run and not paid yet, the current one included. */
@@ -525,12 +527,18 @@ export class RegionEmitter extends Emitter {
   }
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
-  protected override setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
+  protected override setFlags(
+    kind: number,
+    result: Expr | undefined,
+    a: Expr,
+    b: Expr | undefined,
+    plain: boolean,
+  ): void {
     const c = this.#c;
     c.flagsUsed = true;
     c.flagsWritten = true;
     const conditional = this.#isConditional();
-    c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b) };
+    c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b), plain };
     c.settled = false;
     if (!conditional) return;
     settleFlags(c);
@@ -559,24 +567,36 @@ export class RegionEmitter extends Emitter {
       this.#spillFlags();
       return super.carry();
     }
-    const { f } = this;
-    const { kind, a } = known;
-    if (kind < L.CC_KIND_ADD)
-      return f.let(a.isConst ? constI64((a.value as bigint) & 1n) : i64.and(a, constI64(L.FLAG_CF)));
-    return f.let(i64.shr_u(carries(known), constI64(63)));
+    return this.f.let(carryBit(known));
   }
 
   override arithmeticFlags(): Expr {
     const known = this.#c.known;
-    if (known?.kind === L.CC_KIND_FLAGS) return known.a;
+    if (known) return this.f.let(allFlags(known));
     this.#spillFlags();
     return this.f.let(i64.extend_i32_u(callExpr(this.#helper('get_arith'), 'i32', [])));
   }
 
+  override flagsCarryOverflow(carry: Expr, overflow: Expr): void {
+    const known = this.#c.known;
+    if (!known) {
+      super.flagsCarryOverflow(carry, overflow);
+      return;
+    }
+    // Mostly never looked at: it stays an expression, but one that does not grow where rotates come in rows.
+    const bits = i64.or(carry, i64.shl(overflow, constI64(11)));
+    const { kind, a, result } = known;
+    const rest = kind >= L.CC_KIND_ADD || a.isConst ? (x: Expr) => x : (x: Expr) => this.f.let(x);
+    if (result) this.flagsResult(result, i64.or(rest(halfCarry(known)), bits));
+    else this.flagsAll(i64.or(rest(i64.and(a, constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)))), bits));
+  }
+
   override condition(cc: number): Expr {
     const known = this.#c.known;
-    const value = known && knownCondition(cc >> 1, known);
-    if (value) return this.f.let(cc & 1 ? i32.eqz(value) : value);
+    if (known) {
+      const value = knownCondition(cc >> 1, known);
+      return this.f.let(cc & 1 ? i32.eqz(value) : value);
+    }
     this.#spillFlags();
     return this.f.let(callExpr(this.#helper('condition'), 'i32', [constI32(cc)]));
   }
@@ -695,7 +715,7 @@ export class RegionEmitter extends Emitter {
 
   branchIf(condition: Expr): void {
     const { known, settled, unpaid, ordinary } = this.#c;
-    if (known) this.#c.pinned.add(known);
+    pin(this.#c);
     this.f.if(condition, () => this.#ways.taken());
     // The other way knows nothing of what the first one did.
     this.#c.ordinary = ordinary;
@@ -744,50 +764,84 @@ function carries({ kind, a, b, result }: KnownFlags): Expr {
   return i64.or(i64.and(not(x), y), i64.and(i64.or(not(x), y), r));
 }
 
-/** The even one of a pair of conditions (i32), by what is known; undefined where that takes more than a few instructions. */
-function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
-  const { kind, a, b, result, floats } = known;
-  if (floats) return comparisonCondition(pair, floats);
-  if (kind === L.CC_KIND_FLAGS || pair === 5) return undefined;
-  const zero = (): Expr => i64.eqz(result as Expr);
-  const negative = (): Expr => i64.lt_s(result as Expr, constI64(0));
-  if (pair === 2) return zero();
-  if (pair === 4) return negative();
-  if (kind === L.CC_KIND_RES) {
-    const flag = (bit: number): Expr =>
-      a.isConst ? constI32((a.value as bigint) & BigInt(bit) ? 1 : 0) : i64.ne(i64.and(a, constI64(bit)), constI64(0));
-    const less = (): Expr => i32.xor(flag(L.FLAG_OF), negative());
-    switch (pair) {
-      case 0:
-        return flag(L.FLAG_OF);
-      case 1:
-        return flag(L.FLAG_CF);
-      case 3:
-        return i32.or(zero(), flag(L.FLAG_CF));
-      case 6:
-        return less();
-      default:
-        return i32.or(zero(), less());
-    }
-  }
-  const carry = (): Expr => i64.lt_s(carries(known), constI64(0));
+/** CF (i64 0 or 1). */
+function carryBit(known: KnownFlags): Expr {
+  const { kind, a, b, result, plain } = known;
+  if (kind < L.CC_KIND_ADD) return i64.and(a, constI64(L.FLAG_CF));
+  if (!plain) return i64.shr_u(carries(known), constI64(63));
+  return i64.extend_i32_u(kind === L.CC_KIND_ADD ? i64.lt_u(result as Expr, a) : i64.lt_u(a, b as Expr));
+}
+
+/** AF at its place. */
+function halfCarry(known: KnownFlags): Expr {
+  if (known.kind < L.CC_KIND_ADD) return i64.and(known.a, constI64(L.FLAG_AF));
+  return i64.and(i64.shl(carries(known), constI64(1)), constI64(L.FLAG_AF));
+}
+
+/** PF (i32 0 or 1) of a result. */
+function parity(result: Expr): Expr {
+  return i32.eqz(i32.and(i32.popcnt(i32.and(i32.wrap_i64(result), constI32(0xff))), constI32(1)));
+}
+
+/** OF (i32 0 or 1) of an addition or subtraction. */
+function overflowed({ kind, a, b, result }: KnownFlags): Expr {
   const [x, y, r] = [a, b as Expr, result as Expr];
-  const overflow = (): Expr => {
-    const changed =
-      kind === L.CC_KIND_ADD ? i64.and(i64.xor(x, r), i64.xor(y, r)) : i64.and(i64.xor(x, y), i64.xor(x, r));
-    return i64.lt_s(changed, constI64(0));
-  };
+  const changed =
+    kind === L.CC_KIND_ADD ? i64.and(i64.xor(x, r), i64.xor(y, r)) : i64.and(i64.xor(x, y), i64.xor(x, r));
+  return i64.lt_s(changed, constI64(0));
+}
+
+/** The six flags at their places. */
+function allFlags(known: KnownFlags): Expr {
+  const { kind, a, result } = known;
+  if (!result) return a;
+  const place = (flag: Expr, bit: number): Expr => i64.shl(i64.extend_i32_u(flag), constI64(bit));
+  const carryAndOverflow =
+    kind === L.CC_KIND_RES
+      ? i64.and(a, constI64(L.FLAG_CF | L.FLAG_AF | L.FLAG_OF))
+      : i64.or(i64.or(carryBit(known), place(overflowed(known), 11)), halfCarry(known));
+  const sign = i64.and(i64.shr_u(result, constI64(56)), constI64(L.FLAG_SF));
+  return i64.or(i64.or(carryAndOverflow, sign), i64.or(place(i64.eqz(result), 6), place(parity(result), 2)));
+}
+
+/** The even one of a pair of conditions (i32), by what is known. */
+function knownCondition(pair: number, known: KnownFlags): Expr {
+  const { kind, a, b, result, plain, floats } = known;
+  if (floats) return comparisonCondition(pair, floats);
+  const flag = (bits: number): Expr =>
+    a.isConst ? constI32((a.value as bigint) & BigInt(bits) ? 1 : 0) : i64.ne(i64.and(a, constI64(bits)), constI64(0));
+  if (!result) {
+    const less = (): Expr => i32.xor(flag(L.FLAG_SF), flag(L.FLAG_OF));
+    const bits = [L.FLAG_OF, L.FLAG_CF, L.FLAG_ZF, L.FLAG_CF | L.FLAG_ZF, L.FLAG_SF, L.FLAG_PF][pair];
+    if (bits !== undefined) return flag(bits);
+    return pair === 6 ? less() : i32.or(less(), flag(L.FLAG_ZF));
+  }
+  if (pair === 5) return parity(result);
+  // After a subtraction conditions are comparisons of its operands.
+  if (kind === L.CC_KIND_SUB && plain && pair !== 0 && pair !== 4) {
+    const compare = [undefined, i64.lt_u, i64.eq, i64.le_u, undefined, undefined, i64.lt_s, i64.le_s][pair];
+    if (compare) return compare(a, b as Expr);
+  }
+  const zero = (): Expr => i64.eqz(result);
+  const negative = (): Expr => i64.lt_s(result, constI64(0));
+  const overflow = (): Expr => (kind === L.CC_KIND_RES ? flag(L.FLAG_OF) : overflowed(known));
+  const carry = (): Expr => (kind === L.CC_KIND_RES ? flag(L.FLAG_CF) : i32.wrap_i64(carryBit(known)));
+  const neverOverflows = kind === L.CC_KIND_RES && a.isConst && !((a.value as bigint) & BigInt(L.FLAG_OF));
   switch (pair) {
     case 0:
       return overflow();
     case 1:
       return carry();
+    case 2:
+      return zero();
     case 3:
       return i32.or(zero(), carry());
+    case 4:
+      return negative();
     case 6:
-      return i32.xor(overflow(), negative());
+      return neverOverflows ? negative() : i32.xor(overflow(), negative());
     default:
-      return i32.or(zero(), i32.xor(overflow(), negative()));
+      return neverOverflows ? i64.le_s(result, constI64(0)) : i32.or(zero(), i32.xor(overflow(), negative()));
   }
 }
 
@@ -824,6 +878,11 @@ export function flagLocals(known: KnownFlags | undefined): Expr[] {
   };
   for (const value of [known?.result, known?.a, known?.b]) collect(value);
   return found;
+}
+
+/** Another way knows the same of the flags. */
+export function pin({ known, pinned }: RegionContext): void {
+  for (const local of flagLocals(known)) pinned.add(local);
 }
 
 export function storeRegisters(c: RegionContext): void {

@@ -18,6 +18,7 @@ import {
   loadRegisters,
   loadVectors,
   NOT_KNOWN_ORDINARY,
+  pin,
   type RegionContext,
   RegionEmitter,
   settleFlags,
@@ -346,8 +347,8 @@ class FunctionWriter {
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
-      if (before && before !== c.known && !c.pinned.has(before)) {
-        for (const local of new Set(flagLocals(before))) if (!kept.has(local)) f.release(local);
+      if (before && before !== c.known) {
+        for (const local of new Set(flagLocals(before))) if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
       }
     }
     this.#next(node);
@@ -383,7 +384,7 @@ class FunctionWriter {
   #aside(condition: Expr, way: () => void): void {
     const c = this.#context;
     const { known, settled, unpaid, ordinary } = c;
-    if (known) c.pinned.add(known);
+    pin(c);
     this.#f.if(condition, way);
     c.ordinary = ordinary;
     c.known = known;

@@ -213,26 +213,28 @@ export abstract class Emitter {
   abstract commit(): void;
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
-  flagsAdd(a: Expr, b: Expr, result: Expr): void {
-    this.setFlags(L.CC_KIND_ADD, result, a, b);
+  /** `plain`: without a carry in. */
+  flagsAdd(a: Expr, b: Expr, result: Expr, plain = true): void {
+    this.setFlags(L.CC_KIND_ADD, result, a, b, plain);
   }
 
-  flagsSub(a: Expr, b: Expr, result: Expr): void {
-    this.setFlags(L.CC_KIND_SUB, result, a, b);
+  /** `plain`: without a borrow in. */
+  flagsSub(a: Expr, b: Expr, result: Expr, plain = true): void {
+    this.setFlags(L.CC_KIND_SUB, result, a, b, plain);
   }
 
   /** ZF, SF, PF by the sign-extended result; CF, AF, OF given at their places in RFLAGS (i64), none by default. */
   flagsResult(result: Expr, bits: Expr = constI64(0)): void {
-    this.setFlags(L.CC_KIND_RES, result, bits, undefined);
+    this.setFlags(L.CC_KIND_RES, result, bits, undefined, false);
   }
 
   /** All six flags at their places in RFLAGS (i64). */
   flagsAll(bits: Expr): void {
-    this.setFlags(L.CC_KIND_FLAGS, undefined, bits, undefined);
+    this.setFlags(L.CC_KIND_FLAGS, undefined, bits, undefined, false);
   }
 
   /** The flags follow from these from now on: see CC_KIND_*. */
-  protected setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
+  protected setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined, _plain: boolean): void {
     const { f } = this;
     f.store('i32.store', at(L.CC_KIND), constI32(kind));
     f.store('i64.store', at(L.CC_A), a);

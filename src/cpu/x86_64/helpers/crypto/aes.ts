@@ -5,20 +5,55 @@
 // both halves of the quotient are then reciprocals of sums of reciprocals. In the tables 0x80 is infinity, as the reciprocal of 0: it
 // stays out of range whatever is added to it, and what is out of range gives 0.
 
+/** What a table (an address) has for each byte. */
+function lookup(table: usize, x: v128): v128 {
+  return i8x16.swizzle(v128.load(table), x);
+}
+
 /** A byte's low and high bits to i (bits 4 to 7) and k. */
-const INTO_LOW = i32x4(0x36261000, 0x4b5b6d7d, 0x7b6b5d4d, 0x06162030);
-const INTO_HIGH = i32x4(0x9eb92700, 0xe9ce5077, 0x80a7391e, 0xf7d04e69);
+const INTO_LOW = memory.data<u8>(
+  [0x00, 0x10, 0x26, 0x36, 0x7d, 0x6d, 0x5b, 0x4b, 0x4d, 0x5d, 0x6b, 0x7b, 0x30, 0x20, 0x16, 0x06],
+  16,
+);
+const INTO_HIGH = memory.data<u8>(
+  [0x00, 0x27, 0xb9, 0x9e, 0x77, 0x50, 0xce, 0xe9, 0x1e, 0x39, 0xa7, 0x80, 0x69, 0x4e, 0xd0, 0xf7],
+  16,
+);
 /** The same after the inverse of the affine map, whose constant is taken off before. */
-const BACK_LOW = i32x4(0x58441c00, 0xbca0f8e4, 0x2e326a76, 0xcad68e92);
-const BACK_HIGH = i32x4(0xf02ada00, 0xef35c51f, 0x24fe0ed4, 0x3be111cb);
+const BACK_LOW = memory.data<u8>(
+  [0x00, 0x1c, 0x44, 0x58, 0xe4, 0xf8, 0xa0, 0xbc, 0x76, 0x6a, 0x32, 0x2e, 0x92, 0x8e, 0xd6, 0xca],
+  16,
+);
+const BACK_HIGH = memory.data<u8>(
+  [0x00, 0xda, 0x2a, 0xf0, 0x1f, 0xc5, 0x35, 0xef, 0xd4, 0x0e, 0xfe, 0x24, 0xcb, 0x11, 0xe1, 0x3b],
+  16,
+);
 /** 1 / x in GF(2^4), and a constant over x. */
-const RECIPROCAL = i32x4(0x080c0180, 0x0e040f06, 0x0a0b0d03, 0x05070902);
-const SCALED = i32x4(0x04060c80, 0x07020b03, 0x05090a0d, 0x0e0f0801);
+const RECIPROCAL = memory.data<u8>(
+  [0x80, 0x01, 0x0c, 0x08, 0x06, 0x0f, 0x04, 0x0e, 0x03, 0x0d, 0x0b, 0x0a, 0x02, 0x09, 0x07, 0x05],
+  16,
+);
+const SCALED = memory.data<u8>(
+  [0x80, 0x0c, 0x06, 0x04, 0x03, 0x0b, 0x02, 0x07, 0x0d, 0x0a, 0x09, 0x05, 0x01, 0x08, 0x0f, 0x0e],
+  16,
+);
 /** The halves of the inverse (as reciprocals) to bytes: through the affine map, and as they are. */
-const AFFINE_I = i32x4(0xb7015400, 0xa6b6f211, 0x104455f3, 0xe245e3a7);
-const AFFINE_J = i32x4(0x2ab54b00, 0x899fc2a3, 0x165dfe77, 0xd4e8613c);
-const PLAIN_I = i32x4(0x3f4a1f00, 0xd175ceee, 0xa4bb5584, 0x6af1209b);
-const PLAIN_J = i32x4(0x8fab1e00, 0x3d2423b2, 0x1907b588, 0x3aac9196);
+const AFFINE_I = memory.data<u8>(
+  [0x00, 0x54, 0x01, 0xb7, 0x11, 0xf2, 0xb6, 0xa6, 0xf3, 0x55, 0x44, 0x10, 0xa7, 0xe3, 0x45, 0xe2],
+  16,
+);
+const AFFINE_J = memory.data<u8>(
+  [0x00, 0x4b, 0xb5, 0x2a, 0xa3, 0xc2, 0x9f, 0x89, 0x77, 0xfe, 0x5d, 0x16, 0x3c, 0x61, 0xe8, 0xd4],
+  16,
+);
+const PLAIN_I = memory.data<u8>(
+  [0x00, 0x1f, 0x4a, 0x3f, 0xee, 0xce, 0x75, 0xd1, 0x84, 0x55, 0xbb, 0xa4, 0x9b, 0x20, 0xf1, 0x6a],
+  16,
+);
+const PLAIN_J = memory.data<u8>(
+  [0x00, 0x1e, 0xab, 0x8f, 0xb2, 0x23, 0x24, 0x3d, 0x88, 0xb5, 0x07, 0x19, 0x96, 0x91, 0xac, 0x3a],
+  16,
+);
 const AFFINE_CONSTANT: i8 = 0x63;
 
 function highBits(x: v128): v128 {
@@ -26,18 +61,18 @@ function highBits(x: v128): v128 {
 }
 
 /** Each byte's inverse: a linear map into the other field by two tables, and one out of it. */
-function invert(x: v128, intoLow: v128, intoHigh: v128, outI: v128, outJ: v128): v128 {
+function invert(x: v128, intoLow: usize, intoHigh: usize, outI: usize, outJ: usize): v128 {
   const low = v128.and(x, i8x16.splat(15));
-  const both = v128.xor(i8x16.swizzle(intoLow, low), i8x16.swizzle(intoHigh, highBits(x)));
+  const both = v128.xor(lookup(intoLow, low), lookup(intoHigh, highBits(x)));
   const k = v128.and(both, i8x16.splat(15));
   const i = highBits(both);
   const j = v128.xor(i, k);
-  const scaled = i8x16.swizzle(SCALED, k);
-  const overI = v128.xor(i8x16.swizzle(RECIPROCAL, i), scaled);
-  const overJ = v128.xor(i8x16.swizzle(RECIPROCAL, j), scaled);
-  const first = v128.xor(i8x16.swizzle(RECIPROCAL, overI), j);
-  const second = v128.xor(i8x16.swizzle(RECIPROCAL, overJ), i);
-  return v128.xor(i8x16.swizzle(outI, first), i8x16.swizzle(outJ, second));
+  const scaled = lookup(SCALED, k);
+  const overI = v128.xor(lookup(RECIPROCAL, i), scaled);
+  const overJ = v128.xor(lookup(RECIPROCAL, j), scaled);
+  const first = v128.xor(lookup(RECIPROCAL, overI), j);
+  const second = v128.xor(lookup(RECIPROCAL, overJ), i);
+  return v128.xor(lookup(outI, first), lookup(outJ, second));
 }
 
 function substitute(x: v128): v128 {
