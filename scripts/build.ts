@@ -19,8 +19,8 @@ const targets = [
   { output: 'build/helpers.wasm', script: 'scripts/build-helpers.ts', sources: CPU },
   { output: 'build/interpreter.wasm', script: 'scripts/build-cpu.ts', sources: CPU },
   {
-    output: 'build/device-process.cjs',
-    script: 'scripts/build-device-process.ts',
+    output: 'build/bundles.sources',
+    script: 'scripts/build-bundles.ts',
     sources: ['src', 'scripts/bundle.ts'],
   },
   { output: 'build/lz4.wasm', script: 'scripts/build-lz4.ts', sources: ['src/arch/x86_64/kernel/assembly'] },

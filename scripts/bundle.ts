@@ -1,23 +1,70 @@
-import { build } from 'esbuild';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, relative } from 'node:path';
+import { build, type Plugin } from 'esbuild';
+
+/** Sources name files and other modules by their own place: in a bundle, this keeps it. */
+const places: Plugin = {
+  name: 'places',
+  setup({ initialOptions, onLoad }) {
+    onLoad({ filter: /[\\/](?:src|test)[\\/].*\.ts$/ }, async ({ path }) => {
+      const place = JSON.stringify(relative(initialOptions.outdir as string, path));
+      const contents = (await readFile(path, 'utf8'))
+        // What is loaded late is in the bundle, too: this `require` is the bundler's.
+        .replace(/^const require = createRequire\(import\.meta\.url\);$/m, '')
+        .replaceAll('import.meta.url', `placeUrl(${place})`);
+      return { contents, loader: 'ts' };
+    });
+  },
+};
+
+/** Modules of Node's that take milliseconds to load and are not always needed: each is loaded when something of it is used. */
+const LATE = [
+  'child_process',
+  'crypto',
+  'dgram',
+  'dns',
+  'fs/promises',
+  'http',
+  'net',
+  'readline',
+  'stream/promises',
+  'tty',
+  'zlib',
+];
+
+const BANNER = `
+const placeUrl = (place) => require('node:url').pathToFileURL(require('node:path').join(__dirname, place)).href;
+const requireLate = (name) => new Proxy({}, { get: (_, key) => require(name)[key] });
+`;
 
 /**
- * Makes one CommonJS file of a TypeScript module and all that it imports, for a device process: it starts faster than a tree of
- * modules, in less memory, and needs no other file. koffi stays outside: it has native code.
- * Returns the paths of its sources.
+ * Makes CommonJS files, each of one TypeScript module and all that it imports: `folder`/NAME.cjs for NAME in `entries`. Such a file
+ * loads in a tenth of the time of its modules, in less memory, and a jailed process needs no other. koffi stays outside: it has native
+ * code. `folder` is absolute. Returns the paths of the project's own sources.
  */
-export async function bundle(entry: string, output: string): Promise<string[]> {
-  const { metafile } = await build({
-    entryPoints: [entry],
-    outfile: output,
+export async function bundle(entries: Readonly<Record<string, string>>, folder: string): Promise<string[]> {
+  const { metafile, outputFiles } = await build({
+    entryPoints: { ...entries },
+    outdir: folder,
+    outExtension: { '.js': '.cjs' },
     bundle: true,
+    // What is read and kept is a third less; names stay, for traces.
+    minifyWhitespace: true,
+    minifySyntax: true,
     platform: 'node',
     format: 'cjs',
     target: 'node24',
     external: ['koffi'],
-    define: { 'import.meta.url': 'moduleUrl' },
-    banner: { js: "const moduleUrl = require('node:url').pathToFileURL(__filename).href;" },
+    plugins: [places],
+    banner: { js: BANNER },
+    write: false,
     logLevel: 'warning',
     metafile: true,
   });
-  return Object.keys(metafile.inputs);
+  const late = new RegExp(`= ?require\\("node:(${LATE.join('|')})"\\)`, 'g');
+  for (const { path, text } of outputFiles) {
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, text.replace(late, '=requireLate("node:$1")'));
+  }
+  return Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules'));
 }

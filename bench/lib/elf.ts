@@ -73,9 +73,17 @@ export function markerProgram(line: string): Buffer {
   return elf(base, start, [{ type: PT_LOAD, offset: 0, address: base, size: start + body.length }], body);
 }
 
-/** A PVH kernel whose first instructions write `value` (0 to 255) to the debug exit's port, 0xf4. */
+/** What the kernel below says: the end of a line is not kept back. */
+export const FIRST_WORD = '!\n';
+
+/** A PVH kernel whose first instructions write these bytes to the serial port, then `value` (0 to 255) to the debug exit's port, 0xf4. */
 export function debugExitKernel(value: number): Buffer {
   return bareKernel([
+    ...[0x66, 0xba, 0xf8, 0x03], //         mov dx, 0x3f8
+    ...[...FIRST_WORD].flatMap((char) => [
+      ...[0xb0, char.charCodeAt(0)], //     mov al, char
+      ...[0xee], //                         out dx, al
+    ]),
     ...[0xb0, value], //      mov al, value
     ...[0xe6, 0xf4], //       out 0xf4, al
     ...[0xf4], //             hlt

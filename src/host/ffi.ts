@@ -27,12 +27,14 @@ interface Koffi {
  */
 export type FaultHook = (name: string, args: readonly FfiValue[]) => number | undefined;
 
+const require = createRequire(import.meta.url);
+
 let koffi: Koffi | undefined;
 let library: ReturnType<Koffi['load']> | undefined;
 let faultHook: FaultHook | undefined;
 
 function loadKoffi(): Koffi {
-  koffi ??= createRequire(import.meta.url)('koffi') as Koffi;
+  koffi ??= require('koffi') as Koffi;
   return koffi;
 }
 

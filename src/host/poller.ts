@@ -1,5 +1,6 @@
 /** Descriptors that Node's event loop cannot wait for (eventfds above all), brought to it by a thread that blocks in epoll. */
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
+import { threadFile } from './bundle.ts';
 import { EPOLLONESHOT, Epoll } from './epoll.ts';
 import { EventFd } from './eventfd.ts';
 
@@ -9,13 +10,14 @@ interface Watch {
   readonly callback: (events: number) => void;
 }
 
-/** What the thread is started with, and tells apart from other workers by. */
-interface PollerData {
-  readonly pollerFd: number;
+/** What the thread is started with. */
+export interface PollerData {
+  /** Of the epoll set. */
+  readonly fd: number;
 }
 
 /** Token of the event that ends the thread. */
-const STOP = 0;
+export const STOP = 0;
 
 /**
  * Calls back in this thread's event loop when descriptors are ready. A descriptor is watched level-triggered: while it stays
@@ -32,8 +34,9 @@ export class Poller {
 
   constructor() {
     this.#epoll.add(this.#stop.fd, 1, STOP);
-    const data: PollerData = { pollerFd: this.#epoll.fd };
-    this.#worker = new Worker(new URL(import.meta.url), { name: 'vivarium_poller', workerData: data, stdout: false });
+    const data: PollerData = { fd: this.#epoll.fd };
+    const file = threadFile(new URL('./poller-thread.ts', import.meta.url));
+    this.#worker = new Worker(file, { name: 'vivarium_poller', workerData: data, stdout: false });
     this.#worker.on('message', (ready: { token: number; events: number }[]) => this.#dispatch(ready));
     this.#ended = new Promise((resolve) => this.#worker.once('exit', () => resolve()));
     this.#worker.unref();
@@ -79,17 +82,4 @@ export class Poller {
       }
     }
   }
-}
-
-function poll(fd: number): void {
-  const epoll = new Epoll(fd);
-  for (;;) {
-    const ready = epoll.wait(-1);
-    if (ready.some(({ token }) => token === STOP)) return;
-    if (ready.length > 0) parentPort?.postMessage(ready);
-  }
-}
-
-if (!isMainThread && typeof (workerData as PollerData | null)?.pollerFd === 'number') {
-  poll((workerData as PollerData).pollerFd);
 }

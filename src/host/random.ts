@@ -11,6 +11,11 @@ export function fillRandom(address: number, length: number): number {
   );
 }
 
+/** A random number of 64 bits. Throws OsError. */
+export function randomU64(): bigint {
+  return (BigInt(randomU32()) << 32n) | BigInt(randomU32());
+}
+
 /** A random number of 32 bits. Unlike node:crypto it opens no file at its first use: it works in a jail. Throws OsError. */
 export function randomU32(): number {
   const word = new Uint32Array(1);

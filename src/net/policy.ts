@@ -62,7 +62,7 @@ function normalName(name: string): string {
 }
 
 /** Where nobody goes who is not allowed to by rule: what is not the public Internet. */
-const HOUSE_RULES: readonly Rule[] = [
+const houseRules = (): readonly Rule[] => [
   ...['0.0.0.0/8', '127.0.0.0/8', '::/127'].map(house('this host')),
   ...['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', '198.18.0.0/15', 'fc00::/7', 'fec0::/10'].map(
     house('private network'),
@@ -82,7 +82,7 @@ function house(text: string): (network: string) => Rule {
 }
 
 /** Addresses that are made of an IPv4 address, which is the one that counts: NAT64 (RFC 6052). */
-const NAT64 = parseNetwork('64:ff9b::/96') as Network;
+const NAT64: Network = { address: Uint8Array.of(0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), length: 96 };
 
 export class Policy {
   readonly #rules: readonly Rule[];
@@ -95,7 +95,7 @@ export class Policy {
     const own = ownAddresses.map((address): Rule => {
       return { allow: false, text: 'this host', network: { address, length: address.length * 8 }, house: true };
     });
-    this.#houseRules = [...HOUSE_RULES, ...own];
+    this.#houseRules = [...houseRules(), ...own];
     this.#default = { allowed: !rules.some(({ allow }) => allow), rule: undefined };
   }
 

@@ -8,5 +8,4 @@ import { prepareBackend } from './device-main.ts';
 const start = workerData as BackendStart;
 const load = BACKENDS[start.device];
 if (load === undefined) throw new Error(`there is no device ${start.device}`);
-const { create } = await load();
-prepareBackend(start, create)();
+void load().then(({ create }) => prepareBackend(start, create)());

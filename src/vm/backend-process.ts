@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { SharedDirectory } from '../fs/shared-directory.ts';
+import { BUNDLE_FOLDER } from '../host/bundle.ts';
 import type { Poller } from '../host/poller.ts';
 import type { Bind } from '../jail/bubblewrap.ts';
 import { type DeviceProcess, startDeviceProcess } from '../jail/device-process.ts';
@@ -83,11 +84,12 @@ async function endOf(started: Promise<DeviceProcess>): Promise<string | undefine
   }
 }
 
-/** In the project's own tree, code that has changed must have been built: threads would run other code than processes do. */
+/** Code that has changed must have been built: threads would run other code than processes do. Bundles are all as old. */
 function checkBundle(): void {
+  if (BUNDLE_FOLDER !== undefined) return;
   const built = statSync(BUNDLE, { throwIfNoEntry: false });
   if (built === undefined) throw new Error(`${BUNDLE} is missing: run npm run build`);
-  const list = `${BUNDLE}.sources`;
+  const list = join(ROOT, 'build/bundles.sources');
   if (!existsSync(list)) return;
   for (const source of readFileSync(list, 'utf8').split('\n')) {
     const status = statSync(join(ROOT, source), { throwIfNoEntry: false });

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { threadFile } from '../host/bundle.ts';
 import type { BackendStart } from '../virtio/backend-start.ts';
 import type { RunningBackend } from './virtio-devices.ts';
 
@@ -7,7 +8,7 @@ const PREFIX = 'vivarium_';
 
 /** Starts a back end in a thread of this process. */
 export function startThread(start: BackendStart): RunningBackend {
-  const worker = new Worker(new URL('../virtio/device-thread.ts', import.meta.url), {
+  const worker = new Worker(threadFile(new URL('../virtio/device-thread.ts', import.meta.url)), {
     name: `${PREFIX}${start.device}`,
     workerData: start,
   });

@@ -215,7 +215,6 @@ export class Machine {
     const transports = plugDevices(this.platform, this.#vm, this.#devices.share);
     transports.reset();
     this.platform.reset();
-    this.#devices.start();
 
     const channels = config.gdb === undefined ? [] : Array.from({ length: config.cpus }, createChannel);
     // The threads prepare their vCPUs while this one unpacks the kernel.
@@ -304,11 +303,8 @@ export class Machine {
 
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
-    await this.#devices.ready();
-    await this.#console?.listen((message) =>
-      this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),
-    );
     this.#vcpus.start(this.#boot.entry);
+    this.#startDevices().catch((error: Error) => this.end({ kind: 'failure', message: error.message }));
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {
       if (end.kind === 'triple-fault') this.end({ kind: 'triple-fault', vcpu });
       else if (end.kind === 'failure') this.end({ kind: 'failure', message: `processor ${vcpu}: ${end.message}` });
@@ -317,6 +313,15 @@ export class Machine {
     const end = await this.#ended.promise;
     await this.close();
     return end;
+  }
+
+  /** A guest unpacks itself first: its devices get ready meanwhile, and do not keep it from its first instruction. */
+  async #startDevices(): Promise<void> {
+    if (!(await this.#vcpus.running())) return;
+    await this.#devices.start();
+    await this.#console?.listen((message) =>
+      this.#devices.request(this.#devices.numbersOf('console')[0] as number, { ...message }),
+    );
   }
 
   /** The processors tell what they have done so far, where the machine was built for that. */

@@ -81,6 +81,16 @@ export class VcpuControl {
     Atomics.notify(this.#words, STATE);
   }
 
+  /** Resolves when all vCPUs are set up: true; or with false, when the machine ends. */
+  async allReady(): Promise<boolean> {
+    for (;;) {
+      if (Atomics.load(this.#words, STATE) === END) return false;
+      const ready = Atomics.load(this.#words, READY);
+      if (ready >= this.#count) return true;
+      await Atomics.waitAsync(this.#words, READY, ready).value;
+    }
+  }
+
   /** Resolves when all vCPUs stand still, or the machine ends. */
   async allParked(): Promise<void> {
     for (;;) {

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { EntryState } from '../arch/x86_64/cpu-state.ts';
+import { threadFile } from '../host/bundle.ts';
 import { type ThreadTime, threadTime } from '../host/threads.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
 import type { InsightEnd } from './insight/channel.ts';
@@ -30,7 +31,7 @@ export class VcpuThreads {
       const end = debuggers[vcpuId];
       const insight = insights[vcpuId];
       const workerData: VcpuThreadData = { ...data, vcpuId, debugger: end, insight, control: this.#control.buffer };
-      return new Worker(new URL('vcpu-thread.ts', import.meta.url), {
+      return new Worker(threadFile(new URL('./vcpu-thread.ts', import.meta.url)), {
         name: `vivarium_vcpu${vcpuId}`,
         workerData,
         transferList: [end, insight].flatMap((each) => each?.port ?? []),
@@ -53,6 +54,11 @@ export class VcpuThreads {
       const start: VcpuStart = { entry: vcpuId === 0 ? entry : undefined };
       worker.postMessage(start);
     }
+  }
+
+  /** Resolves when all run: true; or with false, when the machine ends. */
+  running(): Promise<boolean> {
+    return this.#control.allReady();
   }
 
   /** Makes all of them stand still between two instructions. Resolves when they do. */

@@ -1,4 +1,5 @@
 /** The virtio devices of a machine: what they share, their back ends' processes or threads, and word of how these end. */
+import { createRequire } from 'node:module';
 import { closeDescriptor } from '../host/descriptor.ts';
 import { EventFd } from '../host/eventfd.ts';
 import { createMemfd, mapInto } from '../host/memory.ts';
@@ -15,10 +16,10 @@ import {
   type VirtioShare,
 } from '../virtio/plug.ts';
 import { type StateShape, stateSize, VirtioState } from '../virtio/state.ts';
-import { startProcess } from './backend-process.ts';
-import { startThread } from './backend-thread.ts';
 import { ConfigError, type SandboxConfig } from './config.ts';
 import type { SharedMemory } from './memory.ts';
+
+const require = createRequire(import.meta.url);
 
 const WASM_PAGE_SIZE = 65536;
 
@@ -107,8 +108,11 @@ export class VirtioDevices {
     this.share = { transport, range: { buffer: new SharedArrayBuffer(size), offset: 0 }, states, devices };
   }
 
-  /** Starts the back ends, after the transports' reset(). */
-  start(): void {
+  /**
+   * Starts the back ends, after the transports' reset(). Resolves when all of them serve their queues; what the guest asks of them before
+   * waits there. Rejects with one line for the user when one cannot.
+   */
+  async start(): Promise<void> {
     for (const [index, device] of this.#devices.entries()) {
       const [mine, its] = socketPair();
       const { label } = device.model;
@@ -126,10 +130,22 @@ export class VirtioDevices {
         if (!this.#closing) this.#events.failed(`${label}: ${link.failure ?? 'its back end ended'}`);
       });
     }
+    await Promise.all(
+      this.#links.map((link, index) =>
+        link.ready.catch((error: Error) => {
+          throw new ConfigError(`${this.#devices[index]?.model.label}: ${error.message}`);
+        }),
+      ),
+    );
   }
 
   #startBackend(start: BackendStart): RunningBackend {
-    if (this.#sandbox === undefined) return startThread(start);
+    // Loaded when the guest runs already: jails are much to load.
+    if (this.#sandbox === undefined) {
+      const { startThread } = require('./backend-thread.ts') as typeof import('./backend-thread.ts');
+      return startThread(start);
+    }
+    const { startProcess } = require('./backend-process.ts') as typeof import('./backend-process.ts');
     this.#poller ??= new Poller();
     return startProcess(start, this.#sandbox, this.#poller);
   }
@@ -146,17 +162,6 @@ export class VirtioDevices {
       vectors: events.vectors.length,
       fds: [this.#memory.fd, this.#memory.deviceWrites, stateFd, channel, ...own, ...model.fds],
     };
-  }
-
-  /** Resolves when all of them serve their queues. Rejects with one line for the user when one cannot. */
-  async ready(): Promise<void> {
-    await Promise.all(
-      this.#links.map((link, index) =>
-        link.ready.catch((error: Error) => {
-          throw new ConfigError(`${this.#devices[index]?.model.label}: ${error.message}`);
-        }),
-      ),
-    );
   }
 
   /** Numbers of the devices of a kind, in their order. */

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { elfImage } from '../arch/x86_64/kernel/images.ts';
-import { devicesOf, gone } from './processes.ts';
+import { devicesOf, gone, lockedDevices } from './processes.ts';
 import { Place } from './vivarium.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/vivarium', import.meta.url));
@@ -61,8 +61,8 @@ async function start(args: readonly string[] = []): Promise<Run> {
 
 test('each device of a run is in a process of its own, and all end with it', async () => {
   const run = await start(['--disk', 'disk']);
-  const devices = devicesOf(run.child.pid as number);
-  assert.ok(devices.length >= 3, 'disk, random numbers, balloon');
+  // Disk, random numbers, balloon, network.
+  const devices = await lockedDevices(run.child.pid as number, 4);
   const namespaces = devices.map((pid) => readlinkSync(`/proc/${pid}/ns/mnt`));
   assert.equal(new Set(namespaces).size, devices.length);
   for (const pid of devices) {
@@ -80,7 +80,7 @@ test('each device of a run is in a process of its own, and all end with it', asy
 
 test('a device that dies ends the run, which says of what', async () => {
   const run = await start(['--disk', 'disk']);
-  const devices = devicesOf(run.child.pid as number);
+  const devices = await lockedDevices(run.child.pid as number, 4);
   process.kill(devices[0] as number, 'SIGKILL');
   const { status, stderr } = await run.ended;
   assert.equal(status, 1);
@@ -90,8 +90,7 @@ test('a device that dies ends the run, which says of what', async () => {
 
 test('the devices of a monitor that is killed end, too', async () => {
   const run = await start();
-  const devices = devicesOf(run.child.pid as number);
-  assert.ok(devices.length >= 2);
+  const devices = await lockedDevices(run.child.pid as number, 3);
   run.child.kill('SIGKILL');
   for (const pid of devices) await gone(pid);
 });

@@ -26,7 +26,7 @@ export function jailedDevices(): (t: TestContext, options?: Partial<DeviceProces
   let poller: Poller;
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'vivarium-jail-'));
-    await bundle(fileURLToPath(new URL('device.ts', import.meta.url)), join(folder, 'device.cjs'));
+    await bundle({ device: fileURLToPath(new URL('device.ts', import.meta.url)) }, folder);
     poller = new Poller();
   });
   after(async () => {

@@ -297,6 +297,29 @@ export const FCS = 0x16a0;
 export const FDS = 0x16a4;
 /** u32. */
 export const MXCSR = 0x16a8;
+/** Of MXCSR the masks, rounding, DAZ, FTZ and the inexact flag; their value when arithmetic can be native. */
+export const FLOAT_CONTROLS = 0xffe0;
+export const FLOAT_USUAL = 0x1fa0;
+/** Up to 32 bytes each: operands of soft_lanes_*, the first one then the results. */
+export const FLOAT_A = 0x1560;
+export const FLOAT_B = 0x1580;
+/** What soft_lanes_* does. */
+export const LANES_ADD = 0;
+export const LANES_SUB = 1;
+export const LANES_MUL = 2;
+export const LANES_DIV = 3;
+/** Of B. */
+export const LANES_SQRT = 4;
+/** Even lanes subtract. */
+export const LANES_ADDSUB = 5;
+export const LANES_MIN = 6;
+export const LANES_MAX = 7;
+export const LANES_CMP = 8;
+/** Both operands as they are compared. */
+export const LANES_UCOMI = 9;
+export const LANES_COMI = 10;
+/** Beside a status: something is denormal, or MXCSR is not usual. See semantics/float.ts. */
+export const LANES_ODD = 0x100;
 /** Sixteen vector registers of 64 bytes each (XMM in the low 16, YMM in the low 32). */
 export const XMM = 0x1800;
 export const XMM_SIZE = 64;

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { randomU64 } from '../../host/random.ts';
 import { BlockBuilder } from './decode/blocks.ts';
 import { TranslationChecker } from './jit/checker.ts';
 import { type TranslationCounts, Translator } from './jit/translator.ts';
@@ -77,7 +78,7 @@ const SAMPLE_INTERVAL = 10_000;
 /** Translated regions that are kept at a time. */
 const MOST_REGIONS = 8192;
 
-const WHOLE_MEMORY = { initial: 65536, maximum: 65536 };
+const WHOLE_MEMORY = 65536;
 
 let modules: { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
 
@@ -116,12 +117,13 @@ export class Processor {
   ) {
     const { counting = false, mismatch } = insight;
     this.#counting = counting;
-    this.memory = new WebAssembly.Memory(WHOLE_MEMORY);
+    // Grown: V8 collects garbage before it makes so large a memory at once.
+    this.memory = new WebAssembly.Memory({ initial: 0, maximum: WHOLE_MEMORY });
+    this.memory.grow(WHOLE_MEMORY);
     const buffer = this.memory.buffer as ArrayBuffer;
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);
     const { helpers, interpreter } = loadModules();
-    const random = new BigUint64Array(1);
     const imports = {
       host_mmio: (write: number) => {
         this.#checker?.outside();
@@ -151,8 +153,7 @@ export class Processor {
       host_page_written: (address: number) => this.#checker?.pageWritten(address >>> 0),
       host_random: () => {
         this.#checker?.outside();
-        crypto.getRandomValues(random);
-        this.view.setBigUint64(L.HOST_VALUE, host.random?.() ?? (random[0] as bigint), true);
+        this.view.setBigUint64(L.HOST_VALUE, host.random?.() ?? randomU64(), true);
       },
     };
     const env = { memory: this.memory, abort: () => host.log(0, 0n) };

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
+import { threadFile } from '../../host/bundle.ts';
 import { closeDescriptor } from '../../host/descriptor.ts';
 import type { Request } from '../../host/ioctl.ts';
 import { kickSignal } from '../../host/kick-signal.ts';
@@ -126,7 +127,7 @@ export class KvmVm implements Vm {
     this.#call('its interrupt controllers cannot be split', I.KVM_ENABLE_CAP, view);
     this.#split = SplitIrqchip.create(this.#aroundSplit());
     this.#share = { ...this.#share, split: this.#split.share };
-    new Worker(new URL('./timer-thread.ts', import.meta.url), {
+    new Worker(threadFile(new URL('./timer-thread.ts', import.meta.url)), {
       name: 'vivarium_pit',
       workerData: this.share(),
     }).unref();

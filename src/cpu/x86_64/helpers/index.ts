@@ -108,6 +108,7 @@ export {
 } from './soft/convert';
 export { soft_fma_f32, soft_fma_f64 } from './soft/fused';
 export { soft_f16_to_f32, soft_f32_to_f16 } from './soft/half';
+export { soft_lanes_f32, soft_lanes_f64 } from './soft/lanes';
 export { soft_begin, soft_end } from './soft/state';
 export { enter, leave_frame, pop_legacy, popa, push_legacy, pusha, top_legacy, xlat_legacy } from './stack';
 export { maskmov, string_io, string_op } from './string';

@@ -316,6 +316,12 @@ export class HandlerEmitter extends Emitter {
     f.ifUnlikely(status, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, status]));
   }
 
+  lanesStatus(name: HelperName, ...args: Expr[]): void {
+    const { f } = this;
+    const failed = i32.and(this.call(name, ...args), constI32(~L.LANES_ODD));
+    f.ifUnlikely(failed, () => f.returnCall(this.#engine.after, [this.#ip, this.#budget, constI32(L.STATUS_FAULT)]));
+  }
+
   modeBits(bits: number): Expr {
     return i32.and(load('i32.load', at(L.MODE)), constI32(bits));
   }

@@ -15,8 +15,19 @@ import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
-import { Emitter, loadSized, type Operand, signExtend, storeSized, zeroExtend } from '../semantics/emitter.ts';
+import {
+  comparison,
+  Emitter,
+  type FloatComparisons,
+  loadSized,
+  type Operand,
+  signExtend,
+  storeSized,
+  unusualControls,
+  zeroExtend,
+} from '../semantics/emitter.ts';
 import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
+import { ORDINARY_ALL } from '../semantics/ordinary.ts';
 import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
 
@@ -42,11 +53,15 @@ export type Exit =
   /** Device writes wait after the instruction. */
   | 'posted';
 
-/** Helpers that look at no register and no flag of the state. */
-const PURE = /^(pdep|pext|random|crc32c|soft_|aes_|sha|pclmulqdq)/;
+/** Helpers that look at no register and no flag of the state: those of x87 have registers of their own, which are always there. */
+const PURE =
+  /^(pdep|pext|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
 function isPure(name: HelperName): boolean {
   return PURE.test(name);
 }
+
+/** ORDINARY_* where nothing is known. */
+export const NOT_KNOWN_ORDINARY: readonly number[] = new Array<number>(32).fill(0);
 
 /** Helpers that look at vector registers. */
 const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
@@ -54,9 +69,13 @@ const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_com
 /** What is known of the flags at a point: how they follow from values that do not change any more. */
 export interface KnownFlags {
   readonly kind: number;
+  /** Of a comparison of floats: the conditions, shorter than by `a`. */
+  readonly floats?: Readonly<Record<'zf' | 'pf' | 'cf', Expr>>;
   readonly result: Expr | undefined;
   readonly a: Expr;
   readonly b: Expr | undefined;
+  /** Of an addition or subtraction: nothing was carried or borrowed in. */
+  readonly plain: boolean;
 }
 
 /** What all instructions of a region share while its function is written. */
@@ -81,12 +100,17 @@ export interface RegionContext {
   readonly budget: Expr;
   /** Local: an access of this instruction went the long way. */
   readonly slow: Expr;
+  /** Local that is floatsOdd(). */
+  readonly odd: Expr;
+  oddUsed: boolean;
+  /** ORDINARY_* of the vector registers' halves, numbered like `vectors`. */
+  ordinary: readonly number[];
   /** The flags, where they are known; undefined: they are in the locals. */
   known: KnownFlags | undefined;
   /** The locals hold what is known, too. */
   settled: boolean;
-  /** What two ways know: its locals live on. */
-  readonly pinned: Set<KnownFlags>;
+  /** Locals of what two ways know: they live on. */
+  readonly pinned: Set<Expr>;
   /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
   readonly settleFirst: Set<Decoded>;
   /** Instructions run and not paid yet, the current one included. */
@@ -115,6 +139,9 @@ export class RegionEmitter extends Emitter {
   #ended = false;
   /** Of the instruction itself: what is deeper may not be run. */
   readonly #depth: number;
+  /** ORDINARY_* of vectors and floats, and the vector registers that they were read from and that are still the same. */
+  readonly #ordinary = new Map<Expr, number>();
+  readonly #origins = new Map<Expr, number>();
   /** What is known of the flags before it. */
   readonly #knownBefore: KnownFlags | undefined;
 
@@ -174,7 +201,7 @@ export class RegionEmitter extends Emitter {
 
   // ---- Vector registers ------------------------------------------------------------------------------------------------
   #vector(slot: number, half: number): Expr {
-    const index = ((slot - L.XMM) / L.XMM_SIZE) * 2 + half;
+    const index = vectorIndex(slot, half);
     let local = this.#c.vectors[index];
     if (!local) {
       local = this.f.local('v128');
@@ -184,12 +211,82 @@ export class RegionEmitter extends Emitter {
   }
 
   #setVector(slot: number, half: number, value: Expr): void {
-    this.#c.vectorsWritten.add(((slot - L.XMM) / L.XMM_SIZE) * 2 + half);
+    const index = vectorIndex(slot, half);
+    this.#c.vectorsWritten.add(index);
     this.f.set(this.#vector(slot, half), value);
+    this.#wrote(index, value);
+  }
+
+  /** A vector register has a new value. */
+  #wrote(index: number, value: Expr): void {
+    const c = this.#c;
+    for (const [copy, origin] of this.#origins) if (origin === index) this.#origins.delete(copy);
+    // What is deeper may not be run.
+    const isCertain = c.f.depth === this.#depth;
+    c.ordinary = c.ordinary.with(index, isCertain ? this.ordinary(value) : 0);
+  }
+
+  // ---- Floats ----------------------------------------------------------------------------------------------------------
+  override floatsOdd(): Expr {
+    this.#c.oddUsed = true;
+    return this.#c.odd;
+  }
+
+  override ordinary(value: Expr): number {
+    const isZero = value.isConst && value.extra instanceof Uint8Array && value.extra.every((byte) => byte === 0);
+    return isZero ? ORDINARY_ALL : (this.#ordinary.get(value) ?? 0);
+  }
+
+  override noteOrdinary(value: Expr, bits: number): void {
+    const c = this.#c;
+    this.#ordinary.set(value, this.ordinary(value) | bits);
+    const index = this.#origins.get(value);
+    if (index !== undefined) c.ordinary = c.ordinary.with(index, (c.ordinary[index] as number) | bits);
+  }
+
+  override noteLane(value: Expr, vector: Expr, low: number): void {
+    const index = this.#origins.get(vector);
+    if (index !== undefined) this.#origins.set(value, index);
+    this.#ordinary.set(value, this.ordinary(vector) & low);
+  }
+
+  lanesStatus(name: HelperName, ...args: Expr[]): void {
+    const { f } = this;
+    const status = this.call(name, ...args);
+    f.ifUnlikely(i32.and(status, constI32(~L.LANES_ODD)), () => this.#after(constI32(L.STATUS_FAULT)));
+    f.set(this.#c.odd, i32.or(this.#c.odd, status));
+  }
+
+  override setFloatsOdd(): void {
+    this.f.set(this.#c.odd, constI32(1));
+  }
+
+  override controlsChanged(): void {
+    const { f } = this;
+    f.set(this.#c.odd, i32.or(this.#c.odd, unusualControls()));
+  }
+
+  override flagsCompare(a: Expr, b: Expr, float: FloatComparisons): void {
+    super.flagsCompare(a, b, float);
+    const c = this.#c;
+    if (c.known) c.known = { ...c.known, floats: comparison(a, b, float) };
+  }
+
+  override isSameValue(a: Expr, b: Expr): boolean {
+    const index = this.#origins.get(a);
+    return index !== undefined && index === this.#origins.get(b);
   }
 
   readHalf(operand: Operand, half: number): Expr {
-    return this.f.copy(this.#vector(this.#slotOf(operand), half));
+    return this.#copyOf(this.#slotOf(operand), half);
+  }
+
+  #copyOf(slot: number, half: number): Expr {
+    const copy = this.f.copy(this.#vector(slot, half));
+    const index = vectorIndex(slot, half);
+    this.#origins.set(copy, index);
+    this.#ordinary.set(copy, this.#c.ordinary[index] as number);
+    return copy;
   }
 
   writeHalf(operand: Operand, half: number, value: Expr): void {
@@ -204,16 +301,17 @@ export class RegionEmitter extends Emitter {
     if (local) this.f.set(local, value);
     else this.f.store('v128.store', at(halfAddress(index)), value);
     c.vectorsWritten.add(index);
+    this.#wrote(index, value);
   }
 
   override vectorZero(): Expr {
-    return this.f.copy(this.#vector(L.XMM, 0));
+    return this.#copyOf(L.XMM, 0);
   }
 
   /** The low `size` bytes of a vector register. */
   #readVector(slot: number, size: number, signed: boolean): Expr {
+    if (size === 16) return this.#copyOf(slot, 0);
     const vector = this.#vector(slot, 0);
-    if (size === 16) return this.f.copy(vector);
     const low = this.f.let(i64x2.extract_lane(0, vector));
     return size === 8 ? low : this.f.let(signed ? signExtend(size, low) : zeroExtend(size, low));
   }
@@ -429,12 +527,18 @@ export class RegionEmitter extends Emitter {
   }
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
-  protected override setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
+  protected override setFlags(
+    kind: number,
+    result: Expr | undefined,
+    a: Expr,
+    b: Expr | undefined,
+    plain: boolean,
+  ): void {
     const c = this.#c;
     c.flagsUsed = true;
     c.flagsWritten = true;
     const conditional = this.#isConditional();
-    c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b) };
+    c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b), plain };
     c.settled = false;
     if (!conditional) return;
     settleFlags(c);
@@ -463,24 +567,36 @@ export class RegionEmitter extends Emitter {
       this.#spillFlags();
       return super.carry();
     }
-    const { f } = this;
-    const { kind, a } = known;
-    if (kind < L.CC_KIND_ADD)
-      return f.let(a.isConst ? constI64((a.value as bigint) & 1n) : i64.and(a, constI64(L.FLAG_CF)));
-    return f.let(i64.shr_u(carries(known), constI64(63)));
+    return this.f.let(carryBit(known));
   }
 
   override arithmeticFlags(): Expr {
     const known = this.#c.known;
-    if (known?.kind === L.CC_KIND_FLAGS) return known.a;
+    if (known) return this.f.let(allFlags(known));
     this.#spillFlags();
     return this.f.let(i64.extend_i32_u(callExpr(this.#helper('get_arith'), 'i32', [])));
   }
 
+  override flagsCarryOverflow(carry: Expr, overflow: Expr): void {
+    const known = this.#c.known;
+    if (!known) {
+      super.flagsCarryOverflow(carry, overflow);
+      return;
+    }
+    // Mostly never looked at: it stays an expression, but one that does not grow where rotates come in rows.
+    const bits = i64.or(carry, i64.shl(overflow, constI64(11)));
+    const { kind, a, result } = known;
+    const rest = kind >= L.CC_KIND_ADD || a.isConst ? (x: Expr) => x : (x: Expr) => this.f.let(x);
+    if (result) this.flagsResult(result, i64.or(rest(halfCarry(known)), bits));
+    else this.flagsAll(i64.or(rest(i64.and(a, constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)))), bits));
+  }
+
   override condition(cc: number): Expr {
     const known = this.#c.known;
-    const value = known && knownCondition(cc >> 1, known);
-    if (value) return this.f.let(cc & 1 ? i32.eqz(value) : value);
+    if (known) {
+      const value = knownCondition(cc >> 1, known);
+      return this.f.let(cc & 1 ? i32.eqz(value) : value);
+    }
     this.#spillFlags();
     return this.f.let(callExpr(this.#helper('condition'), 'i32', [constI32(cc)]));
   }
@@ -507,7 +623,12 @@ export class RegionEmitter extends Emitter {
   /** And back. */
   #reload(vectors: boolean): void {
     loadRegisters(this.#c);
-    if (vectors) loadVectors(this.#c);
+    if (vectors) {
+      loadVectors(this.#c);
+      this.#c.ordinary = NOT_KNOWN_ORDINARY;
+      this.#origins.clear();
+    }
+    if (this.#c.oddUsed) this.controlsChanged();
     if (this.#c.flagsUsed) loadFlags(this.#c);
     this.#c.known = undefined;
     this.f.set(this.#c.tlb, load('i32.load', at(L.TLB_BASE)));
@@ -544,6 +665,7 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     const values = args.map((arg) => f.let(arg));
     this.sync();
+    if (isPure(name)) return f.let(callExpr(this.#helper(name), 'i32', values));
     const status = this.#around(name, () => f.let(callExpr(this.#helper(name), 'i32', values)));
     f.set(this.#c.slow, constI32(1));
     this.#mayPost = true;
@@ -592,10 +714,11 @@ export class RegionEmitter extends Emitter {
   }
 
   branchIf(condition: Expr): void {
-    const { known, settled, unpaid } = this.#c;
-    if (known) this.#c.pinned.add(known);
+    const { known, settled, unpaid, ordinary } = this.#c;
+    pin(this.#c);
     this.f.if(condition, () => this.#ways.taken());
     // The other way knows nothing of what the first one did.
+    this.#c.ordinary = ordinary;
     this.#c.known = known;
     this.#c.settled = settled;
     this.#c.unpaid = unpaid;
@@ -641,49 +764,101 @@ function carries({ kind, a, b, result }: KnownFlags): Expr {
   return i64.or(i64.and(not(x), y), i64.and(i64.or(not(x), y), r));
 }
 
-/** The even one of a pair of conditions (i32), by what is known; undefined where that takes more than a few instructions. */
-function knownCondition(pair: number, known: KnownFlags): Expr | undefined {
-  const { kind, a, b, result } = known;
-  if (kind === L.CC_KIND_FLAGS || pair === 5) return undefined;
-  const zero = (): Expr => i64.eqz(result as Expr);
-  const negative = (): Expr => i64.lt_s(result as Expr, constI64(0));
-  if (pair === 2) return zero();
-  if (pair === 4) return negative();
-  if (kind === L.CC_KIND_RES) {
-    const flag = (bit: number): Expr =>
-      a.isConst ? constI32((a.value as bigint) & BigInt(bit) ? 1 : 0) : i64.ne(i64.and(a, constI64(bit)), constI64(0));
-    const less = (): Expr => i32.xor(flag(L.FLAG_OF), negative());
-    switch (pair) {
-      case 0:
-        return flag(L.FLAG_OF);
-      case 1:
-        return flag(L.FLAG_CF);
-      case 3:
-        return i32.or(zero(), flag(L.FLAG_CF));
-      case 6:
-        return less();
-      default:
-        return i32.or(zero(), less());
-    }
-  }
-  const carry = (): Expr => i64.lt_s(carries(known), constI64(0));
+/** CF (i64 0 or 1). */
+function carryBit(known: KnownFlags): Expr {
+  const { kind, a, b, result, plain } = known;
+  if (kind < L.CC_KIND_ADD) return i64.and(a, constI64(L.FLAG_CF));
+  if (!plain) return i64.shr_u(carries(known), constI64(63));
+  return i64.extend_i32_u(kind === L.CC_KIND_ADD ? i64.lt_u(result as Expr, a) : i64.lt_u(a, b as Expr));
+}
+
+/** AF at its place. */
+function halfCarry(known: KnownFlags): Expr {
+  if (known.kind < L.CC_KIND_ADD) return i64.and(known.a, constI64(L.FLAG_AF));
+  return i64.and(i64.shl(carries(known), constI64(1)), constI64(L.FLAG_AF));
+}
+
+/** PF (i32 0 or 1) of a result. */
+function parity(result: Expr): Expr {
+  return i32.eqz(i32.and(i32.popcnt(i32.and(i32.wrap_i64(result), constI32(0xff))), constI32(1)));
+}
+
+/** OF (i32 0 or 1) of an addition or subtraction. */
+function overflowed({ kind, a, b, result }: KnownFlags): Expr {
   const [x, y, r] = [a, b as Expr, result as Expr];
-  const overflow = (): Expr => {
-    const changed =
-      kind === L.CC_KIND_ADD ? i64.and(i64.xor(x, r), i64.xor(y, r)) : i64.and(i64.xor(x, y), i64.xor(x, r));
-    return i64.lt_s(changed, constI64(0));
-  };
+  const changed =
+    kind === L.CC_KIND_ADD ? i64.and(i64.xor(x, r), i64.xor(y, r)) : i64.and(i64.xor(x, y), i64.xor(x, r));
+  return i64.lt_s(changed, constI64(0));
+}
+
+/** The six flags at their places. */
+function allFlags(known: KnownFlags): Expr {
+  const { kind, a, result } = known;
+  if (!result) return a;
+  const place = (flag: Expr, bit: number): Expr => i64.shl(i64.extend_i32_u(flag), constI64(bit));
+  const carryAndOverflow =
+    kind === L.CC_KIND_RES
+      ? i64.and(a, constI64(L.FLAG_CF | L.FLAG_AF | L.FLAG_OF))
+      : i64.or(i64.or(carryBit(known), place(overflowed(known), 11)), halfCarry(known));
+  const sign = i64.and(i64.shr_u(result, constI64(56)), constI64(L.FLAG_SF));
+  return i64.or(i64.or(carryAndOverflow, sign), i64.or(place(i64.eqz(result), 6), place(parity(result), 2)));
+}
+
+/** The even one of a pair of conditions (i32), by what is known. */
+function knownCondition(pair: number, known: KnownFlags): Expr {
+  const { kind, a, b, result, plain, floats } = known;
+  if (floats) return comparisonCondition(pair, floats);
+  const flag = (bits: number): Expr =>
+    a.isConst ? constI32((a.value as bigint) & BigInt(bits) ? 1 : 0) : i64.ne(i64.and(a, constI64(bits)), constI64(0));
+  if (!result) {
+    const less = (): Expr => i32.xor(flag(L.FLAG_SF), flag(L.FLAG_OF));
+    const bits = [L.FLAG_OF, L.FLAG_CF, L.FLAG_ZF, L.FLAG_CF | L.FLAG_ZF, L.FLAG_SF, L.FLAG_PF][pair];
+    if (bits !== undefined) return flag(bits);
+    return pair === 6 ? less() : i32.or(less(), flag(L.FLAG_ZF));
+  }
+  if (pair === 5) return parity(result);
+  // After a subtraction conditions are comparisons of its operands.
+  if (kind === L.CC_KIND_SUB && plain && pair !== 0 && pair !== 4) {
+    const compare = [undefined, i64.lt_u, i64.eq, i64.le_u, undefined, undefined, i64.lt_s, i64.le_s][pair];
+    if (compare) return compare(a, b as Expr);
+  }
+  const zero = (): Expr => i64.eqz(result);
+  const negative = (): Expr => i64.lt_s(result, constI64(0));
+  const overflow = (): Expr => (kind === L.CC_KIND_RES ? flag(L.FLAG_OF) : overflowed(known));
+  const carry = (): Expr => (kind === L.CC_KIND_RES ? flag(L.FLAG_CF) : i32.wrap_i64(carryBit(known)));
+  const neverOverflows = kind === L.CC_KIND_RES && a.isConst && !((a.value as bigint) & BigInt(L.FLAG_OF));
   switch (pair) {
     case 0:
       return overflow();
     case 1:
       return carry();
+    case 2:
+      return zero();
     case 3:
       return i32.or(zero(), carry());
+    case 4:
+      return negative();
     case 6:
-      return i32.xor(overflow(), negative());
+      return neverOverflows ? negative() : i32.xor(overflow(), negative());
     default:
-      return i32.or(zero(), i32.xor(overflow(), negative()));
+      return neverOverflows ? i64.le_s(result, constI64(0)) : i32.or(zero(), i32.xor(overflow(), negative()));
+  }
+}
+
+/** As knownCondition(), after a comparison of floats: OF and SF are 0. */
+function comparisonCondition(pair: number, { zf, pf, cf }: NonNullable<KnownFlags['floats']>): Expr {
+  switch (pair) {
+    case 1:
+      return cf;
+    case 2:
+    case 7:
+      return zf;
+    case 3:
+      return i32.or(cf, zf);
+    case 5:
+      return pf;
+    default:
+      return constI32(0);
   }
 }
 
@@ -705,6 +880,11 @@ export function flagLocals(known: KnownFlags | undefined): Expr[] {
   return found;
 }
 
+/** Another way knows the same of the flags. */
+export function pin({ known, pinned }: RegionContext): void {
+  for (const local of flagLocals(known)) pinned.add(local);
+}
+
 export function storeRegisters(c: RegionContext): void {
   for (const index of c.written) c.f.store('i64.store', at(L.GPR + index * 8), c.registers[index] as Expr);
 }
@@ -720,6 +900,10 @@ export function loadVectors(c: RegionContext): void {
   c.vectors.forEach((local, index) => {
     if (local) c.f.set(local, load('v128.load', at(halfAddress(index))));
   });
+}
+
+function vectorIndex(slot: number, half: number): number {
+  return ((slot - L.XMM) / L.XMM_SIZE) * 2 + half;
 }
 
 function halfAddress(index: number): number {

@@ -6,6 +6,7 @@ import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
+import { unusualControls } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { operandsOf } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
@@ -16,6 +17,8 @@ import {
   loadFlags,
   loadRegisters,
   loadVectors,
+  NOT_KNOWN_ORDINARY,
+  pin,
   type RegionContext,
   RegionEmitter,
   settleFlags,
@@ -92,6 +95,14 @@ interface Draft {
   readonly draft: FunctionWriter;
 }
 
+/** Where branches to a node go. */
+interface Labels {
+  block?: Label;
+  loop?: Label;
+  /** ORDINARY_* that all of the branches to the block so far know. */
+  ordinary?: readonly number[];
+}
+
 /** Writes a region's function to see what it uses. */
 function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
@@ -113,7 +124,7 @@ class FunctionWriter {
   readonly #exitRecord: Expr;
   readonly #exitBudget: Expr;
   readonly #exitStatus: Expr;
-  readonly #labels = new Map<FlowNode, { block?: Label; loop?: Label }>();
+  readonly #labels = new Map<FlowNode, Labels>();
   #flow: Flow | undefined;
   readonly #mode: number;
   /** The budget that came in, where what is run is counted. */
@@ -147,6 +158,9 @@ class FunctionWriter {
       tlb: f.local('i32'),
       budget: f.param(1),
       slow: f.local('i32'),
+      odd: f.local('i32'),
+      oddUsed: used?.oddUsed ?? false,
+      ordinary: NOT_KNOWN_ORDINARY,
       known: undefined,
       settled: false,
       settleFirst: used?.settleFirst ?? new Set(),
@@ -166,6 +180,7 @@ class FunctionWriter {
     if (c.flagsUsed) loadFlags(c);
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
+    if (c.oddUsed) f.set(c.odd, unusualControls());
     this.#epilogues([...this.#exitsUsed], () => this.body(flow));
   }
 
@@ -259,13 +274,22 @@ class FunctionWriter {
       this.#labelsOf(node).loop = label;
       this.#context.known = undefined;
       this.#context.unpaid = 0;
+      this.#forgetOrdinary();
       this.#within(node, merges);
     });
     // Nothing comes here: every way goes on elsewhere.
     this.#f.unreachable();
   }
 
-  #labelsOf(node: FlowNode): { block?: Label; loop?: Label } {
+  /** Nothing is known of floats from here on, so that nothing of it can be wrong. */
+  #forgetOrdinary(): void {
+    const f = this.#f;
+    const c = this.#context;
+    c.ordinary = NOT_KNOWN_ORDINARY;
+    if (c.oddUsed) f.ifUnlikely(c.odd, () => f.set(c.odd, unusualControls()));
+  }
+
+  #labelsOf(node: FlowNode): Labels {
     let labels = this.#labels.get(node);
     if (!labels) {
       labels = {};
@@ -287,6 +311,7 @@ class FunctionWriter {
     });
     this.#context.known = undefined;
     this.#context.unpaid = 0;
+    this.#context.ordinary = this.#labelsOf(merge).ordinary ?? NOT_KNOWN_ORDINARY;
     this.#node(merge);
   }
 
@@ -322,8 +347,8 @@ class FunctionWriter {
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
-      if (before && before !== c.known && !c.pinned.has(before)) {
-        for (const local of new Set(flagLocals(before))) if (!kept.has(local)) f.release(local);
+      if (before && before !== c.known) {
+        for (const local of new Set(flagLocals(before))) if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
       }
     }
     this.#next(node);
@@ -358,9 +383,10 @@ class FunctionWriter {
   /** A way that is gone where a condition holds; else all is as before. */
   #aside(condition: Expr, way: () => void): void {
     const c = this.#context;
-    const { known, settled, unpaid } = c;
-    if (known) c.pinned.add(known);
+    const { known, settled, unpaid, ordinary } = c;
+    pin(c);
     this.#f.if(condition, way);
+    c.ordinary = ordinary;
     c.known = known;
     c.settled = settled;
     c.unpaid = unpaid;
@@ -413,6 +439,7 @@ class FunctionWriter {
     }
     if (node.isMerge) {
       f.set(c.budget, this.#paid());
+      labels.ordinary = (labels.ordinary ?? c.ordinary).map((bits, i) => bits & (c.ordinary[i] as number));
       f.br(labels.block as Label);
     } else {
       if (node.isLoop) f.set(c.budget, this.#paid());

@@ -1,4 +1,5 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { threadFile } from '../../../host/bundle.ts';
 import * as L from '../layout.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { Collector } from './collect.ts';
@@ -56,9 +57,10 @@ export class Translator {
     modules: 0,
     milliseconds: 0,
   };
-  readonly #worker: Worker | undefined;
-  /** To the translator's thread; undefined: this one translates, at once. */
-  readonly #port: MessagePort | undefined;
+  readonly #inThread: boolean;
+  /** The translator's thread, once there has been something for it; undefined also where this one translates, at once. */
+  #worker: Worker | undefined;
+  #port: MessagePort | undefined;
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   #answered = 0;
   readonly #store: RegionStore;
@@ -68,7 +70,6 @@ export class Translator {
   readonly #hopeless = new Set<number>();
   #asked = 0;
 
-  /**
   /**
    * `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. `counting`: the
    * regions count the instructions that they run. `most`: regions that are kept at a time.
@@ -82,17 +83,7 @@ export class Translator {
     this.#store = new RegionStore(buffer, table, handlerCount(), most);
     this.#collector = new Collector(buffer, (record) => this.#store.original(record));
     this.#sampleHeat = inThread ? SAMPLE_HEAT : L.HOT_LOOKUPS;
-    if (!inThread) return;
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    const workerData: TranslatorData = { port: port2, answers: this.#answers.buffer };
-    this.#worker = new Worker(new URL('translator-thread.ts', import.meta.url), {
-      name: 'vivarium_translate',
-      workerData,
-      transferList: [port2],
-    });
-    this.#worker.unref();
-    this.#port.unref();
+    this.#inThread = inThread;
   }
 
   /** Takes what is hot: by look-ups, and by being what the interpreter is about to go on with, this record. */
@@ -133,6 +124,20 @@ export class Translator {
     void this.#worker?.terminate();
   }
 
+  /** Starts the thread: after the guest's first instructions, which need not wait for it. */
+  #startThread(): MessagePort {
+    const { port1, port2 } = new MessageChannel();
+    const workerData: TranslatorData = { port: port2, answers: this.#answers.buffer };
+    this.#worker = new Worker(threadFile(new URL('./translator-thread.ts', import.meta.url)), {
+      name: 'vivarium_translate',
+      workerData,
+      transferList: [port2],
+    });
+    this.#worker.unref();
+    port1.unref();
+    return port1;
+  }
+
   #want(record: number): void {
     if (this.#waiting.has(record) || this.#hopeless.has(record) || this.#store.revive(record)) return;
     if (!this.#store.has(record)) this.#waiting.add(record);
@@ -140,7 +145,7 @@ export class Translator {
 
   /** What is hot gets hotter while it waits. */
   #askForHottest(): void {
-    while (this.#waiting.size > 0 && (!this.#port || this.#asked < BATCHES_ASKED)) {
+    while (this.#waiting.size > 0 && (!this.#inThread || this.#asked < BATCHES_ASKED)) {
       const heat = (record: number): number => this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
       const hottest = [...this.#waiting];
       if (hottest.length > BATCH_MOST) hottest.sort((a, b) => heat(b) - heat(a)).length = BATCH_MOST;
@@ -156,8 +161,9 @@ export class Translator {
       this.counts.requested += requests.length;
       const generation = this.#view.getUint32(L.ARENA_GENERATION, true);
       const batch: Batch = { requests, generation, counting: this.#counting };
-      if (this.#port) {
+      if (this.#inThread) {
         this.#asked++;
+        this.#port ??= this.#startThread();
         this.#port.postMessage(batch);
       } else {
         this.#take(compile(batch));

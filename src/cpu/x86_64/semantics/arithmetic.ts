@@ -29,7 +29,7 @@ function addition(e: Emitter, d: Operand, s: Operand, withCarry: boolean): void 
   const sum = withCarry ? i64.add(i64.add(a, b), e.carry()) : i64.add(a, b);
   const r = e.f.let(signExtend(d.size, sum));
   e.write(d, r);
-  e.flagsAdd(a, b, r);
+  e.flagsAdd(a, b, r, !withCarry);
 }
 
 function subtraction(e: Emitter, d: Operand, s: Operand, withBorrow: boolean): void {
@@ -38,7 +38,7 @@ function subtraction(e: Emitter, d: Operand, s: Operand, withBorrow: boolean): v
   const difference = withBorrow ? i64.sub(i64.sub(a, b), e.carry()) : i64.sub(a, b);
   const r = e.f.let(signExtend(d.size, difference));
   e.write(d, r);
-  e.flagsSub(a, b, r);
+  e.flagsSub(a, b, r, !withBorrow);
 }
 
 function logic(combine: (a: Expr, b: Expr) => Expr) {

@@ -91,6 +91,34 @@ export function asI64(bool: Expr): Expr {
 
 const at = (address: number): Expr => constI32(address);
 
+/** Comparisons of one float format. */
+export interface FloatComparisons {
+  readonly lt: (a: Expr, b: Expr) => Expr;
+  readonly gt: (a: Expr, b: Expr) => Expr;
+  readonly ge: (a: Expr, b: Expr) => Expr;
+  readonly ne: (a: Expr, b: Expr) => Expr;
+}
+
+/** ZF, PF and CF (i32 each): unordered sets all three. */
+export function comparison(a: Expr, b: Expr, { lt, gt, ge, ne }: FloatComparisons): Record<'zf' | 'pf' | 'cf', Expr> {
+  return {
+    zf: i32.eqz(i32.or(lt(a, b), gt(a, b))),
+    pf: i32.or(ne(a, a), ne(b, b)),
+    cf: i32.eqz(ge(a, b)),
+  };
+}
+
+function comparisonFlags(a: Expr, b: Expr, float: FloatComparisons): Expr {
+  const { zf, pf, cf } = comparison(a, b, float);
+  return asI64(i32.or(cf, i32.or(i32.shl(pf, constI32(2)), i32.shl(zf, constI32(6)))));
+}
+
+/** Not zero (i32): MXCSR does not let arithmetic be native. */
+export function unusualControls(): Expr {
+  const controls = i32.and(load('i32.load', at(L.MXCSR)), constI32(L.FLOAT_CONTROLS));
+  return i32.xor(controls, constI32(L.FLOAT_USUAL));
+}
+
 /**
  * Order of effects in a meaning: read what is read (e.read materialises), then memory writes, then registers and
  * flags. A memory access may leave the instruction: before it nothing the guest can see may have changed.
@@ -185,31 +213,38 @@ export abstract class Emitter {
   abstract commit(): void;
 
   // ---- Flags -----------------------------------------------------------------------------------------------------------
-  flagsAdd(a: Expr, b: Expr, result: Expr): void {
-    this.setFlags(L.CC_KIND_ADD, result, a, b);
+  /** `plain`: without a carry in. */
+  flagsAdd(a: Expr, b: Expr, result: Expr, plain = true): void {
+    this.setFlags(L.CC_KIND_ADD, result, a, b, plain);
   }
 
-  flagsSub(a: Expr, b: Expr, result: Expr): void {
-    this.setFlags(L.CC_KIND_SUB, result, a, b);
+  /** `plain`: without a borrow in. */
+  flagsSub(a: Expr, b: Expr, result: Expr, plain = true): void {
+    this.setFlags(L.CC_KIND_SUB, result, a, b, plain);
   }
 
   /** ZF, SF, PF by the sign-extended result; CF, AF, OF given at their places in RFLAGS (i64), none by default. */
   flagsResult(result: Expr, bits: Expr = constI64(0)): void {
-    this.setFlags(L.CC_KIND_RES, result, bits, undefined);
+    this.setFlags(L.CC_KIND_RES, result, bits, undefined, false);
   }
 
   /** All six flags at their places in RFLAGS (i64). */
   flagsAll(bits: Expr): void {
-    this.setFlags(L.CC_KIND_FLAGS, undefined, bits, undefined);
+    this.setFlags(L.CC_KIND_FLAGS, undefined, bits, undefined, false);
   }
 
   /** The flags follow from these from now on: see CC_KIND_*. */
-  protected setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined): void {
+  protected setFlags(kind: number, result: Expr | undefined, a: Expr, b: Expr | undefined, _plain: boolean): void {
     const { f } = this;
     f.store('i32.store', at(L.CC_KIND), constI32(kind));
     f.store('i64.store', at(L.CC_A), a);
     if (b) f.store('i64.store', at(L.CC_B), b);
     if (result) f.store('i64.store', at(L.CC_RES), result);
+  }
+
+  /** Flags of UCOMIS* and COMIS*, by two floats that are locals of their own. */
+  flagsCompare(a: Expr, b: Expr, float: FloatComparisons): void {
+    this.flagsAll(comparisonFlags(a, b, float));
   }
 
   /** The six arithmetic flags at their places (i64). */
@@ -292,6 +327,37 @@ export abstract class Emitter {
   flagsCarryOverflow(carry: Expr, overflow: Expr): void {
     const rest = i64.and(this.arithmeticFlags(), constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)));
     this.flagsAll(i64.or(rest, i64.or(carry, i64.shl(overflow, constI64(11)))));
+  }
+
+  // ---- Floats ------------------------------------------------------------------------------------------------------------
+  /** Not zero (i32): MXCSR's controls are not the usual ones, or what is known of values is not so (float.ts). */
+  floatsOdd(): Expr {
+    return unusualControls();
+  }
+
+  /** ORDINARY_* bits of a vector, or of a float that is its lane 0. */
+  ordinary(_value: Expr): number {
+    return 0;
+  }
+
+  /** A value, and the register that it was read from, is known to be ordinary, too. */
+  noteOrdinary(_value: Expr, _bits: number): void {}
+
+  /** A float is lane 0 of a vector that was read from a register; `low` is its ORDINARY_* bit. */
+  noteLane(_value: Expr, _vector: Expr, _low: number): void {}
+
+  /** Calls soft_lanes_*, which may raise, or meet something denormal. */
+  abstract lanesStatus(name: HelperName, ...args: Expr[]): void;
+
+  /** Something may be denormal. */
+  setFloatsOdd(): void {}
+
+  /** MXCSR has been written. */
+  controlsChanged(): void {}
+
+  /** Two values have been read from the same place of the same register, which is unchanged. */
+  isSameValue(_a: Expr, _b: Expr): boolean {
+    return false;
   }
 
   // ---- Control -----------------------------------------------------------------------------------------------------------

@@ -2,25 +2,21 @@
 //
 // WebAssembly's arithmetic is IEEE 754 with rounding to nearest, but tells no flags and does not define NaN payloads.
 // So the fast way is taken when MXCSR has its usual controls (nearest, everything masked, no flush to zero), the
-// inexact flag is already up (the first inexact result, by helper, raises it), no operand is denormal, and the result
-// is a number that no other flag comes with: of sums any finite one (a tiny sum is exact), of the rest a normal one.
+// inexact flag is already up (the first inexact result, by helper, raises it), all operands are ordinary, which is not denormal,
+// and the result is normal, or a zero that is exact. Then no other flag comes with it, and no operand is infinite or a NaN. The least
+// normal number may have been rounded up to, and is left to the helper but for sums, which are exact when they are tiny.
+//
+// An emitter knows of values that they are ordinary, as results of the fast way are; then nothing is asked. What it knows holds as
+// long as floatsOdd() is 0: a helper that meets something denormal says so (LANES_ODD), and all goes by helpers for a while.
 
-import { constF32, constF64, constI32, type Expr, f32, f64, i32, i64, load } from '../../../wasm/expr.ts';
+import { constF32, constF64, constI32, constI64, type Expr, f32, f64, i32, i64, load } from '../../../wasm/expr.ts';
 import type { FunctionBuilder, Label } from '../../../wasm/function.ts';
 import { f32x4, f64x2, i32x4, i64x2, v128 } from '../../../wasm/vector.ts';
 import * as L from '../layout.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import type { HelperName } from './helper-names.ts';
+import { ORDINARY_DOUBLE, ORDINARY_DOUBLES, ORDINARY_SINGLE, ORDINARY_SINGLES } from './ordinary.ts';
 import { checkAligned, checkAvx, checkSse, writeHalves } from './vector.ts';
-
-/** Masks, rounding, DAZ, FTZ and the inexact flag; their value when all is usual. */
-const CONTROLS = 0xffe0;
-const USUAL = 0x1fa0;
-
-/** MXCSR lets arithmetic be native (i32). */
-export function usualControls(): Expr {
-  return i32.eq(i32.and(load('i32.load', constI32(L.MXCSR)), constI32(CONTROLS)), constI32(USUAL));
-}
 
 type Unary = (a: Expr) => Expr;
 type Binary = (a: Expr, b: Expr) => Expr;
@@ -38,26 +34,31 @@ export interface Format {
     readonly gt: Binary;
     readonly ge: Binary;
     readonly eq: Binary;
+    readonly ne: Binary;
   };
   readonly vector: typeof f64x2 | typeof f32x4;
+  /** ORDINARY_* of lane 0, and of all lanes. */
+  readonly low: number;
+  readonly every: number;
   toFloat(bits: Expr): Expr;
   toBits(value: Expr): Expr;
-  /** Bits of a scalar from the i64 that an operand read gives, and back. */
-  fromRead(value: Expr): Expr;
-  toWrite(bits: Expr): Expr;
   readonly zero: Expr;
-  /** The least normal number. */
-  readonly least: Expr;
-  /** Scalar that is finite (i32). */
-  finite(value: Expr): Expr;
+  /** Scalar is not denormal; is normal; has besides not the least exponent (some of the largest fail too). i32, not zero. */
+  notDenormal(value: Expr): Expr;
+  normal(value: Expr): Expr;
+  ample(value: Expr): Expr;
+  /** The same of lanes, as lanes that are not zero; and lanes that are not denormal. Their upper halves are zero. */
+  normalLanes(vector: Expr): Expr;
+  ampleLanes(vector: Expr): Expr;
+  notDenormalLanes(vector: Expr): Expr;
   /** Bits of a lane. */
   lane(vector: Expr, lane: number): Expr;
   withLane(vector: Expr, lane: number, bits: Expr): Expr;
-  /** Masks of the lanes that are finite, plain; that are zero or normal. */
-  allFinite(vector: Expr): Expr;
+  /** Masks of the lanes that are above the least normal number and finite; that are zero or normal. */
   allPlain(vector: Expr): Expr;
   normalOrZero(vector: Expr): Expr;
-  /** Whether a mask has all lanes (i32). */
+  isZero(vector: Expr): Expr;
+  /** Whether no lane is zero (i32). */
   all(mask: Expr): Expr;
 }
 
@@ -65,24 +66,48 @@ function repeated(bytes: readonly number[]): Expr {
   return v128.const(Uint8Array.from({ length: 16 }, (_, i) => bytes[i % bytes.length] as number));
 }
 
-function checks(
-  scalar: Format['scalar'],
-  vector: { abs: Unary; gt: Binary; lt: Binary; ge: Binary; eq: Binary },
-  least: Expr,
-  infinity: Expr,
+function masks(
+  { abs, gt, lt, ge, eq }: Record<'abs' | 'gt' | 'lt' | 'ge' | 'eq', (...args: Expr[]) => Expr>,
   leasts: Expr,
   infinities: Expr,
-): Pick<Format, 'least' | 'finite' | 'allFinite' | 'allPlain' | 'normalOrZero'> {
-  const allFinite = (x: Expr): Expr => vector.lt(vector.abs(x), infinities);
+): Pick<Format, 'allPlain' | 'normalOrZero' | 'isZero'> {
+  const isZero = (x: Expr): Expr => eq(x, v128.const(new Uint8Array(16)));
+  const finite = (x: Expr): Expr => lt(abs(x), infinities);
   return {
-    least,
-    finite: (x) => scalar.lt(scalar.abs(x), infinity),
-    allFinite,
-    allPlain: (x) => v128.and(allFinite(x), vector.gt(vector.abs(x), leasts)),
-    // NaNs fail both comparisons.
-    normalOrZero: (x) => v128.or(vector.ge(vector.abs(x), leasts), vector.eq(x, v128.const(new Uint8Array(16)))),
+    isZero,
+    allPlain: (x) => v128.and(finite(x), gt(abs(x), leasts)),
+    normalOrZero: (x) => v128.or(v128.and(finite(x), ge(abs(x), leasts)), isZero(x)),
   };
 }
+
+/**
+ * Tests of exponents, with the sign shifted out: 1 added to the exponent makes the largest one, which is infinity's, 0, and
+ * 0 becomes 1, so that what is above its last bit is not zero for normal numbers only. 1 taken from all of the bits makes zero large.
+ */
+function exponentTests(
+  bits: number,
+  fraction: number,
+  shift: (x: Expr, by: number) => Expr,
+  back: (x: Expr, by: number) => Expr,
+  add: Binary,
+  splat: (value: bigint) => Expr,
+): Pick<Format, 'normalLanes' | 'ampleLanes' | 'notDenormalLanes'> {
+  const doubled = (x: Expr): Expr => shift(x, 1);
+  const one = BigInt(fraction + 1);
+  return {
+    normalLanes: (x) => back(add(doubled(x), splat(1n << one)), fraction + 2),
+    ampleLanes: (x) => back(add(doubled(x), splat(2n << one)), fraction + 3),
+    notDenormalLanes: (x) => back(add(doubled(x), splat((1n << BigInt(bits)) - 1n)), fraction + 1),
+  };
+}
+
+function splatted(bytes: 4 | 8): (value: bigint) => Expr {
+  return (value) =>
+    repeated(Array.from({ length: bytes }, (_, i) => Number(BigInt.asUintN(8, value >> BigInt(8 * i)))));
+}
+
+const exponentOf64 = (x: Expr): Expr => i32.wrap_i64(i64.shr_u(i64.reinterpret_f64(x), constI64(52)));
+const exponentOf32 = (x: Expr): Expr => i32.shr_u(i32.reinterpret_f32(x), constI32(23));
 
 export const DOUBLE: Format = {
   bytes: 8,
@@ -91,22 +116,29 @@ export const DOUBLE: Format = {
   suffix: 'f64',
   scalar: f64,
   vector: f64x2,
+  low: ORDINARY_DOUBLE,
+  every: ORDINARY_DOUBLES,
   zero: constF64(0),
   toFloat: f64.reinterpret_i64,
   toBits: i64.reinterpret_f64,
-  fromRead: (value) => value,
-  toWrite: (bits) => bits,
+  notDenormal: (x) => {
+    const doubled = i64.shl(i64.reinterpret_f64(x), constI64(1));
+    return i64.ne(i64.shr_u(i64.sub(doubled, constI64(1)), constI64(53)), constI64(0));
+  },
+  normal: (x) => i32.and(i32.add(exponentOf64(x), constI32(1)), constI32(0x7fe)),
+  ample: (x) => i32.and(i32.add(exponentOf64(x), constI32(2)), constI32(0x7fc)),
+  ...exponentTests(
+    64,
+    52,
+    (x, by) => i64x2.shl(x, constI32(by)),
+    (x, by) => i64x2.shr_u(x, constI32(by)),
+    i64x2.add,
+    splatted(8),
+  ),
   lane: (vector, lane) => i64x2.extract_lane(lane, vector),
   withLane: (vector, lane, bits) => i64x2.replace_lane(lane, vector, bits),
   all: i64x2.all_true,
-  ...checks(
-    f64,
-    f64x2,
-    constF64(2 ** -1022),
-    constF64(Number.POSITIVE_INFINITY),
-    repeated([0, 0, 0, 0, 0, 0, 0x10, 0]),
-    repeated([0, 0, 0, 0, 0, 0, 0xf0, 0x7f]),
-  ),
+  ...masks(f64x2, repeated([0, 0, 0, 0, 0, 0, 0x10, 0]), repeated([0, 0, 0, 0, 0, 0, 0xf0, 0x7f])),
 };
 
 export const SINGLE: Format = {
@@ -116,22 +148,29 @@ export const SINGLE: Format = {
   suffix: 'f32',
   scalar: f32,
   vector: f32x4,
+  low: ORDINARY_SINGLE,
+  every: ORDINARY_SINGLES,
   zero: constF32(0),
   toFloat: f32.reinterpret_i32,
   toBits: i32.reinterpret_f32,
-  fromRead: i32.wrap_i64,
-  toWrite: i64.extend_i32_u,
+  notDenormal: (x) => {
+    const doubled = i32.shl(i32.reinterpret_f32(x), constI32(1));
+    return i32.shr_u(i32.sub(doubled, constI32(1)), constI32(24));
+  },
+  normal: (x) => i32.and(i32.add(exponentOf32(x), constI32(1)), constI32(0xfe)),
+  ample: (x) => i32.and(i32.add(exponentOf32(x), constI32(2)), constI32(0xfc)),
+  ...exponentTests(
+    32,
+    23,
+    (x, by) => i32x4.shl(x, constI32(by)),
+    (x, by) => i32x4.shr_u(x, constI32(by)),
+    i32x4.add,
+    splatted(4),
+  ),
   lane: (vector, lane) => i32x4.extract_lane(lane, vector),
   withLane: (vector, lane, bits) => i32x4.replace_lane(lane, vector, bits),
   all: i32x4.all_true,
-  ...checks(
-    f32,
-    f32x4,
-    constF32(2 ** -126),
-    constF32(Number.POSITIVE_INFINITY),
-    repeated([0, 0, 0x80, 0]),
-    repeated([0, 0, 0x80, 0x7f]),
-  ),
+  ...masks(f32x4, repeated([0, 0, 0x80, 0]), repeated([0, 0, 0x80, 0x7f])),
 };
 
 /** The two formats with their prefixes and suffixes in names. */
@@ -164,26 +203,50 @@ export function must(condition: Expr): Condition {
   return (f, otherwise) => f.brIfUnlikely(otherwise, i32.eqz(condition));
 }
 
-/** A scalar is zero or normal or infinite. The second comparison is for the few that the first one leaves. */
-export function ordinary(format: Format, x: Expr): Condition {
-  const { scalar } = format;
-  return (f, otherwise) =>
-    f.ifUnlikely(i32.eqz(scalar.ge(scalar.abs(x), format.least)), () =>
-      f.brIfUnlikely(otherwise, i32.eqz(scalar.eq(x, format.zero))),
-    );
+/** A scalar is ordinary. */
+export function isOrdinary(e: Emitter, format: Format, x: Expr): Condition {
+  if (e.ordinary(x) & format.low) return () => {};
+  return must(format.notDenormal(x));
 }
 
-/** A scalar is above the least normal number (which may have been rounded up to), or it is zero for one of `factors`. */
-export function aboveLeast(format: Format, x: Expr, factors: readonly Expr[] = []): Condition {
-  const { scalar } = format;
-  return (f, otherwise) =>
-    f.ifUnlikely(i32.eqz(scalar.gt(scalar.abs(x), format.least)), () => {
-      const zeros = factors.map((factor) => scalar.eq(factor, format.zero));
-      f.brIfUnlikely(otherwise, zeros.length > 0 ? i32.eqz(zeros.reduce((a, b) => i32.or(a, b))) : constI32(1));
+/** A scalar is not a NaN. */
+export function isNumber({ scalar }: Format, x: Expr): Condition {
+  return must(scalar.eq(x, x));
+}
+
+/** Neither of two scalars is a NaN. */
+function areOrdered({ scalar }: Format, a: Expr, b: Expr): Condition {
+  return must(i32.or(scalar.lt(a, b), scalar.ge(a, b)));
+}
+
+/** A condition (not zero) that nearly always holds, and what else must not be where it does not. */
+export function unless(condition: Expr, bad: () => Expr): Condition {
+  return (f, otherwise) => f.ifUnlikely(i32.eqz(condition), () => f.brIfUnlikely(otherwise, bad()));
+}
+
+/** Does `native` when the controls are usual and all of `fast` hold, else `slow`, which says so when something was odd. */
+function attempt(e: Emitter, fast: readonly Condition[], native: () => void, slow: () => void): void {
+  const { f } = e;
+  f.block((done) => {
+    f.block((otherwise) => {
+      f.brIfUnlikely(otherwise, e.floatsOdd());
+      for (const condition of fast) condition(f, otherwise);
+      native();
+      f.br(done);
     });
+    slow();
+  });
 }
 
-/** A value computed natively when all of `fast` hold and by the helper otherwise. */
+/** As attempt(), with soft arithmetic: then nothing counts as ordinary. */
+export function attemptOrSoftly(e: Emitter, fast: readonly Condition[], native: () => void, slow: () => void): void {
+  attempt(e, fast, native, () => {
+    softly(e, slow);
+    e.setFloatsOdd();
+  });
+}
+
+/** A value computed natively when all of `fast` hold and by soft arithmetic otherwise. */
 export function choose(
   e: Emitter,
   fast: readonly Condition[],
@@ -191,14 +254,216 @@ export function choose(
   native: () => Expr,
   slow: () => Expr,
 ): void {
+  attemptOrSoftly(
+    e,
+    fast,
+    () => e.f.set(result, native()),
+    () => e.f.set(result, slow()),
+  );
+}
+
+// ---- Operations on lanes ---------------------------------------------------------------------------------------------------
+/** LANES_*, and which results are right without a helper. */
+export interface Operation {
+  readonly code: number;
+  readonly result: 'sum' | 'product' | 'quotient' | 'root' | 'choice' | 'mask';
+}
+
+export const ADD: Operation = { code: L.LANES_ADD, result: 'sum' };
+export const SUB: Operation = { code: L.LANES_SUB, result: 'sum' };
+export const MUL: Operation = { code: L.LANES_MUL, result: 'product' };
+export const DIV: Operation = { code: L.LANES_DIV, result: 'quotient' };
+export const SQRT: Operation = { code: L.LANES_SQRT, result: 'root' };
+export const ADDSUB: Operation = { code: L.LANES_ADDSUB, result: 'sum' };
+export const MIN: Operation = { code: L.LANES_MIN, result: 'choice' };
+export const MAX: Operation = { code: L.LANES_MAX, result: 'choice' };
+export const CMP: Operation = { code: L.LANES_CMP, result: 'mask' };
+
+const AREAS = [L.FLOAT_A, L.FLOAT_B] as const;
+
+/** Runs soft_lanes_* on what FLOAT_A and FLOAT_B hold. */
+function runLanes(e: Emitter, format: Format, code: number, count: number, predicate: Expr = constI32(0)): void {
+  e.lanesStatus(soft('lanes', format), constI32(code), constI32(count), predicate);
+}
+
+/** Inputs that are not the same as one before them. */
+function distinct(e: Emitter, inputs: readonly Expr[]): Expr[] {
+  return inputs.filter((x, i) => !inputs.slice(0, i).some((y) => e.isSameValue(x, y)));
+}
+
+/** What an operation's result must be, with ordinary operands. */
+function rightResult(format: Format, { result }: Operation, value: Expr, inputs: readonly Expr[]): Condition[] {
+  const { scalar, zero } = format;
+  const [a, b] = inputs as [Expr, Expr];
+  switch (result) {
+    case 'sum':
+    case 'root':
+      return [unless(format.normal(value), () => scalar.ne(value, zero))];
+    case 'product': {
+      const exact = (): Expr => i32.and(scalar.eq(value, zero), i32.or(scalar.eq(a, zero), scalar.eq(b, zero)));
+      return [unless(format.ample(value), () => i32.eqz(exact()))];
+    }
+    case 'quotient':
+      return [unless(format.ample(value), () => i32.eqz(i32.and(scalar.eq(value, zero), scalar.eq(a, zero))))];
+    default:
+      return [areOrdered(format, a, b)];
+  }
+}
+
+/** A scalar operation. The inputs are one for roots and two for the rest. */
+export function scalarLane(
+  e: Emitter,
+  format: Format,
+  operation: Operation,
+  inputs: readonly Expr[],
+  native: Expr,
+  predicate?: Expr,
+): Expr {
   const { f } = e;
-  f.block((done) => {
-    f.block((otherwise) => {
-      for (const condition of fast) condition(f, otherwise);
-      f.set(result, native());
-      f.br(done);
-    });
-    softly(e, () => f.set(result, slow()));
+  const value = f.let(native);
+  const result = f.local(format.suffix);
+  attempt(
+    e,
+    [...distinct(e, inputs).map((x) => isOrdinary(e, format, x)), ...rightResult(format, operation, value, inputs)],
+    () => f.set(result, value),
+    () => {
+      storeScalars(e, format, inputs);
+      runLanes(e, format, operation.code, 1, predicate);
+      f.set(result, load(`${format.suffix}.load`, constI32(L.FLOAT_A)));
+    },
+  );
+  for (const x of inputs) e.noteOrdinary(x, format.low);
+  if (operation.result !== 'mask') e.noteOrdinary(result, format.low);
+  return result;
+}
+
+/** Two operands, or the second one alone. */
+function storeScalars(e: Emitter, format: Format, inputs: readonly Expr[]): void {
+  AREAS.slice(2 - inputs.length).forEach((area, i) => {
+    e.f.store(`${format.suffix}.store`, constI32(area), inputs[i] as Expr);
+  });
+}
+
+/** Flags by a comparison of two scalars; `all`: signals for every NaN. */
+export function compareScalars(e: Emitter, format: Format, a: Expr, b: Expr, all: boolean): void {
+  const { f } = e;
+  const operands = [a, b].map((x) => f.copy(x));
+  attempt(
+    e,
+    [isOrdinary(e, format, a), isOrdinary(e, format, b), areOrdered(format, a, b)],
+    () => {},
+    () => {
+      storeScalars(e, format, [a, b]);
+      runLanes(e, format, all ? L.LANES_COMI : L.LANES_UCOMI, 1);
+      // As DAZ shows them.
+      operands.forEach((x, i) => {
+        f.set(x, load(`${format.suffix}.load`, constI32(AREAS[i] as number)));
+      });
+    },
+  );
+  for (const x of [a, b]) e.noteOrdinary(x, format.low);
+  const [x, y] = operands as [Expr, Expr];
+  e.flagsCompare(x, y, format.scalar);
+}
+
+/** Lanes that are not zero only where a result is right, and a mask of exactly those. */
+interface RightLanes {
+  readonly test: Expr;
+  readonly mask: Expr;
+}
+
+/** Of plain results, without zeros. */
+export function plainLanes(format: Format, value: Expr): RightLanes {
+  return { test: format.ampleLanes(value), mask: format.allPlain(value) };
+}
+
+/** Of an operation's result. */
+function rightLanes(
+  format: Format,
+  { result }: Operation,
+  value: Expr,
+  inputs: readonly Expr[],
+): RightLanes | undefined {
+  const { isZero } = format;
+  switch (result) {
+    case 'sum':
+    case 'root':
+      return { test: format.normalLanes(value), mask: format.normalOrZero(value) };
+    case 'product': {
+      const factors = inputs.map(isZero).reduce((a, b) => v128.or(a, b));
+      return {
+        test: format.ampleLanes(value),
+        mask: v128.or(format.allPlain(value), v128.and(isZero(value), factors)),
+      };
+    }
+    case 'quotient': {
+      const zeros = v128.and(isZero(value), isZero(inputs[0] as Expr));
+      return { test: format.ampleLanes(value), mask: v128.or(format.allPlain(value), zeros) };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** Operands are ordinary, and results right: by a test that some of the right ones fail, or exactly. Without results operands are numbers. */
+export function lanesHold(
+  e: Emitter,
+  format: Format,
+  inputs: readonly (readonly Expr[])[],
+  results: readonly (RightLanes | undefined)[],
+): Condition {
+  const unknown = distinct(e, inputs.flat()).filter((x) => (e.ordinary(x) & format.every) !== format.every);
+  const right = results.filter((result) => result !== undefined);
+  // Results that are numbers tell that operands are.
+  const numbers = right.length > 0 ? [] : distinct(e, inputs.flat()).map((x) => format.vector.eq(x, x));
+  const tests = [...right.map(({ test }) => test), ...unknown.map(format.notDenormalLanes), ...numbers];
+  const all = format.all(tests.reduce((a, b) => i32x4.min_u(a, b)));
+  if (right.length === 0) return must(all);
+  const masks = [...right.map(({ mask }) => mask), ...inputs.flat().map(format.normalOrZero)];
+  return unless(all, () => i32.eqz(format.all(masks.reduce((a, b) => v128.and(a, b)))));
+}
+
+/** A packed operation on the halves of its inputs. Flags of all lanes come together. */
+export function packedLanes(
+  e: Emitter,
+  format: Format,
+  operation: Operation,
+  inputs: readonly (readonly Expr[])[],
+  native: (...inputs: Expr[]) => Expr,
+  predicate?: Expr,
+): Expr[] {
+  const { f } = e;
+  const values = byHalf(inputs).map((own) => f.let(native(...own)));
+  const results = values.map(() => f.local('v128'));
+  const right = byHalf(inputs).map((own, half) => rightLanes(format, operation, values[half] as Expr, own));
+  attempt(
+    e,
+    [lanesHold(e, format, inputs, right)],
+    () => setAll(e, results, values),
+    () => {
+      AREAS.slice(2 - inputs.length).forEach((area, i) => {
+        (inputs[i] as readonly Expr[]).forEach((x, half) => {
+          f.store('v128.store', constI32(area), x, half * 16);
+        });
+      });
+      runLanes(e, format, operation.code, results.length * format.lanes, predicate);
+      const loaded = results.map((_, half) => load('v128.load', constI32(L.FLOAT_A), half * 16));
+      setAll(e, results, loaded);
+    },
+  );
+  for (const x of inputs.flat()) e.noteOrdinary(x, format.every);
+  if (operation.result !== 'mask') for (const result of results) e.noteOrdinary(result, format.every);
+  return results;
+}
+
+/** The inputs of each half. */
+export function byHalf(inputs: readonly (readonly Expr[])[]): Expr[][] {
+  return (inputs[0] as readonly Expr[]).map((_, half) => inputs.map((input) => input[half] as Expr));
+}
+
+export function setAll(e: Emitter, locals: readonly Expr[], values: readonly Expr[]): void {
+  locals.forEach((local, i) => {
+    e.f.set(local, values[i] as Expr);
   });
 }
 
@@ -208,34 +473,21 @@ export function readFloat(e: Emitter, operand: Operand, format: Format): Expr {
   if (operand.place === 'memory') {
     return e.f.let(load(`${format.suffix}.load`, e.hostForRead(format.bytes)));
   }
-  return e.f.let(format.vector.extract_lane(0, e.readHalf(operand, 0)));
+  const half = e.readHalf(operand, 0);
+  const value = e.f.let(format.vector.extract_lane(0, half));
+  e.noteLane(value, half, format.low);
+  return value;
 }
 
 /** Writes a float to a register's low element, and the rest of `rest` (a register) beside it. */
 export function mergeFloat(e: Emitter, d: Operand, format: Format, value: Expr, rest: Operand, vex: boolean): void {
-  const merged = e.f.let(format.vector.replace_lane(0, e.readHalf(rest, 0), value));
+  const half = e.readHalf(rest, 0);
+  const merged = e.f.let(format.vector.replace_lane(0, half, value));
+  const upper =
+    e.ordinary(half) & ~(format === DOUBLE ? ORDINARY_SINGLES | ORDINARY_DOUBLE : ORDINARY_SINGLE | ORDINARY_DOUBLE);
+  e.noteOrdinary(merged, upper | (e.ordinary(value) & format.low));
   if (vex) writeHalves(e, d, [merged]);
   else e.writeHalf(d, 0, merged);
-}
-
-/** A scalar operation on floats: natively where `fast` holds, else by a helper on their bits. */
-export function scalarResult(
-  e: Emitter,
-  format: Format,
-  native: Expr,
-  fast: (result: Expr) => readonly Condition[],
-  slow: () => Expr,
-): Expr {
-  const value = e.f.let(native);
-  const result = e.f.local(format.suffix);
-  choose(
-    e,
-    fast(value),
-    result,
-    () => value,
-    () => format.toFloat(slow()),
-  );
-  return result;
 }
 
 // ---- Packed ----------------------------------------------------------------------------------------------------------------
@@ -244,41 +496,6 @@ export function lanes(format: Format, start: Expr, each: (lane: number) => Expr,
   let result = start;
   for (let lane = 0; lane < count; lane++) result = format.withLane(result, lane, each(lane));
   return result;
-}
-
-/**
- * A packed operation on the halves of its inputs: natively where `safe` (a mask of lanes) holds in all lanes, else by
- * `each`, which gives a lane's bits. Flags of all lanes come together.
- */
-export function packedResult(
-  e: Emitter,
-  format: Format,
-  inputs: readonly (readonly Expr[])[],
-  native: (...inputs: Expr[]) => Expr,
-  safe: (result: Expr, ...inputs: Expr[]) => Expr,
-  each: (lane: number, ...inputs: Expr[]) => Expr,
-  needsControls = true,
-): Expr[] {
-  const { f } = e;
-  const byHalf = (inputs[0] as readonly Expr[]).map((_, half) => inputs.map((input) => input[half] as Expr));
-  const values = byHalf.map((own) => f.let(native(...own)));
-  const mask = values.map((value, half) => safe(value, ...(byHalf[half] as Expr[]))).reduce((a, b) => v128.and(a, b));
-  const results = values.map(() => f.local('v128'));
-  const set = (values: readonly Expr[]): void => {
-    results.forEach((result, half) => {
-      f.set(result, values[half] as Expr);
-    });
-  };
-  f.block((done) => {
-    f.block((otherwise) => {
-      if (needsControls) f.brIfUnlikely(otherwise, i32.eqz(usualControls()));
-      f.brIfUnlikely(otherwise, i32.eqz(format.all(mask)));
-      set(values);
-      f.br(done);
-    });
-    softly(e, () => set(byHalf.map((own) => lanes(format, own[0] as Expr, (lane) => each(lane, ...own)))));
-  });
-  return results;
 }
 
 /** Begins an instruction with vector operands: availability, and for SSE alignment. */

@@ -4,19 +4,21 @@ import { constI32, type Expr, load, type MemoryOp } from '../../../wasm/expr.ts'
 import { f32x4, f64x2, i32x4, i64x2, v128 } from '../../../wasm/vector.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import {
-  aboveLeast,
+  attemptOrSoftly,
+  byHalf,
+  choose,
   DOUBLE,
   type Format,
+  isOrdinary,
   lanes,
+  lanesHold,
   mergeFloat,
   must,
-  ordinary,
-  packedResult,
+  plainLanes,
   SINGLE,
-  scalarResult,
+  setAll,
   soft,
   softly,
-  usualControls,
 } from './float.ts';
 import { instruction } from './instruction.ts';
 import { checkAvx, halves, writeHalves } from './vector.ts';
@@ -85,48 +87,42 @@ function packed(
   const helper = soft('fma', format);
   const each = (lane: number, x: Expr, y: Expr, z: Expr): Expr =>
     e.call(helper, format.lane(x, lane), format.lane(y, lane), format.lane(z, lane), kindOf(operation, lane));
-  if (e.fused) {
-    return packedResult(
+  const own = byHalf([a, b, c]) as [Expr, Expr, Expr][];
+  const results = own.map(() => e.f.local('v128'));
+  const slow = (): void =>
+    setAll(
       e,
-      format,
-      [a, b, c],
-      (x, y, z) => native(format, operation, x as Expr, y as Expr, z as Expr),
-      (result, ...inputs) => inputs.map(format.normalOrZero).reduce((x, y) => v128.and(x, y), format.allPlain(result)),
-      (lane, x, y, z) => each(lane, x as Expr, y as Expr, z as Expr),
+      results,
+      own.map((inputs) => lanes(format, inputs[0], (lane) => each(lane, ...inputs))),
     );
+  if (!e.fused) {
+    softly(e, slow);
+    return results;
   }
-  const results = a.map(() => e.f.local('v128'));
-  softly(e, () =>
-    results.forEach((result, half) => {
-      const [x, y, z] = [a[half], b[half], c[half]] as [Expr, Expr, Expr];
-      e.f.set(
-        result,
-        lanes(format, x, (lane) => each(lane, x, y, z)),
-      );
-    }),
-  );
+  const values = own.map((inputs) => e.f.let(native(format, operation, ...inputs)));
+  const right = values.map((value) => plainLanes(format, value));
+  attemptOrSoftly(e, [lanesHold(e, format, [a, b, c], right)], () => setAll(e, results, values), slow);
+  for (const value of [...a, ...b, ...c, ...results]) e.noteOrdinary(value, format.every);
   return results;
 }
 
 function scalar(e: Emitter, format: Format, operation: Operation, inputs: readonly [Expr, Expr, Expr]): Expr {
-  const floats = inputs.map((x) => e.f.let(format.vector.extract_lane(0, x)));
-  const slow = (): Expr => e.call(soft('fma', format), ...inputs.map((x) => bits(format, x)), kindOf(operation, 0));
-  if (e.fused) {
-    return scalarResult(
-      e,
-      format,
-      format.vector.extract_lane(0, native(format, operation, ...inputs)),
-      (result) => [
-        must(usualControls()),
-        must(format.finite(result)),
-        aboveLeast(format, result),
-        ...floats.map((x) => ordinary(format, x)),
-      ],
-      slow,
-    );
-  }
+  const slow = (): Expr =>
+    format.toFloat(e.call(soft('fma', format), ...inputs.map((x) => bits(format, x)), kindOf(operation, 0)));
   const result = e.f.local(format.suffix);
-  softly(e, () => e.f.set(result, format.toFloat(slow())));
+  if (!e.fused) {
+    softly(e, () => e.f.set(result, slow()));
+    return result;
+  }
+  const floats = inputs.map((x) => {
+    const value = e.f.let(format.vector.extract_lane(0, x));
+    e.noteLane(value, x, format.low);
+    return value;
+  });
+  const value = e.f.let(format.vector.extract_lane(0, native(format, operation, ...inputs)));
+  const fast = [...floats.map((x) => isOrdinary(e, format, x)), must(format.ample(value))];
+  choose(e, fast, result, () => value, slow);
+  for (const x of [...floats, result]) e.noteOrdinary(x, format.low);
   return result;
 }
 

@@ -4,22 +4,23 @@ import { constF32, constF64, constI32, type Expr, f32, f64, i32, i64 } from '../
 import { f32x4, f64x2, i8x16, i32x4, i64x2, v128 } from '../../../wasm/vector.ts';
 import { type Emitter, type Operand, storeSized } from './emitter.ts';
 import {
-  aboveLeast,
+  attemptOrSoftly,
   choose,
   DOUBLE,
   enter,
   FORMATS,
   type Format,
+  isNumber,
+  isOrdinary,
   lanes,
+  lanesHold,
   mergeFloat,
   must,
-  ordinary,
   readFloat,
   SINGLE,
-  scalarResult,
+  setAll,
   soft,
   softly,
-  usualControls,
   writeResult,
 } from './float.ts';
 import { instruction } from './instruction.ts';
@@ -42,17 +43,19 @@ for (const [name, line, from, to, fast, helper] of [
   ['cvtsd2ss', 'F2 0F 5A Vx,Wq', DOUBLE, SINGLE, (x: Expr) => f32.demote_f64(x), 'soft_f64_to_f32'],
 ] as const) {
   const value = (e: Emitter, x: Expr): Expr => {
-    const narrowing = to === SINGLE;
-    return scalarResult(
+    const result = e.f.local(to.suffix);
+    const native = e.f.let(fast(x));
+    const right = to === SINGLE ? must(SINGLE.ample(native)) : isNumber(from, x);
+    choose(
       e,
-      to,
-      fast(x),
-      (result) => [
-        ...(narrowing ? [must(usualControls()), aboveLeast(SINGLE, result, []), must(SINGLE.finite(result))] : []),
-        ordinary(from, x),
-      ],
-      () => e.call(helper, from.toBits(x)),
+      [isOrdinary(e, from, x), right],
+      result,
+      () => native,
+      () => to.toFloat(e.call(helper, from.toBits(x))),
     );
+    e.noteOrdinary(x, from.low);
+    e.noteOrdinary(result, to.low);
+    return result;
   };
   instruction(name, [line], (e, d, s) => {
     enter(e, false);
@@ -100,25 +103,26 @@ widening('cvtps2pd', '0F 5A', (e, source, both) => {
   const results = parts.map(() => f.local('v128'));
   // The two lanes that do not count are made zero.
   const counted = both ? source : f.let(i64x2.replace_lane(1, source, i64.const(0)));
-  f.block((done) => {
-    f.block((otherwise) => {
-      f.brIfUnlikely(otherwise, i32.eqz(i32x4.all_true(SINGLE.normalOrZero(counted))));
-      results.forEach((result, half) => {
-        f.set(result, f64x2.promote_low_f32x4(half ? upper(source) : source));
-      });
-      f.br(done);
-    });
-    softly(e, () =>
+  const native = parts.map((_, half) => f64x2.promote_low_f32x4(half ? upper(source) : source));
+  attemptOrSoftly(
+    e,
+    [lanesHold(e, SINGLE, [[counted]], [undefined])],
+    () => setAll(e, results, native),
+    () =>
       results.forEach((result, half) => {
         const each = (lane: number): Expr => e.call('soft_f32_to_f64', SINGLE.lane(source, 2 * half + lane));
         f.set(result, lanes(DOUBLE, zero(), each));
       }),
-    );
-  });
+  );
+  for (const result of results) e.noteOrdinary(result, DOUBLE.every);
   return results;
 });
-widening('cvtdq2pd', 'F3 0F E6', (_e, source, both) =>
-  (both ? [source, upper(source)] : [source]).map((x) => f64x2.convert_low_i32x4_s(x)),
+widening('cvtdq2pd', 'F3 0F E6', (e, source, both) =>
+  (both ? [source, upper(source)] : [source]).map((x) => {
+    const result = e.f.let(f64x2.convert_low_i32x4_s(x));
+    e.noteOrdinary(result, DOUBLE.every);
+    return result;
+  }),
 );
 
 /** Narrowing conversions: two lanes from each half of the source, together in one. */
@@ -143,15 +147,14 @@ narrowing('cvtpd2ps', '66 0F 5A', (e, source) => {
     source.length === 2
       ? values
       : f.let(f32x4.replace_lane(2, f32x4.replace_lane(3, values, constF32(1)), constF32(1)));
-  f.block((done) => {
-    f.block((otherwise) => {
-      f.brIfUnlikely(otherwise, i32.eqz(usualControls()));
-      f.brIfUnlikely(otherwise, i32.eqz(i32x4.all_true(SINGLE.allPlain(checked))));
-      f.set(result, values);
-      f.br(done);
-    });
-    softly(e, () => f.set(result, lanes(SINGLE, zero(), each, 2 * source.length)));
-  });
+  attemptOrSoftly(
+    e,
+    [lanesHold(e, DOUBLE, [source], [undefined]), must(SINGLE.all(SINGLE.allPlain(checked)))],
+    () => f.set(result, values),
+    () => f.set(result, lanes(SINGLE, zero(), each, 2 * source.length)),
+  );
+  for (const x of source) e.noteOrdinary(x, DOUBLE.every);
+  e.noteOrdinary(result, SINGLE.every);
   return result;
 });
 
@@ -166,14 +169,19 @@ for (const { format, scalarPrefix, ss } of FORMATS) {
   const value = (e: Emitter, s: Operand): Expr => {
     const integer = e.readSigned(s);
     const convert = format === DOUBLE ? f64.convert_i64_s : f32.convert_i64_s;
-    if (format === DOUBLE && s.size === 4) return e.f.let(convert(integer));
-    return scalarResult(
-      e,
-      format,
-      convert(integer),
-      () => [must(usualControls())],
-      () => e.call(soft('i64_to', format), integer),
-    );
+    const result = e.f.local(format.suffix);
+    // Doubles hold all integers of 32 bits.
+    if (format === DOUBLE && s.size === 4) e.f.set(result, convert(integer));
+    else
+      choose(
+        e,
+        [],
+        result,
+        () => convert(integer),
+        () => format.toFloat(e.call(soft('i64_to', format), integer)),
+      );
+    e.noteOrdinary(result, format.low);
+    return result;
   };
   instruction(`cvtsi2${ss}`, [`${scalarPrefix} 0F 2A Vx,Ey`], (e, d, s) => {
     enter(e, false);
@@ -190,22 +198,23 @@ for (const vex of [false, true]) {
     enter(e, vex, s);
     const source = halves(e, s);
     const results = source.map(() => e.f.local('v128'));
-    const { f } = e;
-    f.if(
-      usualControls(),
+    attemptOrSoftly(
+      e,
+      [],
+      () =>
+        setAll(
+          e,
+          results,
+          source.map((x) => f32x4.convert_i32x4_s(x)),
+        ),
       () =>
         results.forEach((result, half) => {
-          f.set(result, f32x4.convert_i32x4_s(source[half] as Expr));
+          const each = (lane: number): Expr =>
+            e.call('soft_i64_to_f32', i64.extend_i32_s(i32x4.extract_lane(lane, source[half] as Expr)));
+          e.f.set(result, lanes(SINGLE, zero(), each));
         }),
-      () =>
-        softly(e, () =>
-          results.forEach((result, half) => {
-            const each = (lane: number): Expr =>
-              e.call('soft_i64_to_f32', i64.extend_i32_s(i32x4.extract_lane(lane, source[half] as Expr)));
-            f.set(result, lanes(SINGLE, zero(), each));
-          }),
-        ),
     );
+    for (const result of results) e.noteOrdinary(result, SINGLE.every);
     writeResult(e, d, vex, results);
   });
 }
@@ -231,11 +240,12 @@ for (const { format, scalarPrefix, letter, ss } of FORMATS) {
         const bits = format.toBits(a);
         choose(
           e,
-          [must(usualControls()), must(float.lt(float.abs(value), constant(limit))), ordinary(format, a)],
+          [isOrdinary(e, format, a), must(float.lt(float.abs(value), constant(limit)))],
           result,
           () => convert(value),
           () => e.call(soft(d.size === 8 ? 'to_i64' : 'to_i32', format), bits, constI32(truncate ? 1 : 0)),
         );
+        e.noteOrdinary(a, format.low);
         e.write(d, result);
       });
     }
@@ -254,18 +264,18 @@ for (const [name, line, truncate] of [
       const { f } = e;
       const source = halves(e, s);
       const results = source.map(() => f.local('v128'));
-      const inside = source.map((x) => v128.and(f32x4.lt(f32x4.abs(x), RANGE), SINGLE.normalOrZero(x)));
-      f.block((done) => {
-        f.block((otherwise) => {
-          f.brIfUnlikely(otherwise, i32.eqz(usualControls()));
-          f.brIfUnlikely(otherwise, i32.eqz(i32x4.all_true(inside.reduce((a, b) => v128.and(a, b)))));
-          results.forEach((result, half) => {
-            const x = source[half] as Expr;
-            f.set(result, i32x4.trunc_sat_f32x4_s(truncate ? x : f32x4.nearest(x)));
-          });
-          f.br(done);
-        });
-        softly(e, () =>
+      const inside = source.map((x) => f32x4.lt(f32x4.abs(x), RANGE));
+      const isInside = must(i32x4.all_true(inside.reduce((a, b) => v128.and(a, b))));
+      attemptOrSoftly(
+        e,
+        [lanesHold(e, SINGLE, [source], [undefined]), isInside],
+        () =>
+          setAll(
+            e,
+            results,
+            source.map((x) => i32x4.trunc_sat_f32x4_s(truncate ? x : f32x4.nearest(x))),
+          ),
+        () =>
           results.forEach((result, half) => {
             const each = (lane: number): Expr =>
               i32.wrap_i64(
@@ -273,12 +283,13 @@ for (const [name, line, truncate] of [
               );
             f.set(result, lanes(SINGLE, zero(), each));
           }),
-        );
-      });
+      );
+      for (const x of source) e.noteOrdinary(x, SINGLE.every);
       writeResult(e, d, vex, results);
     });
   }
 }
+const RANGE_DOUBLE = v128.const(Uint8Array.from([0, 0, 0, 0, 0, 0, 0xe0, 0x41, 0, 0, 0, 0, 0, 0, 0xe0, 0x41]));
 for (const [name, line, truncate] of [
   ['cvtpd2dq', 'F2 0F E6', false],
   ['cvttpd2dq', '66 0F E6', true],
@@ -288,7 +299,17 @@ for (const [name, line, truncate] of [
       i32.wrap_i64(
         e.call('soft_to_i32_f64', DOUBLE.lane(source[lane >> 1] as Expr, lane & 1), constI32(truncate ? 1 : 0)),
       );
-    return converted(e, SINGLE, [each], 2 * source.length)[0] as Expr;
+    const result = e.f.local('v128');
+    const whole = source.map((x) => (truncate ? x : f64x2.nearest(x)));
+    const inside = whole.map((x) => f64x2.lt(f64x2.abs(x), RANGE_DOUBLE));
+    attemptOrSoftly(
+      e,
+      [lanesHold(e, DOUBLE, [source], [undefined]), must(i64x2.all_true(inside.reduce((a, b) => v128.and(a, b))))],
+      () => e.f.set(result, joined(whole.map((x) => i32x4.trunc_sat_f64x2_s_zero(x)))),
+      () => e.f.set(result, lanes(SINGLE, zero(), each, 2 * source.length)),
+    );
+    for (const x of source) e.noteOrdinary(x, DOUBLE.every);
+    return result;
   });
 }
 

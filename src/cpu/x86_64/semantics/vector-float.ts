@@ -1,28 +1,39 @@
 // Arithmetic and comparisons of SSE, SSE2, SSE3, SSE4.1 and AVX (SDM volume 2).
 
 import { constI32, constI64, type Expr, f32, f64, i32, i64, select } from '../../../wasm/expr.ts';
-import { f32x4, f64x2, i32x4, v128 } from '../../../wasm/vector.ts';
+import { f32x4, f64x2, i8x16, i32x4, v128 } from '../../../wasm/vector.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import {
-  aboveLeast,
-  type Condition,
+  ADD,
+  ADDSUB,
+  attemptOrSoftly,
+  CMP,
   choose,
+  compareScalars,
+  DIV,
   DOUBLE,
   enter,
   FORMATS,
   type Format,
+  isNumber,
+  isOrdinary,
   lanes,
+  lanesHold,
+  MAX,
+  MIN,
+  MUL,
   mergeFloat,
-  must,
-  ordinary,
+  type Operation,
+  packedLanes,
   packedLine,
-  packedResult,
   readFloat,
   SINGLE,
-  scalarResult,
+  SQRT,
+  SUB,
+  scalarLane,
+  setAll,
   soft,
   softly,
-  usualControls,
   writeResult,
 } from './float.ts';
 import { instruction } from './instruction.ts';
@@ -72,104 +83,52 @@ function packedUnary(name: string, line: string, values: (e: Emitter, x: Expr[])
 }
 
 function arithmetic(
-  name: 'add' | 'sub' | 'mul' | 'div',
+  name: string,
+  operation: Operation,
   opcode: string,
   scalar: Record<'f32' | 'f64', Binary>,
   vector: Record<'f32' | 'f64', Binary>,
 ): void {
-  const sums = name === 'add' || name === 'sub';
   for (const { format, scalarPrefix, packedPrefix, letter, ss, ps } of FORMATS) {
-    const helper = soft(name, format);
     scalarForms(`${name}${ss}`, `${scalarPrefix} 0F ${opcode} Vx,W${letter}`, format, (e, first, b) => {
       const a = readFloat(e, first, format);
-      const exactZeros = name === 'mul' ? [a, b] : [a];
-      return scalarResult(
-        e,
-        format,
-        scalar[format.suffix](a, b),
-        (result): Condition[] => [
-          must(usualControls()),
-          must(format.finite(result)),
-          ...(sums ? [] : [aboveLeast(format, result, exactZeros)]),
-          ordinary(format, a),
-          ordinary(format, b),
-        ],
-        () => e.call(helper, format.toBits(a), format.toBits(b)),
-      );
+      return scalarLane(e, format, operation, [a, b], scalar[format.suffix](a, b));
     });
     packedForms(`${name}${ps}`, packedLine(packedPrefix, `0F ${opcode} Vx,Wx`), (e, a, b) =>
-      packedResult(
-        e,
-        format,
-        [a, b],
-        vector[format.suffix],
-        (result, x, y) => {
-          const operands = v128.and(format.normalOrZero(x), format.normalOrZero(y));
-          return v128.and(operands, sums ? format.allFinite(result) : format.allPlain(result));
-        },
-        (lane, x, y) => e.call(helper, format.lane(x, lane), format.lane(y, lane)),
-      ),
+      packedLanes(e, format, operation, [a, b], vector[format.suffix]),
     );
   }
 }
-arithmetic('add', '58', { f32: f32.add, f64: f64.add }, { f32: f32x4.add, f64: f64x2.add });
-arithmetic('mul', '59', { f32: f32.mul, f64: f64.mul }, { f32: f32x4.mul, f64: f64x2.mul });
-arithmetic('sub', '5C', { f32: f32.sub, f64: f64.sub }, { f32: f32x4.sub, f64: f64x2.sub });
-arithmetic('div', '5E', { f32: f32.div, f64: f64.div }, { f32: f32x4.div, f64: f64x2.div });
+arithmetic('add', ADD, '58', { f32: f32.add, f64: f64.add }, { f32: f32x4.add, f64: f64x2.add });
+arithmetic('mul', MUL, '59', { f32: f32.mul, f64: f64.mul }, { f32: f32x4.mul, f64: f64x2.mul });
+arithmetic('sub', SUB, '5C', { f32: f32.sub, f64: f64.sub }, { f32: f32x4.sub, f64: f64x2.sub });
+arithmetic('div', DIV, '5E', { f32: f32.div, f64: f64.div }, { f32: f32x4.div, f64: f64x2.div });
 
 // SQRT has one operand.
 for (const { format, scalarPrefix, packedPrefix, letter, ss, ps } of FORMATS) {
-  const helper = soft('sqrt', format);
   const root = format === DOUBLE ? f64.sqrt : f32.sqrt;
   scalarForms(`sqrt${ss}`, `${scalarPrefix} 0F 51 Vx,W${letter}`, format, (e, _first, x) =>
-    scalarResult(
-      e,
-      format,
-      root(x),
-      (result) => [must(usualControls()), must(format.finite(result)), ordinary(format, x)],
-      () => e.call(helper, format.toBits(x)),
-    ),
+    scalarLane(e, format, SQRT, [x], root(x)),
   );
   packedUnary(`sqrt${ps}`, packedLine(packedPrefix, '0F 51 Vx,Wx'), (e, x) =>
-    packedResult(
-      e,
-      format,
-      [x],
-      (a) => format.vector.sqrt(a),
-      (result, a) => v128.and(format.allFinite(result), format.normalOrZero(a)),
-      (lane, a) => e.call(helper, format.lane(a, lane)),
-    ),
+    packedLanes(e, format, SQRT, [x], (a) => format.vector.sqrt(a)),
   );
 }
 
-// MIN and MAX: the second operand unless the first is truly less (greater): no flags when both are ordered and not denormal.
+// MIN and MAX: the second operand unless the first is truly less (greater).
 for (const { format, scalarPrefix, packedPrefix, letter, ss, ps } of FORMATS) {
-  const { scalar, vector } = format;
-  for (const [name, opcode, better, pick] of [
-    ['min', '5D', scalar.lt, vector.pmin],
-    ['max', '5F', scalar.gt, vector.pmax],
+  const { vector } = format;
+  for (const [name, opcode, operation, pick] of [
+    ['min', '5D', MIN, vector.pmin],
+    ['max', '5F', MAX, vector.pmax],
   ] as const) {
-    const helper = soft(name, format);
     scalarForms(`${name}${ss}`, `${scalarPrefix} 0F ${opcode} Vx,W${letter}`, format, (e, first, b) => {
       const a = readFloat(e, first, format);
-      return scalarResult(
-        e,
-        format,
-        select(a, b, better(a, b)),
-        () => [ordinary(format, a), ordinary(format, b)],
-        () => e.call(helper, format.toBits(a), format.toBits(b)),
-      );
+      const native = vector.extract_lane(0, pick(vector.splat(b), vector.splat(a)));
+      return scalarLane(e, format, operation, [a, b], native);
     });
     packedForms(`${name}${ps}`, packedLine(packedPrefix, `0F ${opcode} Vx,Wx`), (e, a, b) =>
-      packedResult(
-        e,
-        format,
-        [a, b],
-        (x, y) => pick(y, x),
-        (_result, x, y) => v128.and(format.normalOrZero(x), format.normalOrZero(y)),
-        (lane, x, y) => e.call(helper, format.lane(x, lane), format.lane(y, lane)),
-        false,
-      ),
+      packedLanes(e, format, operation, [a, b], (x, y) => pick(y, x)),
     );
   }
 }
@@ -211,34 +170,19 @@ function compared(e: Emitter, vector: Format['vector'], a: Expr, b: Expr, imm: E
 
 for (const { format, scalarPrefix, packedPrefix, letter, ss, ps } of FORMATS) {
   const { vector } = format;
-  const helper = soft('cmp', format);
   // VEX has 32 predicates, SSE eight.
   for (const vex of [false, true]) {
     const predicate = (e: Emitter): Expr => e.f.let(i32.and(i32.wrap_i64(e.immediate()), constI32(vex ? 31 : 7)));
     const packed = (e: Emitter, a: Expr[], b: Expr[]): Expr[] => {
       const imm = predicate(e);
-      return packedResult(
-        e,
-        format,
-        [a, b],
-        (x, y) => compared(e, vector, x, y, imm),
-        (_result, x, y) => v128.and(format.normalOrZero(x), format.normalOrZero(y)),
-        (lane, x, y) => e.call(helper, format.lane(x, lane), format.lane(y, lane), imm),
-        false,
-      );
+      return packedLanes(e, format, CMP, [a, b], (x, y) => compared(e, vector, x, y, imm), imm);
     };
     const scalar = (e: Emitter, d: Operand, first: Operand, s: Operand): void => {
       const b = readFloat(e, s, format);
       const imm = predicate(e);
       const a = readFloat(e, first, format);
-      const result = scalarResult(
-        e,
-        format,
-        vector.extract_lane(0, compared(e, vector, vector.splat(a), vector.splat(b), imm)),
-        () => [ordinary(format, a), ordinary(format, b)],
-        () => e.call(helper, format.toBits(a), format.toBits(b), imm),
-      );
-      mergeFloat(e, d, format, result, first, vex);
+      const native = vector.extract_lane(0, compared(e, vector, vector.splat(a), vector.splat(b), imm));
+      mergeFloat(e, d, format, scalarLane(e, format, CMP, [a, b], native, imm), first, vex);
     };
     const line = packedLine(packedPrefix, '0F C2 Vx,Wx,Ib');
     if (vex) {
@@ -274,16 +218,7 @@ for (const { format, scalarPrefix, packedPrefix, letter, ss, ps } of FORMATS) {
         enter(e, vex);
         const b = readFloat(e, s, format);
         const a = readFloat(e, d, format);
-        const flags = e.f.local('i64');
-        const { lt, eq } = format.scalar;
-        choose(
-          e,
-          [ordinary(format, a), ordinary(format, b)],
-          flags,
-          () => i64.extend_i32_u(i32.or(lt(a, b), i32.shl(eq(a, b), constI32(6)))),
-          () => i64.extend_i32_u(e.call(soft(name, format), format.toBits(a), format.toBits(b))),
-        );
-        e.flagsAll(flags);
+        compareScalars(e, format, a, b, name === 'comi');
       });
     }
   }
@@ -302,48 +237,47 @@ for (const [name, opcode, helper] of [
   );
 }
 
-/** Each half's bits made lane by lane, by soft helpers. */
-function softHalves(
-  e: Emitter,
-  format: Format,
-  inputs: readonly (readonly Expr[])[],
-  each: (lane: number, ...inputs: Expr[]) => Expr,
-): Expr[] {
-  const results = (inputs[0] as readonly Expr[]).map(() => e.f.local('v128'));
-  softly(e, () =>
-    results.forEach((result, half) => {
-      const own = inputs.map((input) => input[half] as Expr);
-      e.f.set(
-        result,
-        lanes(format, own[0] as Expr, (lane) => each(lane, ...own)),
-      );
-    }),
+/** The lanes of two vectors with even numbers, or with odd ones, in order. */
+function alternate(format: Format, a: Expr, b: Expr, odd: number): Expr {
+  const lanes = Array.from({ length: format.lanes }, (_, i) => 2 * i + odd);
+  const bytes = lanes.flatMap((lane) => Array.from({ length: format.bytes }, (_, i) => lane * format.bytes + i));
+  return i8x16.shuffle(bytes, a, b);
+}
+
+/** Sign bits of the even lanes. */
+function evenSigns(format: Format): Expr {
+  return v128.const(
+    Uint8Array.from({ length: 16 }, (_, i) => (i % (2 * format.bytes) === format.bytes - 1 ? 0x80 : 0)),
   );
-  return results;
 }
 
 for (const [suffix, prefix, format] of [
   ['ps', 'F2', SINGLE],
   ['pd', '66', DOUBLE],
 ] as const) {
+  const { add, sub } = format.vector;
   packedForms(`addsub${suffix}`, `${prefix} 0F D0 Vx,Wx`, (e, a, b) =>
-    softHalves(e, format, [a, b], (lane, x, y) =>
-      e.call(soft(lane % 2 ? 'add' : 'sub', format), format.lane(x as Expr, lane), format.lane(y as Expr, lane)),
-    ),
+    packedLanes(e, format, ADDSUB, [a, b], (x, y) => add(x, v128.xor(y, evenSigns(format)))),
   );
-  for (const [name, opcode, operation] of [
-    ['hadd', '7C', 'add'],
-    ['hsub', '7D', 'sub'],
+  for (const [name, opcode, operation, native] of [
+    ['hadd', '7C', ADD, add],
+    ['hsub', '7D', SUB, sub],
   ] as const) {
-    packedForms(`${name}${suffix}`, `${prefix} 0F ${opcode} Vx,Wx`, (e, a, b) =>
-      softHalves(e, format, [a, b], (lane, x, y) => {
-        const half = format.lanes / 2;
-        const source = (lane < half ? x : y) as Expr;
-        const from = (lane % half) * 2;
-        return e.call(soft(operation, format), format.lane(source, from), format.lane(source, from + 1));
-      }),
-    );
+    packedForms(`${name}${suffix}`, `${prefix} 0F ${opcode} Vx,Wx`, (e, a, b) => {
+      const [even, odd] = [0, 1].map((place) =>
+        a.map((x, half) => e.f.let(alternate(format, x, b[half] as Expr, place))),
+      ) as [Expr[], Expr[]];
+      return packedLanes(e, format, operation, [even, odd], native);
+    });
   }
+}
+
+/** Native rounding by the immediate of ROUND*, where it is known. */
+function rounded(format: Format, imm: Expr): ((x: Expr) => Expr) | undefined {
+  if (!imm.isConst) return undefined;
+  const { nearest, floor, ceil, trunc } = format.vector;
+  const mode = (imm.value as number) & 4 ? 0 : (imm.value as number) & 3;
+  return [nearest, floor, ceil, trunc][mode];
 }
 
 const roundingImmediate = (e: Emitter): Expr => i32.and(i32.wrap_i64(e.immediate()), constI32(0xff));
@@ -351,16 +285,45 @@ for (const [ps, ss, packedOpcode, scalarOpcode, letter, format] of [
   ['ps', 'ss', '08', '0A', 'd', SINGLE],
   ['pd', 'sd', '09', '0B', 'q', DOUBLE],
 ] as const) {
-  packedUnary(`round${ps}`, `66 0F3A ${packedOpcode} Vx,Wx,Ib`, (e, x) =>
-    softHalves(e, format, [x], (lane, half) =>
-      e.call(soft('round', format), format.lane(half as Expr, lane), roundingImmediate(e)),
-    ),
-  );
+  const each = (e: Emitter, bits: Expr): Expr => e.call(soft('round', format), bits, roundingImmediate(e));
+  packedUnary(`round${ps}`, `66 0F3A ${packedOpcode} Vx,Wx,Ib`, (e, x) => {
+    const results = x.map(() => e.f.local('v128'));
+    const slow = (): void =>
+      setAll(
+        e,
+        results,
+        x.map((half) => lanes(format, half, (lane) => each(e, format.lane(half, lane)))),
+      );
+    const native = rounded(format, roundingImmediate(e));
+    if (!native) {
+      softly(e, slow);
+      return results;
+    }
+    attemptOrSoftly(
+      e,
+      [lanesHold(e, format, [x], [undefined])],
+      () =>
+        setAll(
+          e,
+          results,
+          x.map((half) => native(half)),
+        ),
+      slow,
+    );
+    for (const value of [...x, ...results]) e.noteOrdinary(value, format.every);
+    return results;
+  });
   scalarForms(`round${ss}`, `66 0F3A ${scalarOpcode} Vx,W${letter},Ib`, format, (e, _first, x) => {
     const result = e.f.local(format.suffix);
-    softly(e, () =>
-      e.f.set(result, format.toFloat(e.call(soft('round', format), format.toBits(x), roundingImmediate(e)))),
-    );
+    const slow = (): Expr => format.toFloat(each(e, format.toBits(x)));
+    const native = rounded(format, roundingImmediate(e));
+    if (!native) {
+      softly(e, () => e.f.set(result, slow()));
+      return result;
+    }
+    const { splat, extract_lane } = format.vector;
+    choose(e, [isOrdinary(e, format, x), isNumber(format, x)], result, () => extract_lane(0, native(splat(x))), slow);
+    for (const value of [x, result]) e.noteOrdinary(value, format.low);
     return result;
   });
 }

@@ -25,6 +25,7 @@ import {
   vexWith,
   writeHalves,
   writeLow,
+  xor,
   zero,
 } from './vector.ts';
 
@@ -60,7 +61,6 @@ const LANES: readonly [name: string, opcode: string, operation: VectorBinary][] 
   ['pavgw', '0F E3', i16x8.avgr_u],
   ['pand', '0F DB', v128.and],
   ['por', '0F EB', v128.or],
-  ['pxor', '0F EF', v128.xor],
   ['pandn', '0F DF', (a, b) => v128.andnot(b, a)],
   ['pmullw', '0F D5', i16x8.mul],
   ['pmaddwd', '0F F5', i32x4.dot_i16x8_s],
@@ -72,6 +72,7 @@ const LANES: readonly [name: string, opcode: string, operation: VectorBinary][] 
   ['psignd', '0F38 0A', (a, b) => sign(a, b, i32x4.neg, i32x4.lt_s, i32x4.eq)],
 ];
 for (const [name, opcode, operation] of LANES) both(name, opcode, operation);
+bothWith('pxor', '0F EF', xor);
 for (const [name, opcode, operation] of [
   ['pabsb', '0F38 1C', i8x16.abs],
   ['pabsw', '0F38 1D', i16x8.abs],

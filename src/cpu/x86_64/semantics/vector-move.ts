@@ -12,6 +12,7 @@ import {
   checkSse,
   halves,
   readVector,
+  shuffle,
   sse,
   sseOnly,
   sseUnary,
@@ -21,6 +22,7 @@ import {
   writeAll,
   writeHalves,
   writeLow,
+  xor,
   zero,
 } from './vector.ts';
 
@@ -221,29 +223,29 @@ instruction('movdq2q', ['F2 0F D6 Pq,Uq'], (e, d, s) => {
 });
 
 // Shuffles of floats, duplicates and interleaves are moves.
-sse('unpcklps', ['0F 14 Vx,Wx np'], (a, b) =>
-  i8x16.shuffle([0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23], a, b),
+sseWith('unpcklps', ['0F 14 Vx,Wx np'], (e, a, b) =>
+  shuffle(e, [0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23], a, b),
 );
-sse('unpckhps', ['0F 15 Vx,Wx np'], (a, b) =>
-  i8x16.shuffle([8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31], a, b),
+sseWith('unpckhps', ['0F 15 Vx,Wx np'], (e, a, b) =>
+  shuffle(e, [8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31], a, b),
 );
-sse('unpcklpd', ['66 0F 14 Vx,Wx'], (a, b) =>
-  i8x16.shuffle([0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23], a, b),
+sseWith('unpcklpd', ['66 0F 14 Vx,Wx'], (e, a, b) =>
+  shuffle(e, [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23], a, b),
 );
-sse('unpckhpd', ['66 0F 15 Vx,Wx'], (a, b) =>
-  i8x16.shuffle([8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31], a, b),
+sseWith('unpckhpd', ['66 0F 15 Vx,Wx'], (e, a, b) =>
+  shuffle(e, [8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31], a, b),
 );
 for (const [name, line, lanes] of [
   ['movsldup', 'F3 0F 12 Vx,Wx', [0, 1, 2, 3, 0, 1, 2, 3, 8, 9, 10, 11, 8, 9, 10, 11]],
   ['movshdup', 'F3 0F 16 Vx,Wx', [4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15]],
 ] as const) {
-  sseUnary(name, line, (_e, x) => i8x16.shuffle(lanes, x, x));
+  sseUnary(name, line, (e, x) => shuffle(e, lanes, x, x));
 }
 // MOVDDUP reads 8 bytes, or 32.
-const duplicate = (x: Expr): Expr => i8x16.shuffle([0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7], x, x);
-sseOnly('movddup', 'F2 0F 12 Vx,Wq', (_e, _a, b) => duplicate(b));
-vexUnary('vmovddup', 'VEX F2 0F 12 Vx,Wq L0', (_e, x) => duplicate(x));
-vexUnary('vmovddup', 'VEX F2 0F 12 Vx,Wx L1', (_e, x) => duplicate(x));
+const duplicate = (e: Emitter, x: Expr): Expr => shuffle(e, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7], x, x);
+sseOnly('movddup', 'F2 0F 12 Vx,Wq', (e, _a, b) => duplicate(e, b));
+vexUnary('vmovddup', 'VEX F2 0F 12 Vx,Wq L0', duplicate);
+vexUnary('vmovddup', 'VEX F2 0F 12 Vx,Wx L1', duplicate);
 
 /** Element `lane` of a shuffle's immediate: `bits` bits each. */
 const field = (e: Emitter, lane: number, bits: number): Expr =>
@@ -254,7 +256,8 @@ sseWith('shufps', ['0F C6 Vx,Wx,Ib np'], (e, a, b) => {
   if (imm.isConst) {
     const from = (i: number): number =>
       (((imm.value as number) >> ((i >> 2) * 2)) & 3) * 4 + (i & 3) + (i < 8 ? 0 : 16);
-    return i8x16.shuffle(
+    return shuffle(
+      e,
       Array.from({ length: 16 }, (_, i) => from(i)),
       a,
       b,
@@ -282,7 +285,7 @@ vexUnary('vpermilpd', 'VEX 66 0F3A 05 Vx,Wx,Ib W0', (e, x, half) => shufflePair(
 sse('andps', ['0F 54 Vx,Wx np', '66 0F 54 Vx,Wx'], v128.and);
 sse('andnps', ['0F 55 Vx,Wx np', '66 0F 55 Vx,Wx'], (a, b) => v128.andnot(b, a));
 sse('orps', ['0F 56 Vx,Wx np', '66 0F 56 Vx,Wx'], v128.or);
-sse('xorps', ['0F 57 Vx,Wx np', '66 0F 57 Vx,Wx'], v128.xor);
+sseWith('xorps', ['0F 57 Vx,Wx np', '66 0F 57 Vx,Wx'], xor);
 
 // ---- MXCSR and saved state ---------------------------------------------------------------------------------------------------------
 for (const [check, vex] of [
@@ -295,6 +298,7 @@ for (const [check, vex] of [
     const value = e.f.let(i32.wrap_i64(e.read(s)));
     e.f.if(i32.and(value, constI32(~0xffff)), () => e.fault(13));
     e.setState('i32.store', L.MXCSR, value);
+    e.controlsChanged();
   });
   instruction(`${v}stmxcsr`, [`${vex}0F AE/3 Md ${end}`], (e, d) => {
     check(e);

@@ -1,10 +1,11 @@
 // What MMX, SSE and AVX meanings share: availability checks, operands as v128, and lines for all register files.
 
 import { constI32, type Expr, i32, load } from '../../../wasm/expr.ts';
-import { i64x2, v128 } from '../../../wasm/vector.ts';
+import { i8x16, i64x2, v128 } from '../../../wasm/vector.ts';
 import * as L from '../layout.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import { instruction } from './instruction.ts';
+import { shuffledOrdinary } from './ordinary.ts';
 
 /** SSE is there for the guest: else #UD or #NM (SDM volume 3, section 13.1). */
 export function checkSse(e: Emitter): void {
@@ -25,6 +26,10 @@ const isMmx = (operand: Operand): boolean => 'PQN'.includes(operand.place);
 
 /** Reads an operand as v128: 16 bytes, or fewer zero-extended. */
 export function readVector(e: Emitter, operand: Operand): Expr {
+  const { place, size } = operand;
+  if (place === 'memory' && (size === 8 || size === 4)) {
+    return e.f.let(load(size === 8 ? 'v128.load64_zero' : 'v128.load32_zero', e.hostForRead(size)));
+  }
   const value = e.read(operand);
   if (value.type === 'v128') return value;
   return e.f.let(i64x2.replace_lane(0, zero(), value));
@@ -32,6 +37,13 @@ export function readVector(e: Emitter, operand: Operand): Expr {
 
 export function zero(): Expr {
   return v128.const(new Uint8Array(16));
+}
+
+/** Bytes of two vectors; what is known of their lanes is known of the result's. */
+export function shuffle(e: Emitter, bytes: readonly number[], a: Expr, b: Expr): Expr {
+  const result = e.f.let(i8x16.shuffle(bytes, a, b));
+  e.noteOrdinary(result, shuffledOrdinary(bytes, e.ordinary(a), e.ordinary(b)));
+  return result;
 }
 
 /** Each byte its own index. */
@@ -124,6 +136,9 @@ export function vexWith(name: string, line: string, operation: VectorMeaning): v
     );
   });
 }
+
+/** Of a register with itself it is zero, whatever that holds. */
+export const xor: VectorMeaning = (e, a, b) => (e.isSameValue(a, b) ? zero() : v128.xor(a, b));
 
 /** Operations on two vectors, of SSE and of AVX. */
 export function sseWith(name: string, lines: readonly string[], operation: VectorMeaning): void {

@@ -67,9 +67,16 @@ export function swap(): void {
 
 /** b, of an 80-bit value. */
 export function unpack_b(se: u32, significand: u64): void {
-  swap();
-  unpack_a(se, significand);
-  swap();
+  b_sign = se >> 15;
+  b_exponent = se & EXPONENT_MAX;
+  b_sig = significand;
+  b_kind = kind_of(se, significand);
+  b_denormal = b_exponent == 0 && significand != 0;
+  if (b_denormal) {
+    const shift = <i32>clz(significand);
+    b_exponent = 1 - shift;
+    b_sig = significand << shift;
+  }
 }
 
 export function negate_b(): void {

@@ -19,8 +19,16 @@ import {
 import { DOWN, rounding, signal, ZE } from './state';
 import { divideJam, multiplyJam } from './wide';
 
+export function sum<T>(first: u64, second: u64): u64 {
+  return total<T>(first, second, 0);
+}
+
+export function difference<T>(first: u64, second: u64): u64 {
+  return total<T>(first, second, signBit<T>());
+}
+
 /** a + b, or a - b with `flip` the sign bit. */
-function sum<T>(first: u64, second: u64, flip: u64): u64 {
+function total<T>(first: u64, second: u64, flip: u64): u64 {
   const a = operand<T>(first);
   let b = operand<T>(second);
   if (isNaNBits<T>(a) || isNaNBits<T>(b)) return propagate<T>(a, b);
@@ -55,8 +63,8 @@ function sum<T>(first: u64, second: u64, flip: u64): u64 {
   }
   small = shiftRightJam(small, distance);
   if (!opposite) {
-    const total = big + small;
-    return total >> 63 ? roundPack<T>(negative, exp + 1, shiftRightJam(total, 1)) : roundPack<T>(negative, exp, total);
+    const sig = big + small;
+    return sig >> 63 ? roundPack<T>(negative, exp + 1, shiftRightJam(sig, 1)) : roundPack<T>(negative, exp, sig);
   }
   const rest = big - small;
   if (rest == 0) return exactZero<T>();
@@ -69,7 +77,7 @@ function exactZero<T>(): u64 {
   return rounding() == DOWN ? signBit<T>() : 0;
 }
 
-function product<T>(first: u64, second: u64): u64 {
+export function product<T>(first: u64, second: u64): u64 {
   const a = operand<T>(first);
   const b = operand<T>(second);
   if (isNaNBits<T>(a) || isNaNBits<T>(b)) return propagate<T>(a, b);
@@ -84,7 +92,7 @@ function product<T>(first: u64, second: u64): u64 {
   return sig >> 63 ? roundPack<T>(sign != 0, exp + 1, shiftRightJam(sig, 1)) : roundPack<T>(sign != 0, exp, sig);
 }
 
-function quotient<T>(first: u64, second: u64): u64 {
+export function quotient<T>(first: u64, second: u64): u64 {
   const a = operand<T>(first);
   const b = operand<T>(second);
   if (isNaNBits<T>(a) || isNaNBits<T>(b)) return propagate<T>(a, b);
@@ -109,7 +117,7 @@ function quotient<T>(first: u64, second: u64): u64 {
   return sig >> 62 ? roundPack<T>(sign != 0, exp, sig) : roundPack<T>(sign != 0, exp - 1, sig << 1);
 }
 
-function root<T>(source: u64): u64 {
+export function root<T>(source: u64): u64 {
   const a = operand<T>(source);
   if (isNaNBits<T>(a)) return propagate<T>(a, a);
   if (isZero<T>(a)) return a;
@@ -133,19 +141,19 @@ function root<T>(source: u64): u64 {
 }
 
 export function soft_add_f32(a: u32, b: u32): u32 {
-  return <u32>sum<f32>(a, b, 0);
+  return <u32>sum<f32>(a, b);
 }
 
 export function soft_add_f64(a: u64, b: u64): u64 {
-  return sum<f64>(a, b, 0);
+  return sum<f64>(a, b);
 }
 
 export function soft_sub_f32(a: u32, b: u32): u32 {
-  return <u32>sum<f32>(a, b, signBit<f32>());
+  return <u32>difference<f32>(a, b);
 }
 
 export function soft_sub_f64(a: u64, b: u64): u64 {
-  return sum<f64>(a, b, signBit<f64>());
+  return difference<f64>(a, b);
 }
 
 export function soft_mul_f32(a: u32, b: u32): u32 {

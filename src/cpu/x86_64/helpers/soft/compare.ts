@@ -16,7 +16,7 @@ function isEqual<T>(a: u64, b: u64): bool {
 }
 
 /** Signals what a comparison signals, for every NaN (`all`) or for signalling ones only; returns whether one is a NaN. */
-function unordered<T>(a: u64, b: u64, all: bool): bool {
+export function unordered<T>(a: u64, b: u64, all: bool): bool {
   if (isNaNBits<T>(a) || isNaNBits<T>(b)) {
     if (all || isSignalling<T>(a) || isSignalling<T>(b)) signal(IE);
     return true;
@@ -27,7 +27,7 @@ function unordered<T>(a: u64, b: u64, all: bool): bool {
 }
 
 /** The second operand, but for a first that is less (greater). */
-function extreme<T>(first: u64, second: u64, greatest: bool): u64 {
+export function extreme<T>(first: u64, second: u64, greatest: bool): u64 {
   const a = operand<T>(first);
   const b = operand<T>(second);
   if (unordered<T>(a, b, true)) return b;
@@ -38,7 +38,7 @@ function extreme<T>(first: u64, second: u64, greatest: bool): u64 {
 const HOLDS: u64 = 0xf4650b9a7ced8312;
 
 /** Predicates 0 to 31 of VCMP*; 16 to 31 differ from 0 to 15 in which NaNs they signal for. */
-function holds<T>(first: u64, second: u64, predicate: i32): bool {
+export function holds<T>(first: u64, second: u64, predicate: i32): bool {
   const a = operand<T>(first);
   const b = operand<T>(second);
   const signals = (predicate & 3) == 1 || (predicate & 3) == 2;

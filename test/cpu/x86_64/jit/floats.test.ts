@@ -1,0 +1,137 @@
+// Floats in regions: what translated code knows of values from one instruction to the next must not be seen. Random loops of SSE
+// instructions, whose values grow and shrink through denormals, infinities and NaNs, translated and interpreted.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as L from '../../../../src/cpu/x86_64/layout.ts';
+import type { Assembler } from '../../../asm/assembler.ts';
+import { Random } from '../instructions/random.ts';
+import { DATA, Guest } from './guest.ts';
+
+const seed = Number(process.env['SEED'] ?? Date.now() % 0x7fffffff);
+const PROGRAMS = 40;
+const ROUNDS = 400;
+const REGISTERS = 5;
+/** Offsets in DATA: the registers' first values, MXCSR's, what is made of MXCSR, operands in memory. */
+const [FIRST, CONTROLS, SUM, OPERANDS] = [0, 0x100, 0x110, 0x200];
+
+/** Doubles and singles that a few operations take out of their range, or not. */
+function quadword(random: Random): bigint {
+  const view = new DataView(new ArrayBuffer(8));
+  if (random.oneIn(2)) {
+    const size = random.pick([1, 3, 0.5, 2.3e-308, 2.5e-308, 3e-308, 1e-154, 1e290, 2 ** -1060, 0]);
+    view.setFloat64(0, size * (random.oneIn(2) ? 1 : 1.1) * random.pick([1, -1]));
+  } else {
+    for (const at of [0, 4])
+      view.setFloat32(
+        at,
+        random.pick([1, -3, 0.75, 1.3e-38, 2e-38, 1e-19, 1e35, 2 ** -140, 0]) * random.pick([1, 1.1]),
+      );
+  }
+  return view.getBigUint64(0);
+}
+
+/** One instruction with random registers, or memory at RBX. */
+function instruction(a: Assembler, random: Random): void {
+  const [d, s] = [random.below(REGISTERS), random.below(REGISTERS)];
+  const operand = random.oneIn(4)
+    ? [0x83 | (d << 3), random.below(4) * 16, OPERANDS >> 8, 0, 0]
+    : [0xc0 | (d << 3) | s];
+  const prefix = random.pick([[0xf2], [0xf2], [0xf3], [0x66], []]);
+  switch (random.below(12)) {
+    case 0:
+      // MOVAPS.
+      return a.db(0x0f, 0x28, ...operand);
+    case 1:
+      // UNPCKLPD, SHUFPS.
+      return random.oneIn(2) ? a.db(0x66, 0x0f, 0x14, ...operand) : a.db(0x0f, 0xc6, ...operand, random.below(256));
+    case 2:
+      // XORPS, mostly of a register with itself.
+      return a.db(0x0f, 0x57, 0xc0 | (d << 3) | (random.oneIn(2) ? d : s));
+    case 3:
+      // UCOMISD or COMISD, and a flag.
+      a.db(0x66, 0x0f, random.pick([0x2e, 0x2f]), ...operand);
+      return a.db(0x0f, 0x90 | random.below(16), 0xc2);
+    case 4:
+      // CVTSS2SD, CVTSD2SS.
+      return a.db(random.pick([0xf2, 0xf3]), 0x0f, 0x5a, ...operand);
+    case 5:
+      // MOVSD, MOVSS.
+      return a.db(random.pick([0xf2, 0xf3]), 0x0f, 0x10, ...operand);
+    case 6:
+      // ROUNDPS, ROUNDPD, ROUNDSS, ROUNDSD.
+      return a.db(0x66, 0x0f, 0x3a, 0x08 + random.below(4), ...operand, random.below(16));
+    case 7:
+      // HADDPD, ADDSUBPS, CMPSD.
+      return random.oneIn(3)
+        ? a.db(0x66, 0x0f, 0x7c, ...operand)
+        : random.oneIn(2)
+          ? a.db(0xf2, 0x0f, 0xd0, ...operand)
+          : a.db(0xf2, 0x0f, 0xc2, ...operand, random.below(8));
+    default:
+      return a.db(
+        ...prefix,
+        0x0f,
+        random.pick([0x51, 0x58, 0x58, 0x59, 0x59, 0x59, 0x5c, 0x5d, 0x5e, 0x5f]),
+        ...operand,
+      );
+  }
+}
+
+function program(random: Random): (a: Assembler) => void {
+  const bodySeed = random.u32();
+  return (a) => {
+    const choices = new Random(bodySeed);
+    a.mov('ebx', DATA);
+    a.mov('ecx', ROUNDS);
+    a.mov('edx', 0);
+    for (let i = 0; i < REGISTERS; i++) a.db(0x0f, 0x28, 0x83 | (i << 3), i * 16, 0, 0, 0);
+    a.label('loop');
+    // LDMXCSR.
+    a.db(0x0f, 0xae, 0x93, CONTROLS & 0xff, CONTROLS >> 8, 0, 0);
+    for (let i = 0; i < 14; i++) {
+      if (choices.oneIn(5)) {
+        // UCOMISD, and a branch around an instruction.
+        const name = `over${i}`;
+        a.db(0x66, 0x0f, 0x2e, 0xc0 | choices.below(REGISTERS));
+        a.jcc(choices.pick(['a', 'b', 'e', 'p', 'be']), name);
+        instruction(a, choices);
+        a.label(name);
+      }
+      instruction(a, choices);
+    }
+    // STMXCSR; RAX = RAX * 31 + MXCSR + DL.
+    a.db(0x0f, 0xae, 0x9b, SUM & 0xff, SUM >> 8, 0, 0);
+    a.db(0x48, 0x6b, 0xc0, 31);
+    a.db(0x48, 0x03, 0x83, SUM & 0xff, SUM >> 8, 0, 0);
+    a.add('rax', 'rdx');
+    a.dec('ecx');
+    a.jcc('ne', 'loop');
+    for (let i = 0; i < REGISTERS; i++) a.db(0x0f, 0x29, 0x83 | (i << 3), i * 16, 0, 0, 0);
+    a.hlt();
+  };
+}
+
+test(`floats of translated loops are the interpreter's (seed ${seed})`, () => {
+  const random = new Random(seed);
+  let translated = 0;
+  for (let i = 0; i < PROGRAMS; i++) {
+    const data = Array.from({ length: 2 * REGISTERS + 10 }, () => quadword(random));
+    const controls = random.pick([0x1fa0, 0x1fa0, 0x1f80, 0x1fe0, 0x9fa0, 0x3fa0]);
+    const code = program(random);
+    const end = (translation: 'none' | 'at-once'): string => {
+      const guest = new Guest(translation, code);
+      const { view } = guest.cpu;
+      const base = L.RAM_BASE + DATA;
+      data.forEach((value, k) => {
+        const at = k < 2 * REGISTERS ? FIRST + k * 8 : OPERANDS + (k - 2 * REGISTERS) * 8;
+        view.setBigUint64(base + at, value, true);
+      });
+      view.setUint32(base + CONTROLS, controls, true);
+      guest.run(200);
+      translated += Number(guest.cpu.counts().translated);
+      return guest.state;
+    };
+    assert.equal(end('at-once'), end('none'), `program ${i}, MXCSR ${controls.toString(16)}`);
+  }
+  assert.ok(translated > PROGRAMS * ROUNDS, 'translated code has run');
+});
