@@ -84,7 +84,11 @@ for (const jail of [true, false]) {
     const gone = connect(path);
     gone.end('CONNECT 99\n');
     assert.equal((await gone.toArray()).length, 0, 'nobody listens there');
-    assert.equal(await run.command('/tools/vsock-exercise serve 1234 101 & sleep 1'), 'listening\n');
+    const listen = (command: string): Promise<string> =>
+      run.command(
+        `rm -f /tmp/out; /tools/vsock-exercise ${command} >/tmp/out & until grep -qs listening /tmp/out; do sleep 1; done`,
+      );
+    await listen('serve 1234 101');
     const sent = randomBytes(MIB);
     const one = await dial(path, 1234);
     one.end(sent);
@@ -96,7 +100,7 @@ for (const jail of [true, false]) {
       assert.equal(await sumOf(socket), createHash('sha256').update(bytes).digest('hex'));
     });
     await Promise.all(sums);
-    await run.command('/tools/vsock-exercise breaker 1235 & sleep 1');
+    await listen('breaker 1235');
     const doomed = await dial(path, 1235);
     doomed.write(Buffer.alloc(1000));
     doomed.resume();

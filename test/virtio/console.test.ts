@@ -124,8 +124,8 @@ test('a driver that has things said for ever and gives no room for them is stopp
   assert.equal(device.transport.status & 64, 64);
 });
 
-test('bytes go both ways, each port for itself', () => {
-  const { device, terminal, host, giveRoom, received, send } = make();
+test('bytes go both ways, each port for itself; what comes before the guest opens a port waits', () => {
+  const { device, terminal, host, giveRoom, received, send, control } = make();
   const queue = C.portQueue(1);
   send(1, 'to the terminal');
   send(queue + 1, 'to the host');
@@ -137,6 +137,8 @@ test('bytes go both ways, each port for itself', () => {
   giveRoom(0, 2);
   giveRoom(queue, 2);
   assert.equal(Buffer.concat(received(0)).toString(), 'typed ahead');
+  assert.deepEqual(received(queue), []);
+  control(1, C.VIRTIO_CONSOLE_PORT_OPEN, 1);
   assert.deepEqual(
     received(queue).map(({ length }) => length),
     [ROOM, ROOM],
@@ -148,6 +150,12 @@ test('bytes go both ways, each port for itself', () => {
   );
   writeSync(host, 'and more');
   assert.equal(Buffer.concat(received(queue)).toString(), 'and more');
+  giveRoom(queue, 1);
+  control(1, C.VIRTIO_CONSOLE_PORT_OPEN, 0);
+  writeSync(host, 'for the next');
+  assert.deepEqual(received(queue), []);
+  control(1, C.VIRTIO_CONSOLE_PORT_OPEN, 1);
+  assert.equal(Buffer.concat(received(queue)).toString(), 'for the next');
 });
 
 test('a host that does not read holds up its port alone, and loses nothing', () => {

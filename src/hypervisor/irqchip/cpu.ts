@@ -9,6 +9,8 @@ export interface CpuRequests {
   /** Start-up IPI: run from this number * 4096, if the processor waits for one. */
   sipi: number | undefined;
   nmi: boolean;
+  /** Interrupts or timers may have changed: a port of the 8254 was written, say. */
+  changed: boolean;
   /** Leave run(). */
   kick: boolean;
 }
@@ -18,7 +20,7 @@ export class CpuInterrupts {
   readonly #lapic: Lapic;
   readonly #chips: PcChips;
   readonly #servesTimer: boolean;
-  readonly #requests: CpuRequests = { init: false, sipi: undefined, nmi: false, kick: false };
+  readonly #requests: CpuRequests = { init: false, sipi: undefined, nmi: false, changed: false, kick: false };
 
   /** `servesTimer`: the 8254 is this vCPU's to advance, too. One vCPU does it. */
   constructor(lapic: Lapic, chips: PcChips, servesTimer: boolean) {
@@ -49,6 +51,7 @@ export class CpuInterrupts {
     requests.init = (bits & A.REQUEST_INIT) !== 0;
     requests.sipi = (bits & A.REQUEST_SIPI) !== 0 ? this.#lapic.state.sipiVector : undefined;
     requests.nmi = (bits & A.REQUEST_NMI) !== 0;
+    requests.changed = (bits & A.REQUEST_INTERRUPT) !== 0;
     requests.kick = (bits & A.REQUEST_KICK) !== 0;
     return requests;
   }

@@ -300,6 +300,7 @@ export class SoftVcpu implements Vcpu {
       this.#activity = ACTIVITY_RUNNING;
     }
     if (requests.nmi) this.#nmi = true;
+    if (requests.changed) this.#nextDeadline = 0;
     return requests.kick ? { kind: 'interrupted' } : undefined;
   }
 

@@ -62,6 +62,8 @@ class ConsoleBackend implements Backend {
     }
     for (const [number, port] of this.#ports.entries()) {
       if (number > 0 && !multiport) break;
+      // The driver tells of the others when a program opens them.
+      port.hear(!multiport || this.#configs[number]?.console === true);
       const first = C.portQueue(number);
       port.start(queues[first], queues[first + 1]);
     }
@@ -113,6 +115,7 @@ class ConsoleBackend implements Backend {
       return;
     }
     const config = this.#configs[port];
+    if (event === C.VIRTIO_CONSOLE_PORT_OPEN && config?.console === false) this.#ports[port]?.hear(value !== 0);
     if (event !== C.VIRTIO_CONSOLE_PORT_READY || value !== 1 || config === undefined) return;
     this.#known.add(port);
     if (config.console) {

@@ -17,6 +17,8 @@ export class Port {
   readonly #failed: (errno: number) => void;
   #input: number | undefined;
   #output: number | undefined;
+  /** Does the guest take what comes? What does not go to it yet waits on the host. */
+  #heard = true;
   #receive: Queue | undefined;
   #transmit: Queue | undefined;
   /** What the output did not take yet: a chain, and how many of its bytes are done. */
@@ -47,11 +49,18 @@ export class Port {
     this.#update();
   }
 
+  /** Has the guest opened the port? A driver drops what comes before that. */
+  hear(heard: boolean): void {
+    this.#heard = heard;
+    this.#update();
+  }
+
   // ---- To the guest ------------------------------------------------------------------------------------------------------------
 
   /** Reads what there is into what the driver has made available. */
   #read(): void {
     const queue = this.#receive;
+    if (!this.#heard) return;
     for (let turns = 0; queue !== undefined && this.#input !== undefined && turns < 16; turns++) {
       const chain = queue.pop();
       if (chain === undefined) break;
@@ -111,7 +120,7 @@ export class Port {
 
   /** Waits for what can be done: input while there is room for it, output while some is left. */
   #update(): void {
-    const read = this.#receive?.ready === true ? EPOLLIN : 0;
+    const read = this.#heard && this.#receive?.ready === true ? EPOLLIN : 0;
     const write = this.#pending === undefined ? 0 : EPOLLOUT;
     if (this.#input !== undefined && this.#input === this.#output) this.#watch(this.#input, read | write);
     else {
