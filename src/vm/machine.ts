@@ -158,13 +158,14 @@ export class Machine {
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
-  readonly #boot: BootState;
+  readonly #images: { readonly kernel: Uint8Array; readonly initrd?: Uint8Array };
+  #boot: BootState | undefined;
   readonly #reason: string;
   readonly #config: MachineConfig;
   #gdb: GdbServer | undefined;
   readonly #ended = Promise.withResolvers<MachineEnd>();
 
-  /** `notice` takes lines for the user. Throws ConfigError, KernelError, InitrdError, CommandLineError or OsError: each says what is wrong in one line. */
+  /** `notice` takes lines for the user. Throws ConfigError or OsError: each says what is wrong in one line. */
   constructor(config: MachineConfig, console: { readonly fd: number }, notice: (line: string) => void = () => {}) {
     const { hypervisor, reason } = selectHypervisor(config.hypervisor);
     this.#reason = reason;
@@ -176,10 +177,12 @@ export class Machine {
     checkInsight(config, hypervisor.name, reason);
     if (hypervisor.name !== 'kvm') checkKernelDevices(config, reason);
     const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
-    const initrd =
-      config.initrd === undefined
-        ? undefined
-        : readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE));
+    this.#images = {
+      kernel,
+      ...(config.initrd !== undefined && {
+        initrd: readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE)),
+      }),
+    };
 
     const time = createTime(config.icount);
     const models: DeviceModel[] = [];
@@ -265,27 +268,30 @@ export class Machine {
       // Whoever read the console has gone, as for any program that writes to a pipe.
       onConsoleError: (error) => this.end(consoleFailure(error.errno)),
     });
+  }
+
+  /** Puts the kernel into memory. Throws KernelError, ConfigError or CommandLineError, one line for the user; close() is left to do then. */
+  load(): void {
+    const config = this.#config;
     const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
       this.#boot = buildBootImage({
         memory: openMemory(this.#memory),
-        kernel,
+        ...this.#images,
         kernelName: config.kernel,
         entry: 'auto',
-        ...(initrd && { initrd }),
         params: [...mmio.params, ...(config.console === 'virtio' ? ['console=hvc0'] : []), ...config.params],
         vcpuCount: config.cpus,
         extraDevices: mmio.aml,
       });
     } catch (error) {
-      void this.close();
       throw error instanceof InitrdError ? new ConfigError(`${config.initrd}: ${error.message}`) : error;
     }
   }
 
   /** What the machine was made of, line by line, for a log. */
   get info(): readonly string[] {
-    return [this.#reason, ...this.#boot.info];
+    return [this.#reason, ...(this.#boot?.info ?? [])];
   }
 
   /** Opens the debugger's port; returns its number. */
@@ -303,6 +309,7 @@ export class Machine {
 
   /** Starts the processors. Resolves when the run has ended and no thread is left. */
   async run(): Promise<MachineEnd> {
+    if (this.#boot === undefined) throw new Error('the machine has no kernel: load() comes first');
     this.#vcpus.start(this.#boot.entry);
     this.#startDevices().catch((error: Error) => this.end({ kind: 'failure', message: error.message }));
     void this.#vcpus.firstEnd().then(({ vcpu, end }) => {

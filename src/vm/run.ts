@@ -24,6 +24,9 @@ export async function runMachine(
     if (sockets) undo.push(() => sockets.close());
     const made = new Machine(config, { fd: STDOUT }, log.notice);
     machine = made;
+    // By now the machine has threads, which are waited for where the kernel is none: a process that exits while one of them loads
+    // native code dies of it.
+    made.load();
     for (const line of made.info) log.detail(line);
     undo.push(steerFromOutside(made.control, sockets, log.notice));
     undo.push(registerMachine({ ...made.control.description, socket: sockets?.path }));

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
 import { elfImage, gzipBzImage } from '../arch/x86_64/kernel/images.ts';
 import { Place } from './vivarium.ts';
@@ -20,6 +21,13 @@ const ud2 = [0x0f, 0x0b];
 function kernel(name: string, ...code: readonly number[][]): string {
   return place.file(name, elfImage(Uint8Array.from(code.flat())));
 }
+
+test('its version is told', async () => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  assert.deepEqual(await place.run(['--version']), { status: 0, stdout: `${version}\n`, stderr: '' });
+});
 
 test('without a terminal the console is plain bytes', async () => {
   const elf = elfImage(Uint8Array.from([...print('hello\r\nno end of line'), ...reset]));

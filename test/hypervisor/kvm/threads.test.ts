@@ -60,6 +60,13 @@ function config(name: string, code: readonly number[], cpus = 1): MachineConfig 
   };
 }
 
+/** With its kernel in memory. */
+function built(of: MachineConfig): Machine {
+  const machine = new Machine(of, console);
+  machine.load();
+  return machine;
+}
+
 async function endOf(
   machine: Machine,
   delay: number,
@@ -79,7 +86,7 @@ test('a guest in a busy loop, or halted for good, ends when it is told to', onKv
   ] as const) {
     const times: number[] = [];
     for (let i = 0; i < 5; i++) {
-      const { kind, milliseconds } = await endOf(new Machine(config(name, code, 2), console), 150);
+      const { kind, milliseconds } = await endOf(built(config(name, code, 2)), 150);
       assert.equal(kind, 'asked');
       times.push(milliseconds);
     }
@@ -90,11 +97,11 @@ test('a guest in a busy loop, or halted for good, ends when it is told to', onKv
 
 test('a machine that was never started, or just now, ends as well', onKvm, async () => {
   await new Machine(config('loop', loop, 2), console).close();
-  assert.equal((await endOf(new Machine(config('loop', loop, 2), console), 0)).kind, 'asked');
+  assert.equal((await endOf(built(config('loop', loop, 2)), 0)).kind, 'asked');
 });
 
 test('huge pages are a wish: a machine with them runs wherever one without does', onKvm, async () => {
-  const machine = new Machine({ ...config('reset', reset), hugepages: true }, console);
+  const machine = built({ ...config('reset', reset), hugepages: true });
   assert.equal((await machine.run()).kind, 'reset');
 });
 
@@ -117,7 +124,7 @@ test('fifty rounds leave no descriptor, thread or mapping', { ...onKvm, timeout:
   setFlagsFromString('--expose-gc');
   const gc = runInNewContext('gc') as () => void;
   const round = async (index: number): Promise<void> => {
-    const machine = new Machine(config('reset', index % 2 === 0 ? reset : loop, 1 + (index % 3)), console);
+    const machine = built(config('reset', index % 2 === 0 ? reset : loop, 1 + (index % 3)));
     const end = index % 2 === 0 ? await machine.run() : await endOf(machine, index % 5);
     assert.equal(end.kind, index % 2 === 0 ? 'reset' : 'asked');
   };
