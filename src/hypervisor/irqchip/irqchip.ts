@@ -123,13 +123,9 @@ export class Irqchip {
     if (this.#chips.portWrite(port, data)) this.request(0, A.REQUEST_INTERRUPT);
   }
 
-  /** A 32-bit read in the I/O APIC's page. */
-  ioapicRead(offset: number): number {
-    return this.#chips.ioapicRead(offset);
-  }
-
-  ioapicWrite(offset: number, value: number): void {
-    this.#chips.ioapicWrite(offset, value);
+  /** Answers an access in the I/O APIC's page; false: the address is somebody else's. */
+  ioapicAccess(address: number, data: Uint8Array, write: boolean): boolean {
+    return this.#chips.ioapicAccess(address, data, write);
   }
 
   // ---- Within ---------------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,9 @@ import { PIC_STATE_SIZE, PicPair } from './pic.ts';
 import { PIT_STATE_SIZE, Pit } from './pit.ts';
 import { defaultRouting, ROUTING_STATE_SIZE, type RouteTarget, Routing } from './routing.ts';
 
+const IOAPIC_START = 0xfec00000;
+const IOAPIC_SIZE = 0x1000;
+
 const LOCK_SIZE = 64;
 /** Line of channel 0 of the 8254. */
 const PIT_GSI = 0;
@@ -113,13 +116,24 @@ export class PcChips {
     });
   }
 
-  /** A 32-bit read in the I/O APIC's page. */
-  ioapicRead(offset: number): number {
-    return this.locked(() => this.ioapic.read(offset));
-  }
-
-  ioapicWrite(offset: number, value: number): void {
-    this.locked(() => this.ioapic.write(offset, value));
+  /**
+   * Answers an access in the I/O APIC's page; false: the address is somebody else's. Registers are 32 bits wide: other reads give
+   * all ones, other writes do nothing.
+   */
+  ioapicAccess(address: number, data: Uint8Array, write: boolean): boolean {
+    const offset = address - IOAPIC_START;
+    if (offset < 0 || offset >= IOAPIC_SIZE) return false;
+    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+    if (data.length !== 4) {
+      if (!write) data.fill(0xff);
+    } else if (write) this.locked(() => this.ioapic.write(offset, view.getUint32(0, true)));
+    else
+      view.setUint32(
+        0,
+        this.locked(() => this.ioapic.read(offset)),
+        true,
+      );
+    return true;
   }
 
   /** A local APIC's end of a level-triggered interrupt. */

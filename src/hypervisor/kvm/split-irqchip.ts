@@ -6,9 +6,6 @@ import { DELIVERY_EXTINT, DELIVERY_LOWEST } from '../irqchip/lapic-registers.ts'
 import type { InterruptMessage } from '../irqchip/message-bus.ts';
 import { PC_CHIPS_STATE_SIZE, PcChips } from '../irqchip/pc-chips.ts';
 
-const IOAPIC_START = 0xfec00000;
-const IOAPIC_SIZE = 0x1000;
-
 // Message address and data (SDM volume 3, 11.11).
 const MESSAGE_ADDRESS = 0xfee00000;
 const REDIRECTION_HINT = 0x8;
@@ -117,20 +114,10 @@ export class SplitIrqchip {
         return true;
       case 'mmio-read':
       case 'mmio-write':
-        return this.#ioapic(exit.address - IOAPIC_START, exit.data, exit.kind === 'mmio-write');
+        return this.#chips.ioapicAccess(exit.address, exit.data, exit.kind === 'mmio-write');
       default:
         return false;
     }
-  }
-
-  #ioapic(offset: number, data: Uint8Array, write: boolean): boolean {
-    if (offset < 0 || offset >= IOAPIC_SIZE) return false;
-    // Registers are 32 bits wide; other accesses do nothing.
-    if (data.length !== 4) return true;
-    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-    if (write) this.#chips.ioapicWrite(offset, view.getUint32(0, true));
-    else view.setUint32(0, this.#chips.ioapicRead(offset), true);
-    return true;
   }
 
   // ---- The timer's thread ----------------------------------------------------------------------------------------------

@@ -21,9 +21,6 @@ import { SlotTable } from './slots.ts';
 
 const require = createRequire(import.meta.url);
 
-const IOAPIC_START = 0xfec00000;
-const IOAPIC_SIZE = 0x1000;
-
 /** What other threads need for the same machine; survives structured clone. */
 interface SoftShare {
   readonly slots: SharedArrayBuffer;
@@ -138,22 +135,11 @@ export class SoftVm implements Vm {
         else this.#irqchip.portRead(port, data);
         return true;
       },
-      mmio: (address, data, write) => this.#ioapic(address, data, write),
+      mmio: (address, data, write) => this.#irqchip.ioapicAccess(address, data, write),
       insight,
     });
     this.#vcpus.push(vcpu);
     return vcpu;
-  }
-
-  #ioapic(address: number, data: Uint8Array, write: boolean): boolean {
-    if (address < IOAPIC_START || address >= IOAPIC_START + IOAPIC_SIZE) return false;
-    const offset = address - IOAPIC_START;
-    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-    // Registers are 32 bits wide; other accesses do nothing.
-    if (data.length !== 4) data.fill(write ? 0 : 0xff);
-    else if (write) this.#irqchip.ioapicWrite(offset, view.getUint32(0, true));
-    else view.setUint32(0, this.#irqchip.ioapicRead(offset), true);
-    return true;
   }
 
   kick(vcpuId: number): void {

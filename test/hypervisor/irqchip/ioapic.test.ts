@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TestMachine } from './machine.ts';
+import { IOAPIC, TestMachine } from './machine.ts';
 
 const LEVEL = 0x8000;
 const MASKED = 0x10000;
@@ -28,7 +28,20 @@ test('registers: version, ID, entries', () => {
     machine.ioapicOut(index, 0xffffffff);
     assert.equal(machine.ioapicIn(index), 0);
   }
-  assert.equal(machine.chip.ioapicRead(0x20), 0);
+  assert.equal(machine.ioapicRead(0x20), 0);
+});
+
+test('registers are 32 bits wide, and the page ends', () => {
+  const machine = machineWithApics();
+  machine.ioapicOut(0x10, 0x10077);
+  const word = new Uint8Array(2);
+  assert.ok(machine.chip.ioapicAccess(IOAPIC + 0x10, word, false));
+  assert.deepEqual([...word], [0xff, 0xff]);
+  assert.ok(machine.chip.ioapicAccess(IOAPIC + 0x10, Uint8Array.of(0, 0), true));
+  assert.equal(machine.ioapicIn(0x10), 0x10077);
+  for (const address of [IOAPIC - 4, IOAPIC + 0x1000]) {
+    assert.ok(!machine.chip.ioapicAccess(address, new Uint8Array(4), false));
+  }
 });
 
 test('edges deliver once; an edge on a masked pin is lost', () => {
@@ -91,9 +104,9 @@ test('the EOI register ends it where the broadcast is suppressed', () => {
   assert.equal(cpu.acknowledge(), 0x61);
   cpu.mmioWrite(0xb0, 0);
   assert.equal(cpu.pendingVector(), -1);
-  machine.chip.ioapicWrite(0x40, 0x60);
+  machine.ioapicWrite(0x40, 0x60);
   assert.equal(cpu.pendingVector(), -1);
-  machine.chip.ioapicWrite(0x40, 0x61);
+  machine.ioapicWrite(0x40, 0x61);
   assert.equal(cpu.pendingVector(), 0x61);
 });
 

@@ -126,7 +126,7 @@ test('INIT, start-up IPI and NMI become requests; the de-assert of INIT does not
   machine.cpu(1).takeRequests();
   ipi(machine, 0, 0xc500, 1);
   const init = { ...machine.cpu(1).takeRequests() };
-  assert.deepEqual(init, { init: true, sipi: undefined, nmi: false, kick: false });
+  assert.deepEqual(init, { init: true, sipi: undefined, nmi: false, changed: false, kick: false });
   ipi(machine, 0, 0x8500, 1);
   assert.equal(machine.cpu(1).pollRequests(), 0);
   ipi(machine, 0, 0x069a, 1);

@@ -1,5 +1,9 @@
+import assert from 'node:assert/strict';
 import { ManualClock } from '../../../src/host/clock.ts';
 import { type CpuInterrupts, Irqchip } from '../../../src/hypervisor/irqchip/irqchip.ts';
+
+/** Where the I/O APIC's page is. */
+export const IOAPIC = 0xfec00000;
 
 /** An interrupt chip under test, with the accesses a guest would make. */
 export class TestMachine {
@@ -50,13 +54,24 @@ export class TestMachine {
   }
 
   ioapicOut(index: number, value: number): void {
-    this.chip.ioapicWrite(0, index);
-    this.chip.ioapicWrite(0x10, value);
+    this.ioapicWrite(0, index);
+    this.ioapicWrite(0x10, value);
   }
 
   ioapicIn(index: number): number {
-    this.chip.ioapicWrite(0, index);
-    return this.chip.ioapicRead(0x10);
+    this.ioapicWrite(0, index);
+    return this.ioapicRead(0x10);
+  }
+
+  /** A register in the page of the I/O APIC. */
+  ioapicWrite(offset: number, value: number): void {
+    assert.ok(this.chip.ioapicAccess(IOAPIC + offset, new Uint8Array(Uint32Array.of(value).buffer), true));
+  }
+
+  ioapicRead(offset: number): number {
+    const word = new Uint32Array(1);
+    assert.ok(this.chip.ioapicAccess(IOAPIC + offset, new Uint8Array(word.buffer), false));
+    return word[0] as number;
   }
 
   /** Vectors the vCPU takes and ends now, in order. */
