@@ -4,8 +4,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import type { MachineConfig } from '../../src/vm/config.ts';
 import { runMachine } from '../../src/vm/run.ts';
+import { plainConfig } from './plain-config.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vivarium-run-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -19,27 +19,7 @@ function machineThreads(): string[] {
 test('a kernel that is none is told when the threads of the machine have ended', async () => {
   const kernel = join(folder, 'empty');
   writeFileSync(kernel, '');
-  const config: MachineConfig = {
-    kernel,
-    params: [],
-    cpus: 1,
-    memory: 32,
-    hypervisor: 'soft',
-    splitIrqchip: false,
-    disks: [],
-    networks: [],
-    console: 'serial',
-    consolePorts: [],
-    virtioTransport: 'pci',
-    sharedDirectories: [],
-    sandbox: undefined,
-    hugepages: false,
-    stats: false,
-    checkTranslation: false,
-    icount: false,
-    debugExit: false,
-  };
   const log = { notice: () => {}, detail: () => {} };
-  await assert.rejects(runMachine(config, log), /empty: the file is empty/);
+  await assert.rejects(runMachine(plainConfig(kernel, 'soft'), log), /empty: the file is empty/);
   assert.deepEqual(machineThreads(), []);
 });

@@ -18,6 +18,7 @@ import { createMemory, plugMemory } from '../../../src/vm/memory.ts';
 import { VcpuThreads } from '../../../src/vm/vcpus.ts';
 import { VirtioDevices } from '../../../src/vm/virtio-devices.ts';
 import { elfImage } from '../../arch/x86_64/kernel/images.ts';
+import { plainConfig } from '../../vm/plain-config.ts';
 import { type Resources, resources, withoutKvm } from './guest.ts';
 
 const onKvm = { skip: withoutKvm };
@@ -38,26 +39,7 @@ const reset = [0xb0, 0xfe, 0xe6, 0x64, ...loop];
 function config(name: string, code: readonly number[], cpus = 1): MachineConfig {
   const kernel = join(folder, name);
   writeFileSync(kernel, elfImage(Uint8Array.from(code)));
-  return {
-    kernel,
-    params: [],
-    cpus,
-    memory: 32,
-    hypervisor: 'kvm',
-    splitIrqchip: false,
-    disks: [],
-    networks: [],
-    console: 'serial',
-    consolePorts: [],
-    virtioTransport: 'pci',
-    sharedDirectories: [],
-    sandbox: undefined,
-    hugepages: false,
-    debugExit: false,
-    stats: false,
-    checkTranslation: false,
-    icount: false,
-  };
+  return plainConfig(kernel, 'kvm', cpus);
 }
 
 /** With its kernel in memory. */
