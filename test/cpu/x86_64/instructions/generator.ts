@@ -78,7 +78,13 @@ function chooseRegisters(c: CaseBuilder): Registers {
     const operand = form.operands.find(
       (o) => o.place === place || (place === 'E' && (o.place === 'R' || o.place === 'E')),
     );
-    if (place !== 'X' && (operand === undefined || !isByte(operand.size))) return random.below(16);
+    if (place !== 'X' && (operand === undefined || !isByte(operand.size))) {
+      // A result of 64 bits would make RSP what a paravirtual kernel cannot return to: an interrupt then ends the process.
+      const barred = operand?.size === 8 ? RSP : undefined;
+      let register = random.below(16);
+      while (register === barred) register = random.below(16);
+      return register;
+    }
     // A byte register: with REX one of sixteen low bytes; without it AL to BL and AH to BH.
     if (rexBarred || (!rexNeeded && random.oneIn(2))) {
       const register = random.below(8);
