@@ -121,6 +121,12 @@ export function advise(
   check('madvise', madvise(addressOf(buffer) + BigInt(byteOffset), size, ADVICE[advice]));
 }
 
+/** Asks for huge pages under a range of a buffer: a wish that kernels without them do not grant. */
+export function wishHugePages(buffer: ArrayBuffer, byteOffset: number, size: number): void {
+  checkRange(buffer, byteOffset, size);
+  madvise(addressOf(buffer) + BigInt(byteOffset), size, ADVICE.hugepage);
+}
+
 /** Gives a range of a file back to the host: it reads as zeroes. Bytes; throws OsError. */
 export function punchHole(fd: number, offset: number, size: number): void {
   const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;

@@ -50,17 +50,24 @@ export class VirtioConsole implements ConsoleSink {
         // A back end that ends meanwhile ends the machine.
         request({ kind: 'open', port: this.#first + index, open }).catch(() => {});
       };
+      let current: Socket | undefined;
+      const leave = (client: Socket): void => {
+        if (current !== client) return;
+        current = undefined;
+        bridge.unpipe(client);
+        // What the guest writes to nobody is lost.
+        bridge.resume();
+        tell(false);
+      };
       await this.#listenAt(path, (client) => {
+        // The next may be here before the end of the last is told.
+        if (current) leave(current);
+        current = client;
         tell(true);
         client.pipe(bridge, { end: false });
         bridge.pipe(client);
         client.on('error', () => {});
-        client.once('close', () => {
-          bridge.unpipe(client);
-          // What the guest writes to nobody is lost.
-          bridge.resume();
-          tell(false);
-        });
+        client.once('close', () => leave(client));
       });
       bridge.resume();
     }

@@ -248,6 +248,11 @@ export class FunctionBuilder {
     this.code.u8(0x00);
   }
 
+  /** Stores before it are seen by other threads before loads after it are made. */
+  fence(): void {
+    this.code.bytes([0xfe, 0x03, 0]);
+  }
+
   memoryCopy(to: Expr, from: Expr, length: Expr): void {
     this.expr(to);
     this.expr(from);

@@ -3,6 +3,7 @@
  * each preceded by its compressed size in 32 bits. LZ4 frame format 1.6, "Legacy frame", and LZ4 block format.
  */
 import { readFileSync } from 'node:fs';
+import { wishHugePages } from '../../../host/memory.ts';
 import { KernelError } from './error.ts';
 
 /** Most bytes a block of the legacy frame unpacks to. */
@@ -38,6 +39,8 @@ function makeDecoder(bytes: number): { memory: Uint8Array<ArrayBuffer>; decoder:
   const pages = Math.ceil(bytes / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const module = new WebAssembly.Module(readFileSync(new URL('../../../../build/lz4.wasm', import.meta.url)));
+  // Tens of thousands of page faults else.
+  wishHugePages(memory.buffer as ArrayBuffer, 0, pages * 65536);
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return {
     memory: new Uint8Array(memory.buffer as ArrayBuffer),

@@ -382,6 +382,10 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       module.define(index, (f) => {
         const emitter = new HandlerEmitter(f, shape, engine);
         line.meaning(emitter, ...operandsOf(shape));
+        if (line.encoding.lockable && shape.form !== 'register') {
+          const locked = i32.and(load('i32.load8_u', f.param(0), L.R_PREFIX), constI32(L.RP_LOCK));
+          f.if(locked, () => f.fence());
+        }
         emitter.end();
       });
       handlers.push(index);

@@ -335,6 +335,7 @@ class FunctionWriter {
       });
       try {
         decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
+        if ((decoded.prefix & L.RP_LOCK) !== 0) f.fence();
       } catch (error) {
         if (!(error instanceof Untranslatable)) throw error;
         // What is written so far belongs to the draft.

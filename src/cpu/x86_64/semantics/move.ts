@@ -38,6 +38,8 @@ instruction('xchg', ['86 Eb,Gb lock', '87 Ev,Gv lock'], (e, d, s) => {
   const a = e.modify(d);
   e.write(d, b);
   e.write(s, a);
+  // In memory it is locked, with a LOCK prefix or without.
+  if (d.place === 'memory') e.f.fence();
 });
 instruction('xchg', ['90+ Zv,rAX'], (e, d, s) => {
   const a = e.read(d);
@@ -166,6 +168,7 @@ instruction(
   ['90', '0F 0D Ev', '0F 18 Ev', '0F 19 Ev', '0F 1A Ev', '0F 1B Ev', '0F 1C Ev', '0F 1D Ev', '0F 1E Ev', '0F 1F Ev'],
   () => {},
 );
-// Fences order nothing on one processor; CLFLUSH* and CLDEMOTE have no cache to work on, but check their address.
-instruction('fence', ['0F AE/5 reg', '0F AE/6 reg np', '0F AE/7 reg'], () => {});
+// Devices are other threads: a store must not be seen after a load that follows MFENCE (or a LOCK). Other orders x86 hosts keep. CLFLUSH* and CLDEMOTE have no cache to work on, but check their address.
+instruction('mfence', ['0F AE/6 reg np'], (e) => e.f.fence());
+instruction('fence', ['0F AE/5 reg', '0F AE/7 reg'], () => {});
 instruction('clflush', ['0F AE/7 Mb', '66 0F AE/6 Mb'], (e, d) => void e.read(d));
