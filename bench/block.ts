@@ -14,8 +14,9 @@ import { makeImage } from './block/image.ts';
 import { readLatency } from './block/latency.ts';
 import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
+import { parseRuns } from './lib/runs.ts';
 import { summarize } from './lib/statistics.ts';
-import { type TimedMachine, timedWork, timeWork } from './lib/timed-work.ts';
+import { type TimedMachine, timedWork, timeInTurns } from './lib/timed-work.ts';
 
 const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
 /** Memory of the guests, in MiB. */
@@ -55,11 +56,9 @@ const PARAMS = 'quiet cryptomgr.notests';
 
 type Format = 'raw' | 'qcow2';
 
-interface Machine extends TimedMachine {
+interface Machine extends TimedMachine<Work> {
   readonly format: Format;
   readonly image: string;
-  /** Milliseconds. */
-  readonly times: Readonly<Record<Work, number[]>>;
 }
 
 function machines(kernel: string, initrd: string, folder: string): Machine[] {
@@ -90,8 +89,7 @@ function machines(kernel: string, initrd: string, folder: string): Machine[] {
 
 export async function blockBench(args: string[]): Promise<void> {
   const { values } = parseArgs({ args, options: { runs: { type: 'string', default: '3' } } });
-  const runs = Number(values.runs);
-  if (!Number.isInteger(runs) || runs < 1 || runs > 1000) throw new Error('--runs takes a number from 1 to 1000');
+  const runs = parseRuns(values.runs);
   const qemu = qemuVersion();
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-bench-'));
   try {
@@ -105,15 +103,7 @@ export async function blockBench(args: string[]): Promise<void> {
     const latency = summarize(await readLatency(join(folder, 'latency.img'), READS));
     process.stdout.write(`host side of a read: ${latency.median.toFixed(1)} us\n`);
     const all = machines(guest.kernel, initrd, folder);
-    for (let run = 0; run < runs; run++) {
-      for (const machine of all) {
-        makeImage(machine.image, machine.format, SIZE);
-        const times = await timeWork(machine, NAMES);
-        for (const work of NAMES) machine.times[work].push(times[work]);
-        const last = NAMES.map((work) => `${work} ${Math.round(times[work])} ms`);
-        process.stdout.write(`${machine.name}: ${last.join(', ')}\n`);
-      }
-    }
+    await timeInTurns(all, NAMES, runs, ({ image, format }) => makeImage(image, format, SIZE));
     const rows = NAMES.flatMap((work) =>
       all.map(({ name, format, times }) => {
         const { median, min, max } = summarize(times[work]);

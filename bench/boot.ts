@@ -14,6 +14,7 @@ import { writeCpio } from '../src/guest/cpio.ts';
 import { debugExitKernel, FIRST_WORD, markerProgram } from './lib/elf.ts';
 import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
+import { parseRuns } from './lib/runs.ts';
 import { type Summary, summarize } from './lib/statistics.ts';
 import { type TimedRun, timedRun } from './lib/timed-run.ts';
 
@@ -50,8 +51,7 @@ async function readOptions(args: string[]): Promise<Options> {
     args,
     options: { kernel: { type: 'string' }, initrd: { type: 'string' }, runs: { type: 'string', default: '5' } },
   });
-  const runs = Number(values.runs);
-  if (!Number.isInteger(runs) || runs < 1 || runs > 1000) throw new Error('--runs takes a number from 1 to 1000');
+  const runs = parseRuns(values.runs);
   if (values.kernel !== undefined && values.initrd !== undefined) {
     return { kernel: values.kernel, initrd: values.initrd, runs };
   }

@@ -19,6 +19,7 @@ import { hypervisorNamed, selectHypervisor } from '../src/hypervisor/select.ts';
 import { benchInitrd, check, EXIT_STATUS, EXIT_VALUE, MARKER, type Machine, PARAMS } from './boot.ts';
 import { debugExitKernel, FIRST_WORD } from './lib/elf.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
+import { parseRuns } from './lib/runs.ts';
 import { type Summary, summarize } from './lib/statistics.ts';
 import { timedRun } from './lib/timed-run.ts';
 
@@ -182,8 +183,8 @@ export async function kvmBench(args: string[]): Promise<void> {
     args,
     options: { runs: { type: 'string', default: '5' }, seconds: { type: 'string', default: '1' } },
   });
-  const [runs, seconds] = [Number(values.runs), Number(values.seconds)];
-  if (!Number.isInteger(runs) || runs < 1 || runs > 1000) throw new Error('--runs takes a number from 1 to 1000');
+  const runs = parseRuns(values.runs);
+  const seconds = Number(values.seconds);
   if (!(seconds > 0 && seconds <= 60)) throw new Error('--seconds takes a number up to 60');
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-bench-'));
   try {

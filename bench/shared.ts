@@ -16,8 +16,9 @@ import { collectModules, moduleEntries } from '../src/guest/modules.ts';
 import { extendInitrd, genericKernel } from '../test/e2e/kernels.ts';
 import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
+import { parseRuns } from './lib/runs.ts';
 import { summarize } from './lib/statistics.ts';
-import { timedWork, timeWork } from './lib/timed-work.ts';
+import { type TimedMachine, timedWork, timeInTurns } from './lib/timed-work.ts';
 
 const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
 /** Memory of the guests, in MiB. */
@@ -68,13 +69,7 @@ function archive(): Buffer {
   return Buffer.concat([...blocks, Buffer.alloc(1024)]);
 }
 
-interface Machine {
-  readonly name: string;
-  readonly command: string;
-  readonly args: readonly string[];
-  /** Milliseconds. */
-  readonly times: Readonly<Record<Work, number[]>>;
-}
+type Machine = TimedMachine<Work>;
 
 function machines(kernel: string, initrd: string, path: string): Machine[] {
   const ours = (name: string, kind: string): Machine => ({
@@ -123,8 +118,7 @@ async function writeInitrd(path: string): Promise<string> {
 
 export async function sharedBench(args: string[]): Promise<void> {
   const { values } = parseArgs({ args, options: { runs: { type: 'string', default: '3' } } });
-  const runs = Number(values.runs);
-  if (!Number.isInteger(runs) || runs < 1 || runs > 1000) throw new Error('--runs takes a number from 1 to 1000');
+  const runs = parseRuns(values.runs);
   const qemu = qemuVersion();
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-bench-'));
   try {
@@ -132,16 +126,10 @@ export async function sharedBench(args: string[]): Promise<void> {
     const kernel = await writeInitrd(initrd);
     const path = join(folder, 'shared');
     const all = machines(kernel, initrd, path);
-    for (let run = 0; run < runs; run++) {
-      for (const machine of all) {
-        rmSync(path, { recursive: true, force: true });
-        mkdirSync(path);
-        const times = await timeWork(machine, NAMES);
-        for (const work of NAMES) machine.times[work].push(times[work]);
-        const last = NAMES.map((work) => `${work} ${Math.round(machine.times[work].at(-1) as number)} ms`);
-        process.stdout.write(`${machine.name}: ${last.join(', ')}\n`);
-      }
-    }
+    await timeInTurns(all, NAMES, runs, () => {
+      rmSync(path, { recursive: true, force: true });
+      mkdirSync(path);
+    });
     const results = all.map(({ name, times }) => ({
       name,
       write: summarize(times.write),

@@ -18,19 +18,7 @@ const places: Plugin = {
 };
 
 /** Modules of Node's that take milliseconds to load and are not always needed: each is loaded when something of it is used. */
-const LATE = [
-  'child_process',
-  'crypto',
-  'dgram',
-  'dns',
-  'fs/promises',
-  'http',
-  'net',
-  'readline',
-  'stream/promises',
-  'tty',
-  'zlib',
-];
+const LATE = ['child_process', 'crypto', 'fs/promises', 'http', 'net', 'readline', 'stream/promises', 'zlib'];
 
 const BANNER = `
 const placeUrl = (place) => require('node:url').pathToFileURL(require('node:path').join(__dirname, place)).href;

@@ -4,10 +4,12 @@ import { spawn } from 'node:child_process';
 /** A run that takes longer has failed, in milliseconds. */
 const TIMEOUT = 600_000;
 
-export interface TimedMachine {
+export interface TimedMachine<Work extends string> {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
+  /** Milliseconds, of each run. */
+  readonly times: Readonly<Record<Work, number[]>>;
 }
 
 /** Lines of a shell script that do the work by name, each with the guest's cache empty. */
@@ -17,9 +19,27 @@ export function timedWork(work: Readonly<Record<string, string>>): string {
     .join('\n');
 }
 
+/** Runs all machines in turns, each after `prepare`, and keeps their times. */
+export async function timeInTurns<Work extends string, Machine extends TimedMachine<Work>>(
+  machines: readonly Machine[],
+  names: readonly Work[],
+  runs: number,
+  prepare: (machine: Machine) => void,
+): Promise<void> {
+  for (let run = 0; run < runs; run++) {
+    for (const machine of machines) {
+      prepare(machine);
+      const times = await timeWork(machine, names);
+      for (const work of names) machine.times[work].push(times[work]);
+      const last = names.map((work) => `${work} ${Math.round(times[work])} ms`);
+      process.stdout.write(`${machine.name}: ${last.join(', ')}\n`);
+    }
+  }
+}
+
 /** Runs a guest that does the work of these names, to its end. Milliseconds of each. */
-export function timeWork<Work extends string>(
-  { name, command, args }: TimedMachine,
+function timeWork<Work extends string>(
+  { name, command, args }: TimedMachine<Work>,
   names: readonly Work[],
 ): Promise<Record<Work, number>> {
   return new Promise((resolve, reject) => {

@@ -11,17 +11,20 @@ export function fillRandom(address: number, length: number): number {
   );
 }
 
+function fill<T extends NodeJS.ArrayBufferView>(words: T): T {
+  check(
+    'getrandom',
+    uninterrupted(() => getrandom(words, words.byteLength, 0)),
+  );
+  return words;
+}
+
 /** A random number of 64 bits. Throws OsError. */
 export function randomU64(): bigint {
-  return (BigInt(randomU32()) << 32n) | BigInt(randomU32());
+  return fill(new BigUint64Array(1))[0] as bigint;
 }
 
 /** A random number of 32 bits. Unlike node:crypto it opens no file at its first use: it works in a jail. Throws OsError. */
 export function randomU32(): number {
-  const word = new Uint32Array(1);
-  check(
-    'getrandom',
-    uninterrupted(() => getrandom(word, 4, 0)),
-  );
-  return word[0] as number;
+  return fill(new Uint32Array(1))[0] as number;
 }

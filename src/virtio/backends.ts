@@ -1,7 +1,7 @@
 import type { BackendFactory } from './backend.ts';
 
 /** The devices' back ends by name: each is loaded only where it runs. */
-export const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: BackendFactory }>>> = {
+const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: BackendFactory }>>> = {
   balloon: () => import('./balloon/backend.ts'),
   block: () => import('./block/backend.ts'),
   console: () => import('./console/backend.ts'),
@@ -14,3 +14,10 @@ export const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: 
   vhost_vsock: () => import('./vsock/vhost-backend.ts'),
   vsock: () => import('./vsock/backend.ts'),
 };
+
+/** The maker of a device's back end. Rejects with Error: there is none of that name. */
+export async function loadBackend(device: string): Promise<BackendFactory> {
+  const load = BACKENDS[device];
+  if (load === undefined) throw new Error(`there is no device ${device}`);
+  return (await load()).create;
+}

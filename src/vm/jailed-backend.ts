@@ -2,13 +2,10 @@
 
 import { runInJail } from '../jail/inside.ts';
 import type { BackendStart } from '../virtio/backend-start.ts';
-import { BACKENDS } from '../virtio/backends.ts';
+import { loadBackend } from '../virtio/backends.ts';
 import { prepareBackend } from '../virtio/device-main.ts';
 
 void runInJail(async ({ data, fds }) => {
   const start = { ...(data as Omit<BackendStart, 'fds'>), fds };
-  const load = BACKENDS[start.device];
-  if (load === undefined) throw new Error(`there is no device ${start.device}`);
-  const { create } = await load();
-  return prepareBackend(start, create);
+  return prepareBackend(start, await loadBackend(start.device));
 });

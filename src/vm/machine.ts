@@ -158,7 +158,8 @@ export class Machine {
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
-  readonly #images: { readonly kernel: Uint8Array; readonly initrd?: Uint8Array };
+  /** Until they are in memory. */
+  #images: { readonly kernel: Uint8Array; readonly initrd?: Uint8Array } | undefined;
   #boot: BootState | undefined;
   readonly #reason: string;
   readonly #config: MachineConfig;
@@ -176,9 +177,8 @@ export class Machine {
     }
     checkInsight(config, hypervisor.name, reason);
     if (hypervisor.name !== 'kvm') checkKernelDevices(config, reason);
-    const kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
     this.#images = {
-      kernel,
+      kernel: readImage(config.kernel, 'kernel', MAX_IMAGE),
       ...(config.initrd !== undefined && {
         initrd: readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE)),
       }),
@@ -273,17 +273,20 @@ export class Machine {
   /** Puts the kernel into memory. Throws KernelError, ConfigError or CommandLineError, one line for the user; close() is left to do then. */
   load(): void {
     const config = this.#config;
+    const images = this.#images;
+    if (images === undefined) throw new Error('the kernel is in memory already');
     const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
       this.#boot = buildBootImage({
         memory: openMemory(this.#memory),
-        ...this.#images,
+        ...images,
         kernelName: config.kernel,
         entry: 'auto',
         params: [...mmio.params, ...(config.console === 'virtio' ? ['console=hvc0'] : []), ...config.params],
         vcpuCount: config.cpus,
         extraDevices: mmio.aml,
       });
+      this.#images = undefined;
     } catch (error) {
       throw error instanceof InitrdError ? new ConfigError(`${config.initrd}: ${error.message}`) : error;
     }

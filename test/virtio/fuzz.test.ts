@@ -13,7 +13,7 @@ import { listenAt, socketPair } from '../../src/host/stream-socket.ts';
 import { messageSocketPair, sendMessage } from '../../src/host/unix-socket.ts';
 import type { DeviceModel } from '../../src/virtio/backend.ts';
 import type { ChannelMessage } from '../../src/virtio/backend-channel.ts';
-import { BACKENDS } from '../../src/virtio/backends.ts';
+import { loadBackend } from '../../src/virtio/backends.ts';
 import { balloonModel } from '../../src/virtio/balloon/model.ts';
 import { blockModel } from '../../src/virtio/block/model.ts';
 import { consoleModel } from '../../src/virtio/console/model.ts';
@@ -113,7 +113,7 @@ const DEVICES: Readonly<Record<string, FuzzedDevice>> = {
 for (const [name, { model, answer, ...kind }] of Object.entries(DEVICES)) {
   test(`${name}: ${STEPS} steps, VIVARIUM_FUZZ_SEED=${SEED}`, async () => {
     const made = model();
-    const { create } = await BACKENDS[made.device]!();
+    const create = await loadBackend(made.device);
     const device = new TestDevice(made, create);
     const driver = new HostileDriver(device, kind, new Random(SEED));
     device.bringUp();

@@ -168,7 +168,8 @@ instruction(
   ['90', '0F 0D Ev', '0F 18 Ev', '0F 19 Ev', '0F 1A Ev', '0F 1B Ev', '0F 1C Ev', '0F 1D Ev', '0F 1E Ev', '0F 1F Ev'],
   () => {},
 );
-// Devices are other threads: a store must not be seen after a load that follows MFENCE (or a LOCK). Other orders x86 hosts keep. CLFLUSH* and CLDEMOTE have no cache to work on, but check their address.
+// Devices are other threads: a store must not be seen after a load that follows MFENCE (or a LOCK). Other orders x86 hosts keep.
 instruction('mfence', ['0F AE/6 reg np'], (e) => e.f.fence());
 instruction('fence', ['0F AE/5 reg', '0F AE/7 reg'], () => {});
+// CLFLUSH* and CLDEMOTE have no cache to work on, but check their address.
 instruction('clflush', ['0F AE/7 Mb', '66 0F AE/6 Mb'], (e, d) => void e.read(d));
