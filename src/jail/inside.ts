@@ -23,7 +23,11 @@ import {
 const STDERR = 2;
 
 const exit = libc('void _exit(int status)');
-const countProcessors = libc('int _ZN4absl13base_internal7NumCPUsEv()');
+/** absl::base_internal, in Node itself. */
+const FOR_LOCKS = [
+  libc('int _ZN4absl13base_internal7NumCPUsEv()'),
+  libc('double _ZN4absl13base_internal19NominalCPUFrequencyEv()'),
+];
 
 /** A device's code as it begins. */
 export interface DeviceStart {
@@ -77,11 +81,17 @@ function lockDown(filter: StartMessage['filter']): void {
 function readFilesOfLater(): void {
   // The time zone.
   new Date().getTimezoneOffset();
-  try {
-    // The number of processors, when two threads first want one of V8's locks (absl::base_internal::NumCPUs).
-    countProcessors();
-  } catch {
-    // An engine without that function.
+  readForLock();
+}
+
+/** When two threads first want one of V8's locks, it looks up the number of processors and the rate of their clock. */
+function readForLock(): void {
+  for (const read of FOR_LOCKS) {
+    try {
+      read();
+    } catch {
+      // An engine without that function.
+    }
   }
 }
 
