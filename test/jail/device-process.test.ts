@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { allIds } from '../../src/jail/id-maps.ts';
 import { hostSyscallArch, SYSCALL_NUMBERS } from '../../src/jail/syscalls.ts';
 import { jailedDevices } from './jailed.ts';
 
@@ -89,6 +90,28 @@ test('folders and the network are there for who is given them', async (t) => {
   assert.match(readFileSync(`/proc/${part.process.pid}/mountinfo`, 'latin1'), / \/shared ro,/);
 });
 
+test('a device that acts for all users has rights over their files, and no others', async (t) => {
+  if (process.geteuid?.() !== 0) return t.skip('only root can give it all users');
+  const device = await start(t, { users: allIds() });
+  device.ask({ act: 'start' });
+  const proc = `/proc/${device.process.pid}`;
+  assert.notEqual(readlinkSync(`${proc}/ns/user`), readlinkSync('/proc/self/ns/user'));
+  for (const map of ['uid_map', 'gid_map']) {
+    const ids = (path: string): string[] => readFileSync(`${path}/${map}`, 'latin1').trim().split(/\s+/);
+    const [first, , count] = ids('/proc/self');
+    assert.deepEqual(ids(proc), [first, first, count]);
+  }
+  // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID and SETUID: bits 0, 1, 3, 4, 6 and 7.
+  const expected = { CapInh: '0', CapPrm: 'db', CapEff: 'db', CapBnd: '0', CapAmb: '0' };
+  for (const tid of readdirSync(`${proc}/task`)) {
+    const status = statusOf(`${proc}/task/${tid}`);
+    for (const [set, bits] of Object.entries(expected)) assert.equal(status[set], bits.padStart(16, '0'), set);
+    assert.equal(status.Seccomp, '2');
+  }
+  const plain = await start(t);
+  assert.deepEqual(readdirSync(`${proc}/fd`), readdirSync(`/proc/${plain.process.pid}/fd`));
+});
+
 test('JavaScript runs on behind the filter: garbage, compilers, WebAssembly, exceptions', async (t) => {
   const device = await start(t);
   assert.equal(typeof device.ask({ act: 'work', rounds: 12 }), 'number');
@@ -96,11 +119,12 @@ test('JavaScript runs on behind the filter: garbage, compilers, WebAssembly, exc
   assert.deepEqual(await device.process.ended, { status: 0, cause: 'status 0' });
 });
 
-test('a thread that waits for a contended lock may ask for its own priority', async (t) => {
+test('a thread that waits for a contended lock may ask for its own priority, and reads no file', async (t) => {
   const device = await start(t);
+  device.send({ act: 'lock' });
   for (const name of ['sched_getscheduler', 'sched_getparam']) {
     // No address: the answer does not matter.
-    device.ask({ act: 'call', number: NUMBERS.get(name) as number, args: [0, 0] });
+    device.send({ act: 'call', number: NUMBERS.get(name) as number, args: [0, 0] });
   }
   device.send({ act: 'end' });
   assert.deepEqual(await device.process.ended, { status: 0, cause: 'status 0' });
