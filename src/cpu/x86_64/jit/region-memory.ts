@@ -74,7 +74,7 @@ export abstract class RegionMemory extends RegionRegisters {
     if (form !== 'base' && form !== 'index') throw new Untranslatable();
     const { segment } = this.d;
     const withSegment = form === 'index' && segment !== L.ZERO;
-    this.#linear ??= f.copy(withSegment ? i64.add(this.#sum(), load('i64.load', at(segment))) : this.#sum());
+    this.#linear ??= f.copy(withSegment ? i64.add(this.#sum(), load('i64.load', constI32(segment))) : this.#sum());
     return this.#linear;
   }
 
