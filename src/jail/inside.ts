@@ -11,11 +11,12 @@ import { installFilter, installFilterWithListener, setNoNewPrivileges } from '..
 import { threadIds } from '../host/threads.ts';
 import { receiveJson, sendJson } from './channel.ts';
 import {
-  CAP_SETPCAP,
-  CAP_SYS_ADMIN,
+  CAPABILITIES,
+  type Capability,
   CHANNEL_FD,
   FIRST_DEVICE_FD,
   JAIL_ROOT,
+  LOCK_CAPABILITIES,
   type ReadyMessage,
   type StartMessage,
 } from './protocol.ts';
@@ -47,10 +48,10 @@ export async function runInJail(prepare: (start: DeviceStart) => Promise<() => v
     const message = receiveJson(CHANNEL_FD, { wait: true });
     // The monitor has gone.
     if (!message) return void exit(0);
-    const { data, fdCount, filter } = message.value as StartMessage;
+    const { data, fdCount, capabilities, filter } = message.value as StartMessage;
     const fds = Array.from({ length: fdCount }, (_, i) => FIRST_DEVICE_FD + i);
     serve = await prepare({ data, fds });
-    lockDown(filter);
+    lockDown(capabilities, filter);
   } catch (error) {
     tell({ locked: false, error: error instanceof Error ? error.message : String(error) });
     return void exit(1);
@@ -65,11 +66,15 @@ export async function runInJail(prepare: (start: DeviceStart) => Promise<() => v
   exit(0);
 }
 
-function lockDown(filter: StartMessage['filter']): void {
+function lockDown(capabilities: StartMessage['capabilities'], filter: StartMessage['filter']): void {
   readFilesOfLater();
   const tids = threadIds();
   changeRoot(JAIL_ROOT);
-  dropCapabilities([CAP_SYS_ADMIN, CAP_SETPCAP], tids);
+  const numbersOf = (names: readonly Capability[]): number[] => names.map((name) => CAPABILITIES[name]);
+  dropCapabilities(
+    { keep: numbersOf(capabilities), bounding: numbersOf([...capabilities, ...LOCK_CAPABILITIES]) },
+    tids,
+  );
   setNoNewPrivileges();
   const listener = installFilterWithListener(Buffer.from(filter.telling, 'base64'));
   if (listener === undefined) installFilter(Buffer.from(filter.killing, 'base64'));

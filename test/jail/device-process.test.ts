@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { allIds } from '../../src/jail/id-maps.ts';
 import { hostSyscallArch, SYSCALL_NUMBERS } from '../../src/jail/syscalls.ts';
 import { jailedDevices } from './jailed.ts';
 
@@ -87,6 +88,28 @@ test('folders and the network are there for who is given them', async (t) => {
   await part.ask({ act: 'start' });
   assert.deepEqual(readdirSync(`/proc/${part.process.pid}/root`), ['shared']);
   assert.match(readFileSync(`/proc/${part.process.pid}/mountinfo`, 'latin1'), / \/shared ro,/);
+});
+
+test('a device that acts for all users has rights over their files, and no others', async (t) => {
+  if (process.geteuid?.() !== 0) return t.skip('only root can give it all users');
+  const device = await start(t, { users: allIds() });
+  device.ask({ act: 'start' });
+  const proc = `/proc/${device.process.pid}`;
+  assert.notEqual(readlinkSync(`${proc}/ns/user`), readlinkSync('/proc/self/ns/user'));
+  for (const map of ['uid_map', 'gid_map']) {
+    const ids = (path: string): string[] => readFileSync(`${path}/${map}`, 'latin1').trim().split(/\s+/);
+    const [first, , count] = ids('/proc/self');
+    assert.deepEqual(ids(proc), [first, first, count]);
+  }
+  // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID and SETUID: bits 0, 1, 3, 4, 6 and 7.
+  const expected = { CapInh: '0', CapPrm: 'db', CapEff: 'db', CapBnd: '0', CapAmb: '0' };
+  for (const tid of readdirSync(`${proc}/task`)) {
+    const status = statusOf(`${proc}/task/${tid}`);
+    for (const [set, bits] of Object.entries(expected)) assert.equal(status[set], bits.padStart(16, '0'), set);
+    assert.equal(status.Seccomp, '2');
+  }
+  const plain = await start(t);
+  assert.deepEqual(readdirSync(`${proc}/fd`), readdirSync(`/proc/${plain.process.pid}/fd`));
 });
 
 test('JavaScript runs on behind the filter: garbage, compilers, WebAssembly, exceptions', async (t) => {
