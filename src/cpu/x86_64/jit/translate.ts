@@ -13,20 +13,16 @@ import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
 import type { BasicBlock, Decoded, Region } from './region.ts';
 import {
   type Exit,
-  flagLocals,
-  loadFlags,
   loadRegisters,
   loadVectors,
   NOT_KNOWN_ORDINARY,
-  pin,
   type RegionContext,
-  RegionEmitter,
-  settleFlags,
-  storeFlags,
   storeRegisters,
   storeVectors,
   Untranslatable,
-} from './region-emitter.ts';
+} from './region-context.ts';
+import { RegionEmitter } from './region-emitter.ts';
+import { flagLocals, loadFlags, pin, settleFlags, storeFlags } from './region-flags.ts';
 
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
