@@ -32,7 +32,7 @@ function statusOf(path: string): Record<string, string> {
 
 test('every thread of a device process is locked in', async (t) => {
   const device = await start(t, { data: { disk: 'a' } });
-  assert.deepEqual(device.ask({ act: 'start' }), { data: { disk: 'a' }, fds: [4] });
+  assert.deepEqual(await device.ask({ act: 'start' }), { data: { disk: 'a' }, fds: [4] });
   const proc = `/proc/${device.process.pid}`;
 
   for (const name of NAMESPACES) {
@@ -56,7 +56,7 @@ test('a device process sees no files, and has no descriptors but its own', async
   const inherited = openSync('/', 'r');
   t.after(() => closeSync(inherited));
   const device = await start(t);
-  device.ask({ act: 'start' });
+  await device.ask({ act: 'start' });
   const proc = `/proc/${device.process.pid}`;
   assert.deepEqual(readdirSync(`${proc}/root`), []);
   assert.equal(
@@ -80,12 +80,12 @@ test('folders and the network are there for who is given them', async (t) => {
   writeFileSync(join(folder, 'file'), '');
   mkdirSync(join(folder, 'sub'));
   const whole = await start(t, { binds: [{ source: folder, target: '/', readOnly: false }], network: 'host' });
-  whole.ask({ act: 'start' });
+  await whole.ask({ act: 'start' });
   assert.deepEqual(readdirSync(`/proc/${whole.process.pid}/root`).sort(), ['file', 'sub']);
   assert.equal(readlinkSync(`/proc/${whole.process.pid}/ns/net`), readlinkSync('/proc/self/ns/net'));
 
   const part = await start(t, { binds: [{ source: join(folder, 'sub'), target: '/shared', readOnly: true }] });
-  part.ask({ act: 'start' });
+  await part.ask({ act: 'start' });
   assert.deepEqual(readdirSync(`/proc/${part.process.pid}/root`), ['shared']);
   assert.match(readFileSync(`/proc/${part.process.pid}/mountinfo`, 'latin1'), / \/shared ro,/);
 });
@@ -114,7 +114,7 @@ test('a device that acts for all users has rights over their files, and no other
 
 test('JavaScript runs on behind the filter: garbage, compilers, WebAssembly, exceptions', async (t) => {
   const device = await start(t);
-  assert.equal(typeof device.ask({ act: 'work', rounds: 12 }), 'number');
+  assert.equal(typeof (await device.ask({ act: 'work', rounds: 12 })), 'number');
   device.send({ act: 'end' });
   assert.deepEqual(await device.process.ended, { status: 0, cause: 'status 0' });
 });
@@ -206,5 +206,5 @@ test('a folder of policies replaces those that come with Vivarium', async (t) =>
   writeFileSync(join(folder, 'other.policy'), '@include ./common_device.policy\nuname: return ENOSYS\n');
   const device = await start(t, { policy: 'other', policyFolder: folder });
   const ENOSYS = 38;
-  assert.equal(device.ask({ act: 'call', number: NUMBERS.get('uname') as number, args: [] }), -ENOSYS);
+  assert.equal(await device.ask({ act: 'call', number: NUMBERS.get('uname') as number, args: [] }), -ENOSYS);
 });
