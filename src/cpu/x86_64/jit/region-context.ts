@@ -5,7 +5,7 @@ import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
 import type { HelperName } from '../semantics/helper-names.ts';
 import type { Decoded } from './region.ts';
-import type { KnownFlags } from './region-flags.ts';
+import { type KnownFlags, pin } from './region-flags.ts';
 
 const at = (address: number): Expr => constI32(address);
 
@@ -29,6 +29,25 @@ export type Exit =
 
 /** ORDINARY_* where nothing is known. */
 export const NOT_KNOWN_ORDINARY: readonly number[] = new Array<number>(32).fill(0);
+
+/** Where an address is: so many bytes from a value that does not change. */
+export interface Place {
+  /** The value's number. */
+  readonly base: number;
+  readonly offset: number;
+}
+
+/** Accesses near each other, whose page the first of them looks up for all. Its bytes are those from `min` to below `max` from the base. */
+export interface Span {
+  readonly base: number;
+  readonly write: boolean;
+  min: number;
+  max: number;
+  /** Accesses that are still to be written. */
+  accesses: number;
+  /** Local: host address of the first byte; 0 where the look-up did not find the page. */
+  host: Expr | undefined;
+}
 
 /** What all instructions of a region share while its function is written. */
 export interface RegionContext {
@@ -65,6 +84,16 @@ export interface RegionContext {
   readonly pinned: Set<Expr>;
   /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
   readonly settleFirst: Set<Decoded>;
+  /** Where the general registers point to; undefined: that depends on a condition. */
+  places: readonly (Place | undefined)[];
+  /** Numbers of the values that places are told from: of sums of registers by how they are made, and how many there are. */
+  readonly bases: Map<string, number>;
+  baseCount: number;
+  /** Spans that a further access may belong to. */
+  spans: readonly Span[];
+  /** The first pass finds the spans: of each instruction's accesses one after the other. */
+  readonly isDraft: boolean;
+  readonly spansOf: Map<Decoded, (Span | undefined)[]>;
   /** Instructions run and not paid yet, the current one included. */
   unpaid: number;
   /** Leaves for the record, whose budget is corrected by `budget`. */
@@ -108,4 +137,28 @@ export function loadRegisters(c: RegionContext): void {
   c.registers.forEach((local, index) => {
     if (local) c.f.set(local, load('i64.load', at(L.GPR + index * 8)));
   });
+}
+
+/** Numbers of the values that do not change in a region: 0, and its page. */
+export const BASE_ZERO = 0;
+export const BASE_PAGE = 1;
+export const FIRST_BASE = 2;
+
+export function newPlace(c: RegionContext): Place {
+  return { base: c.baseCount++, offset: 0 };
+}
+
+/** Nothing is known of addresses any more. */
+export function forgetPlaces(c: RegionContext): void {
+  c.places = c.places.map(() => newPlace(c));
+  c.spans = [];
+}
+
+/** A way that is gone where a condition (i32) holds; else all is as before. */
+export function aside(c: RegionContext, condition: Expr, way: () => void): void {
+  const { known, settled, unpaid, ordinary, places, spans } = c;
+  pin(c);
+  c.f.if(condition, way);
+  // The other way knows nothing of what the first one did.
+  Object.assign(c, { known, settled, unpaid, ordinary, places, spans });
 }

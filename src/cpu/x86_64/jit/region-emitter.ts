@@ -5,6 +5,8 @@ import { raising } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Decoded } from './region.ts';
 import {
+  aside,
+  forgetPlaces,
   loadRegisters,
   loadVectors,
   type RegionContext,
@@ -21,7 +23,6 @@ import {
   type KnownFlags,
   knownCondition,
   loadFlags,
-  pin,
   settleFlags,
   spillFlags,
 } from './region-flags.ts';
@@ -170,6 +171,7 @@ export class RegionEmitter extends RegionMemory {
     if (this.c.oddUsed) this.controlsChanged();
     if (this.c.flagsUsed) loadFlags(this.c);
     this.c.known = undefined;
+    forgetPlaces(this.c);
     this.f.set(this.c.tlb, load('i32.load', at(L.TLB_BASE)));
   }
 
@@ -193,6 +195,7 @@ export class RegionEmitter extends RegionMemory {
 
   #around<T>(name: HelperName, call: () => T): T {
     const vectors = VECTOR_HELPERS.test(name);
+    this.finishStore();
     this.#isConditional();
     this.#spill(vectors);
     const value = call();
@@ -255,23 +258,19 @@ export class RegionEmitter extends RegionMemory {
   }
 
   branch(): void {
+    this.finishStore();
     this.#ways.taken();
     this.#ended = true;
   }
 
   branchIf(condition: Expr): void {
-    const { known, settled, unpaid, ordinary } = this.c;
-    pin(this.c);
-    this.f.if(condition, () => this.#ways.taken());
-    // The other way knows nothing of what the first one did.
-    this.c.ordinary = ordinary;
-    this.c.known = known;
-    this.c.settled = settled;
-    this.c.unpaid = unpaid;
+    this.finishStore();
+    aside(this.c, condition, () => this.#ways.taken());
   }
 
   jump(ip: Expr): void {
     const target = this.f.let(ip);
+    this.finishStore();
     this.#ways.jumped(target);
     this.f.store('i64.store', at(L.RIP), target);
     this.c.exit('lookup', this.d.record, this.#budgetFor(0));
@@ -286,10 +285,12 @@ export class RegionEmitter extends RegionMemory {
 
   /** Looks whether an access that went the long way wants the region to be left. */
   end(): void {
+    this.settlePlaces();
     if (!this.mayPost) return;
     this.mayPost = false;
     const { f } = this;
     f.ifUnlikely(this.c.slow, () => {
+      this.commitStore();
       f.set(this.c.slow, constI32(0));
       f.if(load('i32.load', at(L.MMIO_POSTED)), () =>
         this.c.exit('posted', this.d.record, this.#budgetFor(this.d.count)),

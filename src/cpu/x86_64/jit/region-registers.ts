@@ -1,6 +1,6 @@
 // Registers of a region are locals. The operands of an instruction that are registers or constants; what is known of vectors.
 
-import { constI32, constI64, type Expr, i32, i64 } from '../../../wasm/expr.ts';
+import { constI32, constI64, type Expr, i32, i64, OP_I64_ADD, OP_I64_SUB } from '../../../wasm/expr.ts';
 import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import * as L from '../layout.ts';
 import {
@@ -17,11 +17,27 @@ import {
 import { ORDINARY_ALL } from '../semantics/ordinary.ts';
 import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
-import { halfAddress, NOT_KNOWN_ORDINARY, type RegionContext, Untranslatable, vectorIndex } from './region-context.ts';
+import {
+  halfAddress,
+  NOT_KNOWN_ORDINARY,
+  newPlace,
+  type Place,
+  type RegionContext,
+  Untranslatable,
+  vectorIndex,
+} from './region-context.ts';
 
 const at = (address: number): Expr => constI32(address);
 const GPR_END = L.GPR + 16 * 8;
 const XMM_END = L.XMM + 16 * L.XMM_SIZE;
+
+/** Offsets of places are exact numbers below this. */
+const FAR = 2 ** 40;
+
+/** A place; undefined where it is too far for its offset to be exact. */
+export function near(base: number, offset: number): Place | undefined {
+  return Math.abs(offset) < FAR ? { base, offset } : undefined;
+}
 
 /** The part of RegionEmitter that is about registers. */
 export abstract class RegionRegisters extends Emitter {
@@ -33,6 +49,8 @@ export abstract class RegionRegisters extends Emitter {
   /** ORDINARY_* of vectors and floats, and the vector registers that they were read from and that are still the same. */
   readonly #ordinary = new Map<Expr, number>();
   readonly #origins = new Map<Expr, number>();
+  /** Of locals that are not set again. */
+  readonly #places = new Map<Expr, Place>();
 
   constructor(context: RegionContext, decoded: Decoded) {
     super(context.f, decoded.shape.size, true);
@@ -56,8 +74,12 @@ export abstract class RegionRegisters extends Emitter {
   }
 
   #setRegister(index: number, value: Expr): void {
-    this.c.written.add(index);
+    const c = this.c;
+    const place = this.placeOf(value);
+    c.written.add(index);
     this.f.set(this.register(index), value);
+    // What is deeper may not be run.
+    c.places = c.places.with(index, c.f.depth === this.depth ? (place ?? newPlace(c)) : undefined);
   }
 
   /** Value of `size` bytes at a general register's state address. */
@@ -65,7 +87,7 @@ export abstract class RegionRegisters extends Emitter {
     const { f } = this;
     const register = this.register((slot - L.GPR) >> 3);
     const value = slot & 7 ? i64.shr_u(register, constI64(8)) : register;
-    if (size === 8) return f.copy(value);
+    if (size === 8) return this.notePlace(f.copy(value), this.c.places[(slot - L.GPR) >> 3]);
     return f.let(signed ? signExtend(size, value) : zeroExtend(size, value));
   }
 
@@ -79,6 +101,33 @@ export abstract class RegionRegisters extends Emitter {
       const low = i64.shl(zeroExtend(size, value), constI64(shift));
       this.#setRegister(index, i64.or(i64.and(this.register(index), constI64(~mask)), low));
     }
+  }
+
+  // ---- Places ------------------------------------------------------------------------------------------------------------
+  /** A local of the instruction's own has an address, or a number that is added to one. */
+  protected notePlace(local: Expr, place: Place | undefined): Expr {
+    if (place) this.#places.set(local, place);
+    return local;
+  }
+
+  protected placeOf(value: Expr): Place | undefined {
+    const known = this.#places.get(value);
+    if (known) return known;
+    const [a, b] = value.args;
+    if (!a || !b?.isConst || (value.code !== OP_I64_ADD && value.code !== OP_I64_SUB)) return undefined;
+    const place = this.placeOf(a);
+    const distance = Number(b.value);
+    return place && near(place.base, place.offset + (value.code === OP_I64_ADD ? distance : -distance));
+  }
+
+  override let(value: Expr): Expr {
+    return this.notePlace(this.f.let(value), this.placeOf(value));
+  }
+
+  /** At the instruction's end: what a condition decided has a value from here on. */
+  protected settlePlaces(): void {
+    const c = this.c;
+    if (c.places.includes(undefined)) c.places = c.places.map((place) => place ?? newPlace(c));
   }
 
   // ---- Vector registers ------------------------------------------------------------------------------------------------
