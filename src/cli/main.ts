@@ -1,6 +1,10 @@
+// Before everything else: what it starts loads beside the rest.
+import '../vm/early-vcpu.ts';
+
 import { Command, CommanderError } from 'commander';
 import project from '../../package.json' with { type: 'json' };
 import { EndedBySignal, signalStatus } from '../host/signals.ts';
+import { takeEarlyVcpu } from '../vm/early-vcpu.ts';
 import { balloonCommand } from './balloon.ts';
 import { createQcow2Command } from './create-qcow2.ts';
 import { diskCommand } from './disk.ts';
@@ -12,6 +16,15 @@ import { resumeCommand, stopCommand, suspendCommand } from './stop.ts';
 
 /** Runs the command line; resolves with the exit status. Errors are one line on standard error. */
 export async function main(argv: readonly string[]): Promise<number> {
+  try {
+    return await runCommandLine(argv);
+  } finally {
+    // A process that exits while a thread of it loads native code dies of that.
+    await takeEarlyVcpu()?.dismiss();
+  }
+}
+
+async function runCommandLine(argv: readonly string[]): Promise<number> {
   let status = 0;
   const done = (value: number): void => {
     status = value;

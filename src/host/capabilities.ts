@@ -18,8 +18,10 @@ const SA_RESTART = 0x1000_0000;
 const SIGACTION_BYTES = 152;
 const SA_FLAGS_OFFSET = 136;
 const PAGE = 4096;
-/** Where in the page capset()'s structures are: the header (u32 version, int pid), then 24 bytes of zeroes. */
+/** Where in the page capset()'s structures are: the header (u32 version, int pid), then two of u32 effective, permitted, inheritable. */
 const HEADER = 3072;
+const EFFECTIVE = 8;
+const PERMITTED = 12;
 /** A thread that has not taken the signal by then never will. Milliseconds. */
 const TIMEOUT = 2000;
 
@@ -47,12 +49,15 @@ function callCode(number: number, args: readonly [bigint, bigint, bigint]): numb
 }
 
 /**
- * Takes all capabilities from the threads of these numbers, which are to be all that the process has, and `bounding` (their
- * numbers) from the bounding sets. The kernel lets a thread change its own only, libc offers nothing for the others, and V8's threads
+ * Takes all capabilities but `keep` from the threads of these numbers, which are to be all that the process has, and `bounding` from
+ * the bounding sets; capabilities are numbers below 32. The kernel lets a thread change its own only, libc offers nothing for the others, and V8's threads
  * run no JavaScript: each of them is made to run a signal handler, some system calls in machine code on a page of its own. x86-64
  * only. Throws when a thread has kept one.
  */
-export function dropCapabilities(bounding: readonly number[], tids: readonly number[]): void {
+export function dropCapabilities(
+  { keep, bounding }: { readonly keep: readonly number[]; readonly bounding: readonly number[] },
+  tids: readonly number[],
+): void {
   if (process.arch !== 'x64') throw new Error(`capabilities cannot be dropped on ${process.arch} yet`);
   const done = new Int32Array(1);
   const page = check('mmap', mmap(null, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
@@ -66,7 +71,11 @@ export function dropCapabilities(bounding: readonly number[], tids: readonly num
     ...[0xf0, 0xff, 0x00], // lock inc dword [rax]
     0xc3, // ret
   ]);
-  new DataView(content.buffer).setUint32(HEADER, LINUX_CAPABILITY_VERSION_3, true);
+  const structures = new DataView(content.buffer, HEADER);
+  structures.setUint32(0, LINUX_CAPABILITY_VERSION_3, true);
+  const kept = keep.reduce((bits, capability) => bits | (1 << capability), 0);
+  structures.setInt32(EFFECTIVE, kept, true);
+  structures.setInt32(PERMITTED, kept, true);
   memcpy(page, content, PAGE);
   check('mprotect', mprotect(page, PAGE, PROT_READ | PROT_EXEC));
 
@@ -79,7 +88,7 @@ export function dropCapabilities(bounding: readonly number[], tids: readonly num
   for (const tid of tids) signalThread(tid, SIGUSR2);
   const deadline = Date.now() + TIMEOUT;
   while (Atomics.load(done, 0) < tids.length) {
-    if (Date.now() > deadline) throw new Error('a thread keeps its capabilities');
+    if (Date.now() > deadline) throw new Error('a thread keeps all its capabilities');
     usleep(100);
   }
   // The page stays: a thread that has counted itself still has the handler's last instruction before it.

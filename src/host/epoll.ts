@@ -1,5 +1,5 @@
 /** Waiting for descriptors: epoll(7). */
-import { closeSync } from 'node:fs';
+import { closeDescriptor } from './descriptor.ts';
 import { EINTR } from './errno.ts';
 import { check, libc } from './ffi.ts';
 
@@ -80,7 +80,7 @@ export class Epoll {
   }
 
   close(): void {
-    closeSync(this.fd);
+    closeDescriptor(this.fd);
   }
 
   #control(operation: number, fd: number, events: number, token: number): void {

@@ -1,5 +1,5 @@
 /** Events that threads and processes signal and wait for: eventfd(2). */
-import { closeSync } from 'node:fs';
+import { closeDescriptor } from './descriptor.ts';
 import { EAGAIN } from './errno.ts';
 import { check, libc, uninterrupted } from './ffi.ts';
 
@@ -59,6 +59,6 @@ export class EventFd {
   }
 
   close(): void {
-    closeSync(this.fd);
+    closeDescriptor(this.fd);
   }
 }

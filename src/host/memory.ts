@@ -1,5 +1,6 @@
 /** Memory that threads and processes share: memfds, and mapping them over the memory of WebAssembly. */
-import { closeSync, fstatSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
+import { closeDescriptor } from './descriptor.ts';
 import { EINVAL, OsError } from './errno.ts';
 import { addressOf, check, libc, uninterrupted } from './ffi.ts';
 
@@ -51,7 +52,7 @@ export function createMemfd(name: string, size: number): number {
     );
     check('fcntl', fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
   } catch (error) {
-    closeSync(fd);
+    closeDescriptor(fd);
     throw error;
   }
   return fd;
@@ -238,6 +239,6 @@ export class SharedRegion {
 
   /** Closes the descriptor. Windows stay. */
   close(): void {
-    closeSync(this.fd);
+    closeDescriptor(this.fd);
   }
 }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, dirname, join } from 'node:path';
-import { JAIL_ROOT } from './protocol.ts';
+import { type Capability, CHANNEL_FD, JAIL_ROOT, LOCK_CAPABILITIES } from './protocol.ts';
 
 /** A folder of the host that stays visible in the device's root. */
 export interface Bind {
@@ -30,23 +30,30 @@ export function findBubblewrap(folder = ''): string | undefined {
     .find((file) => existsSync(file));
 }
 
-/** Arguments for bwrap. `statusFd` is the descriptor where it tells the process's number and end. */
+/**
+ * Arguments for bwrap. `statusFd` is the descriptor where it tells the process's number and end. With `awaitsUsers` it tells the number at
+ * the next one, too, and waits until it can read from the process's channel: the users and groups of the namespace are then there.
+ */
 export function bubblewrapArguments(options: {
   readonly bundle: string;
   readonly statusFd: number;
   readonly binds: readonly Bind[];
   readonly hostNetwork: boolean;
+  readonly awaitsUsers: boolean;
+  /** What the process has beyond what it locks itself in with. */
+  readonly capabilities: readonly Capability[];
   /** Is /proc in the device's root? */
   readonly proc: boolean;
 }): string[] {
-  const { bundle, statusFd, binds, hostNetwork, proc } = options;
+  const { bundle, statusFd, binds, hostNetwork, awaitsUsers, capabilities, proc } = options;
   const namespaces = ['user', 'pid', 'ipc', 'uts', 'cgroup', ...(hostNetwork ? [] : ['net'])];
   return [
     ...namespaces.map((name) => `--unshare-${name}`),
     '--die-with-parent',
     '--as-pid-1',
-    ...['--cap-drop', 'ALL', '--cap-add', 'CAP_SYS_ADMIN', '--cap-add', 'CAP_SETPCAP'],
+    ...['--cap-drop', 'ALL', ...[...LOCK_CAPABILITIES, ...capabilities].flatMap((name) => ['--cap-add', name])],
     ...['--json-status-fd', String(statusFd)],
+    ...(awaitsUsers ? ['--userns-block-fd', String(CHANNEL_FD), '--info-fd', String(statusFd + 1)] : []),
     ...LIBRARIES.flatMap((path) => ['--ro-bind-try', path, path]),
     ...['--ro-bind', process.execPath, '/node'],
     ...['--ro-bind', bundle, '/device.cjs'],

@@ -8,13 +8,20 @@ import { EPOLLIN } from '../host/epoll.ts';
 import { EPIPE, type OsError } from '../host/errno.ts';
 import type { Poller } from '../host/poller.ts';
 import { receiveStoppedCall } from '../host/seccomp.ts';
-import { messageSocketPair } from '../host/unix-socket.ts';
+import { messageSocketPair, sendMessage } from '../host/unix-socket.ts';
 import { SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_USER_NOTIF } from './bpf.ts';
 import { type Bind, bubblewrapArguments, findBubblewrap } from './bubblewrap.ts';
 import { receiveJson, sendJson } from './channel.ts';
 import { compilePolicy } from './compile.ts';
+import { type IdMaps, writeIdMaps } from './id-maps.ts';
 import { POLICY_FOLDER, readPolicy } from './policy-files.ts';
-import { FIRST_DEVICE_FD, type ReadyMessage, type StartMessage } from './protocol.ts';
+import {
+  type Capability,
+  FILE_CAPABILITIES,
+  FIRST_DEVICE_FD,
+  type ReadyMessage,
+  type StartMessage,
+} from './protocol.ts';
 import { hostSyscallArch, type SyscallArch, syscallName } from './syscalls.ts';
 
 /** Bytes of what a device process writes to its standard error that are kept. */
@@ -43,6 +50,8 @@ export interface DeviceProcessOptions {
   readonly binds?: readonly Bind[];
   /** Does it see /proc, of its own namespace? */
   readonly proc?: boolean;
+  /** The users and groups that it acts for, with rights over their files; if not given, this process's user and group alone. */
+  readonly users?: IdMaps | undefined;
 }
 
 /** How a device process ended. */
@@ -77,15 +86,21 @@ export async function startDeviceProcess(options: DeviceProcessOptions, poller: 
   }
   const start = startMessage(options, arch);
   const device = new DeviceProcess(bwrap, options, arch, poller);
-  await device.lock(start);
+  await device.lock(start, options.users);
   return device;
 }
 
-function startMessage({ policy, policyFolder, data, fds }: DeviceProcessOptions, arch: SyscallArch): StartMessage {
+/** What it keeps after it has locked itself in. */
+function capabilitiesOf({ users }: DeviceProcessOptions): readonly Capability[] {
+  return users === undefined ? [] : FILE_CAPABILITIES;
+}
+
+function startMessage(options: DeviceProcessOptions, arch: SyscallArch): StartMessage {
+  const { policy, policyFolder, data, fds } = options;
   const rules = readPolicy(policy, policyFolder ?? POLICY_FOLDER);
   const compile = (forbidden: number): string => Buffer.from(compilePolicy(rules, arch, forbidden)).toString('base64');
   const filter = { telling: compile(SECCOMP_RET_USER_NOTIF), killing: compile(SECCOMP_RET_KILL_PROCESS) };
-  return { data, fdCount: fds.length, filter };
+  return { data, fdCount: fds.length, capabilities: capabilitiesOf(options), filter };
 }
 
 export class DeviceProcess {
@@ -98,6 +113,8 @@ export class DeviceProcess {
   readonly #channel: number;
   /** Tokens of the poller, by descriptor. */
   readonly #watches = new Map<number, number>();
+  /** Its number is known. */
+  readonly #begun = Promise.withResolvers<void>();
   readonly #locked = Promise.withResolvers<void>();
   #pid: number | undefined;
   #isLocked = false;
@@ -119,13 +136,23 @@ export class DeviceProcess {
       binds: options.binds ?? [],
       proc: options.proc ?? false,
       hostNetwork: options.network === 'host',
+      awaitsUsers: options.users !== undefined,
+      capabilities: capabilitiesOf(options),
     });
     const [mine, its] = messageSocketPair();
     this.#channel = mine;
     closeAllOnExec();
     // A session of its own: keys of the terminal are for the monitor, which ends its devices in order.
     this.#bwrap = spawn(bwrap, args, {
-      stdio: ['ignore', 'ignore', 'pipe', its, ...fds, 'pipe'],
+      stdio: [
+        'ignore',
+        'ignore',
+        'pipe',
+        its,
+        ...fds,
+        'pipe',
+        ...(options.users === undefined ? [] : ['pipe' as const]),
+      ],
       // With several arenas, malloc() in a new thread would count the processors, in a file.
       env: { MALLOC_ARENA_MAX: '1' },
       cwd: '/',
@@ -136,6 +163,8 @@ export class DeviceProcess {
       this.#stderr = (this.#stderr + text).slice(-MAX_STDERR);
     });
     this.#readStatus(this.#bwrap.stdio[statusFd] as Readable);
+    // The same again, which bwrap insists on.
+    (this.#bwrap.stdio[statusFd + 1] as Readable | undefined)?.resume();
     this.#watch(mine, () => this.#receive());
     this.ended = this.#awaitEnd();
   }
@@ -147,8 +176,9 @@ export class DeviceProcess {
   }
 
   /** Gives it what it starts from. Resolves when it has locked itself in, and rejects with JailError when it cannot. */
-  async lock(start: StartMessage): Promise<void> {
+  async lock(start: StartMessage, users?: IdMaps): Promise<void> {
     try {
+      if (users !== undefined) await this.#giveUsers(users);
       sendJson(this.#channel, start);
     } catch (error) {
       // It has ended already, and why is told then.
@@ -224,6 +254,18 @@ export class DeviceProcess {
     );
   }
 
+  /** bwrap waits for a message before it goes on in the namespace. */
+  async #giveUsers(users: IdMaps): Promise<void> {
+    await Promise.race([this.#begun.promise, this.#locked.promise]);
+    try {
+      writeIdMaps(this.pid, users);
+    } catch (error) {
+      this.#fail(`its users cannot be given to it: ${(error as Error).message}`);
+      await this.#locked.promise;
+    }
+    sendMessage(this.#channel, new Uint8Array(1));
+  }
+
   #whereItHangs(): string {
     const hang = `it has not locked itself in after ${LOCK_TIMEOUT / 1000} s`;
     try {
@@ -240,7 +282,9 @@ export class DeviceProcess {
     pipe.setEncoding('utf8').on('data', (chunk: string) => {
       text += chunk;
       const pid = /"child-pid":\s*(\d+)/.exec(text)?.[1];
-      if (pid !== undefined) this.#pid = Number(pid);
+      if (pid === undefined) return;
+      this.#pid = Number(pid);
+      this.#begun.resolve();
     });
   }
 

@@ -11,11 +11,12 @@ import { installFilter, installFilterWithListener, setNoNewPrivileges } from '..
 import { threadIds } from '../host/threads.ts';
 import { receiveJson, sendJson } from './channel.ts';
 import {
-  CAP_SETPCAP,
-  CAP_SYS_ADMIN,
+  CAPABILITIES,
+  type Capability,
   CHANNEL_FD,
   FIRST_DEVICE_FD,
   JAIL_ROOT,
+  LOCK_CAPABILITIES,
   type ReadyMessage,
   type StartMessage,
 } from './protocol.ts';
@@ -23,7 +24,11 @@ import {
 const STDERR = 2;
 
 const exit = libc('void _exit(int status)');
-const countProcessors = libc('int _ZN4absl13base_internal7NumCPUsEv()');
+/** absl::base_internal, in Node itself. */
+const FOR_LOCKS = [
+  libc('int _ZN4absl13base_internal7NumCPUsEv()'),
+  libc('double _ZN4absl13base_internal19NominalCPUFrequencyEv()'),
+];
 
 /** A device's code as it begins. */
 export interface DeviceStart {
@@ -43,10 +48,10 @@ export async function runInJail(prepare: (start: DeviceStart) => Promise<() => v
     const message = receiveJson(CHANNEL_FD, { wait: true });
     // The monitor has gone.
     if (!message) return void exit(0);
-    const { data, fdCount, filter } = message.value as StartMessage;
+    const { data, fdCount, capabilities, filter } = message.value as StartMessage;
     const fds = Array.from({ length: fdCount }, (_, i) => FIRST_DEVICE_FD + i);
     serve = await prepare({ data, fds });
-    lockDown(filter);
+    lockDown(capabilities, filter);
   } catch (error) {
     tell({ locked: false, error: error instanceof Error ? error.message : String(error) });
     return void exit(1);
@@ -61,11 +66,15 @@ export async function runInJail(prepare: (start: DeviceStart) => Promise<() => v
   exit(0);
 }
 
-function lockDown(filter: StartMessage['filter']): void {
+function lockDown(capabilities: StartMessage['capabilities'], filter: StartMessage['filter']): void {
   readFilesOfLater();
   const tids = threadIds();
   changeRoot(JAIL_ROOT);
-  dropCapabilities([CAP_SYS_ADMIN, CAP_SETPCAP], tids);
+  const numbersOf = (names: readonly Capability[]): number[] => names.map((name) => CAPABILITIES[name]);
+  dropCapabilities(
+    { keep: numbersOf(capabilities), bounding: numbersOf([...capabilities, ...LOCK_CAPABILITIES]) },
+    tids,
+  );
   setNoNewPrivileges();
   const listener = installFilterWithListener(Buffer.from(filter.telling, 'base64'));
   if (listener === undefined) installFilter(Buffer.from(filter.killing, 'base64'));
@@ -77,11 +86,17 @@ function lockDown(filter: StartMessage['filter']): void {
 function readFilesOfLater(): void {
   // The time zone.
   new Date().getTimezoneOffset();
-  try {
-    // The number of processors, when two threads first want one of V8's locks (absl::base_internal::NumCPUs).
-    countProcessors();
-  } catch {
-    // An engine without that function.
+  readForLock();
+}
+
+/** When two threads first want one of V8's locks, it looks up the number of processors and the rate of their clock. */
+function readForLock(): void {
+  for (const read of FOR_LOCKS) {
+    try {
+      read();
+    } catch {
+      // An engine without that function.
+    }
   }
 }
 

@@ -7,9 +7,30 @@ export const FIRST_DEVICE_FD = 4;
 /** The folder that becomes the device's root when it locks itself in. */
 export const JAIL_ROOT = '/jail';
 
-/** Numbers of the capabilities that a process has until then: to change its root, and to empty its bounding set. */
-export const CAP_SETPCAP = 8;
-export const CAP_SYS_ADMIN = 21;
+/** Capabilities that a device process may have: their numbers (capabilities(7)). */
+export const CAPABILITIES = {
+  CAP_CHOWN: 0,
+  CAP_DAC_OVERRIDE: 1,
+  CAP_FOWNER: 3,
+  CAP_FSETID: 4,
+  CAP_SETGID: 6,
+  CAP_SETUID: 7,
+  CAP_SETPCAP: 8,
+  CAP_SYS_ADMIN: 21,
+} as const;
+export type Capability = keyof typeof CAPABILITIES;
+
+/** What a process needs to lock itself in: to change its root, and to empty its bounding set. */
+export const LOCK_CAPABILITIES: readonly Capability[] = ['CAP_SYS_ADMIN', 'CAP_SETPCAP'];
+/** What a process that acts for many users keeps: rights over their files, and to make files as one of them. */
+export const FILE_CAPABILITIES: readonly Capability[] = [
+  'CAP_CHOWN',
+  'CAP_DAC_OVERRIDE',
+  'CAP_FOWNER',
+  'CAP_FSETID',
+  'CAP_SETGID',
+  'CAP_SETUID',
+];
 
 /** The first message to a device process. */
 export interface StartMessage {
@@ -17,6 +38,8 @@ export interface StartMessage {
   readonly data: unknown;
   /** How many descriptors are the device's. */
   readonly fdCount: number;
+  /** Capabilities that it keeps; it has them in its own user namespace only. */
+  readonly capabilities: readonly Capability[];
   /** BPF programs, in base64: one that tells the monitor of what it forbids, and one for kernels that cannot, which kills. */
   readonly filter: { readonly telling: string; readonly killing: string };
 }

@@ -103,6 +103,7 @@ export class BackendRunner {
     while (!this.#over) this.#guarded(() => this.#loop.run());
     this.#endSession();
     this.#backend?.close?.();
+    this.#loop.close();
   }
 
   /** Does what there is to do now. */

@@ -7,6 +7,7 @@ import { BUNDLE_FOLDER } from '../host/bundle.ts';
 import type { Poller } from '../host/poller.ts';
 import type { Bind } from '../jail/bubblewrap.ts';
 import { type DeviceProcess, startDeviceProcess } from '../jail/device-process.ts';
+import { allIds, type IdMaps } from '../jail/id-maps.ts';
 import type { BackendStart } from '../virtio/backend-start.ts';
 import type { SandboxConfig } from './config.ts';
 import type { RunningBackend } from './virtio-devices.ts';
@@ -57,10 +58,13 @@ async function startJailed(
   checkBundle();
   const binds: Bind[] = [];
   let { params } = data;
+  let users: IdMaps | undefined;
   if (jail.sharesDirectory) {
     const directory = params as unknown as SharedDirectory;
     binds.push({ source: directory.path, target: SHARED, readOnly: directory.readOnly });
     params = { ...directory, path: SHARED };
+    // With a number of the guest's for its own user, it acts for that one alone.
+    if (process.geteuid?.() === 0 && directory.uid === null && directory.gid === null) users = allIds();
   }
   const options = {
     policy: jail.policy,
@@ -71,6 +75,7 @@ async function startJailed(
     network: jail.network ?? 'none',
     binds,
     proc: jail.sharesDirectory ?? false,
+    users,
   } as const;
   return startDeviceProcess(options, poller);
 }

@@ -1,4 +1,5 @@
-// The thread of one vCPU (a Worker): makes the vCPU, waits for the start, and then takes each exit to where it belongs.
+// The thread of one vCPU (a Worker): loads what it needs, is told what to make, waits for the start, and then takes each exit to where
+// it belongs.
 
 import { parentPort, workerData } from 'node:worker_threads';
 import {
@@ -13,7 +14,7 @@ import { Platform, type PlatformConfig } from '../devices/platform.ts';
 import type { SharedRange } from '../host/shared-state.ts';
 import { threadId } from '../host/threads.ts';
 import type { Hypervisor, Vcpu, VmShare } from '../hypervisor/hypervisor.ts';
-import { hypervisorNamed } from '../hypervisor/select.ts';
+import { type HypervisorChoice, hypervisorNamed, selectHypervisor } from '../hypervisor/select.ts';
 import { plugDevices, type VirtioShare } from '../virtio/plug.ts';
 import { DebugAgent } from './gdb/agent.ts';
 import type { AgentEnd } from './gdb/channel.ts';
@@ -23,7 +24,7 @@ import { openMemory, type SharedMemory } from './memory.ts';
 import { openTime, type TimeShare } from './time.ts';
 import { VcpuControl } from './vcpu-control.ts';
 
-/** What a vCPU's thread gets. */
+/** The thread's first message: its vCPU. Without one, it is not needed. */
 export interface VcpuThreadData {
   readonly vcpuId: number;
   readonly vcpuCount: number;
@@ -38,7 +39,7 @@ export interface VcpuThreadData {
   readonly insight: InsightEnd | undefined;
 }
 
-/** The message that starts the vCPU: registers for the first instruction, or none for a vCPU that waits for INIT and SIPI. */
+/** The second message, which starts the vCPU: registers for the first instruction, or none for a vCPU that waits for INIT and SIPI. */
 export interface VcpuStart {
   readonly entry: EntryState | undefined;
 }
@@ -50,13 +51,10 @@ export type VcpuEnd =
   | { readonly kind: 'triple-fault' }
   | { readonly kind: 'failure'; readonly message: string };
 
-const data = workerData as VcpuThreadData;
 const port = parentPort as NonNullable<typeof parentPort>;
-const insight = data.insight && new InsightAgent(data.insight);
 
 /** State of a vCPU before the first instruction, but for its registers (the seed's configure_vcpu). */
-function configure(hypervisor: Hypervisor, vcpu: Vcpu): void {
-  const { vcpuId, vcpuCount } = data;
+function configure(hypervisor: Hypervisor, vcpu: Vcpu, { vcpuId, vcpuCount }: VcpuThreadData): void {
   const { tscHz, apicHz } = vcpu;
   const cpuid = vcpuCpuid(hypervisor.supportedCpuid(), { vcpuId, vcpuCount, tscHz, apicHz });
   vcpu.setCpuid(cpuid);
@@ -71,7 +69,13 @@ function configure(hypervisor: Hypervisor, vcpu: Vcpu): void {
 }
 
 /** Runs until the machine ends. */
-function run(vcpu: Vcpu, platform: Platform, control: VcpuControl, debug: DebugAgent | undefined): VcpuEnd {
+function run(
+  vcpu: Vcpu,
+  platform: Platform,
+  control: VcpuControl,
+  debug: DebugAgent | undefined,
+  insight: InsightAgent | undefined,
+): VcpuEnd {
   debug?.start();
   insight?.start();
   while (control.mayRun(() => vcpu.notePause())) {
@@ -116,14 +120,10 @@ function failure(error: unknown): VcpuEnd {
   return { kind: 'failure', message: ours ? (error.stack ?? error.message) : error.message };
 }
 
-function end(how: VcpuEnd): void {
-  port.postMessage(how);
-  port.close();
-}
-
-/** Makes the vCPU ready, then waits for the start. */
-function main(): void {
+/** Makes the vCPU ready; gives back what runs it. */
+function prepare(data: VcpuThreadData): (start: VcpuStart) => VcpuEnd {
   const hypervisor = hypervisorNamed(data.vm.hypervisor);
+  const insight = data.insight && new InsightAgent(data.insight);
   const vm = hypervisor.attach(data.vm);
   const platform = new Platform(data.platform.range, data.platform.config, {
     ...openTime(data.time),
@@ -140,32 +140,50 @@ function main(): void {
     ...(data.time.kind === 'instructions' && { advance }),
   });
   try {
-    configure(hypervisor, vcpu);
+    configure(hypervisor, vcpu, data);
   } catch (error) {
     vcpu.close();
     throw error;
   }
   const debug = data.debugger && new DebugAgent(vcpu, openMemory(data.memory), data.debugger);
   control.ready(data.vcpuId, threadId());
-  port.once('message', ({ entry }: VcpuStart) => {
+  return ({ entry }) => {
     let how: VcpuEnd;
     try {
       if (entry) {
         vcpu.setSregs(entry.sregs);
         vcpu.setRegs(entry.regs);
       }
-      how = control.waitForOthers() ? run(vcpu, platform, control, debug) : { kind: 'stopped' };
+      how = control.waitForOthers() ? run(vcpu, platform, control, debug, insight) : { kind: 'stopped' };
     } catch (error) {
       how = failure(error);
     }
     insight?.end(vcpu, data.time.kind === 'instructions' ? openMemory(data.memory) : undefined);
     vcpu.close();
-    end(how);
-  });
+    return how;
+  };
 }
 
-try {
-  main();
-} catch (error) {
-  end(failure(error));
+/** Loads the built-in machine, if it will be wanted, while the main thread makes the rest. */
+async function loadAhead(choice: HypervisorChoice): Promise<void> {
+  if (choice !== 'kvm') await selectHypervisor(choice).hypervisor.load?.();
 }
+
+async function main(): Promise<VcpuEnd | undefined> {
+  const first = Promise.withResolvers<VcpuThreadData | undefined>();
+  const second = Promise.withResolvers<VcpuStart>();
+  port.once('message', (data: VcpuThreadData | undefined) => {
+    port.once('message', second.resolve);
+    first.resolve(data);
+  });
+  await loadAhead(workerData as HypervisorChoice);
+  const data = await first.promise;
+  return data && prepare(data)(await second.promise);
+}
+
+main()
+  .catch(failure)
+  .then((how) => {
+    if (how) port.postMessage(how);
+    port.close();
+  });

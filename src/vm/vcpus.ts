@@ -1,20 +1,18 @@
-import { Worker } from 'node:worker_threads';
 import type { EntryState } from '../arch/x86_64/cpu-state.ts';
-import { threadFile } from '../host/bundle.ts';
 import { type ThreadTime, threadTime } from '../host/threads.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
+import { takeEarlyVcpu } from './early-vcpu.ts';
 import type { InsightEnd } from './insight/channel.ts';
 import { VcpuControl } from './vcpu-control.ts';
-import type { VcpuEnd, VcpuStart, VcpuThreadData } from './vcpu-thread.ts';
+import type { VcpuEnd, VcpuThreadData } from './vcpu-thread.ts';
+import { VcpuWorker } from './vcpu-worker.ts';
 
 /** A thread that has not ended after this time hangs, milliseconds. */
 const HANG_TIMEOUT = 10_000;
 
 /** The threads of a machine's vCPUs, as the main thread sees them. */
 export class VcpuThreads {
-  readonly #workers: readonly Worker[];
-  readonly #ends: readonly Promise<VcpuEnd>[];
-  readonly #exits: Promise<unknown>;
+  readonly #workers: readonly VcpuWorker[];
   readonly #control: VcpuControl;
   readonly #vm: Vm;
 
@@ -28,32 +26,16 @@ export class VcpuThreads {
     this.#vm = vm;
     this.#control = new VcpuControl(data.vcpuCount);
     this.#workers = Array.from({ length: data.vcpuCount }, (_, vcpuId) => {
-      const end = debuggers[vcpuId];
-      const insight = insights[vcpuId];
-      const workerData: VcpuThreadData = { ...data, vcpuId, debugger: end, insight, control: this.#control.buffer };
-      return new Worker(threadFile(new URL('./vcpu-thread.ts', import.meta.url)), {
-        name: `vivarium_vcpu${vcpuId}`,
-        workerData,
-        transferList: [end, insight].flatMap((each) => each?.port ?? []),
-      });
+      const worker = (vcpuId === 0 ? takeEarlyVcpu() : undefined) ?? new VcpuWorker(vcpuId, data.vm.hypervisor);
+      const control = this.#control.buffer;
+      worker.prepare({ ...data, vcpuId, debugger: debuggers[vcpuId], insight: insights[vcpuId], control });
+      return worker;
     });
-    this.#ends = this.#workers.map(
-      (worker) =>
-        new Promise((resolve) => {
-          worker.once('message', resolve);
-          worker.once('error', (error) => resolve({ kind: 'failure', message: describe(error) }));
-          worker.once('exit', () => resolve({ kind: 'failure', message: 'its thread ended' }));
-        }),
-    );
-    this.#exits = Promise.all(this.#workers.map((worker) => new Promise((resolve) => worker.once('exit', resolve))));
   }
 
   /** All vCPUs begin: the first with these registers, the others wait for it. */
   start(entry: EntryState): void {
-    for (const [vcpuId, worker] of this.#workers.entries()) {
-      const start: VcpuStart = { entry: vcpuId === 0 ? entry : undefined };
-      worker.postMessage(start);
-    }
+    for (const [vcpuId, worker] of this.#workers.entries()) worker.start({ entry: vcpuId === 0 ? entry : undefined });
   }
 
   /** Resolves when all run: true; or with false, when the machine ends. */
@@ -85,7 +67,7 @@ export class VcpuThreads {
 
   /** Why the first thread to end did so. */
   async firstEnd(): Promise<{ readonly vcpu: number; readonly end: VcpuEnd }> {
-    return Promise.race(this.#ends.map(async (end, vcpu) => ({ vcpu, end: await end })));
+    return Promise.race(this.#workers.map(async ({ end }, vcpu) => ({ vcpu, end: await end })));
   }
 
   /**
@@ -97,15 +79,11 @@ export class VcpuThreads {
     this.#control.end();
     this.kickAll();
     // For those that have not been started: they look at the control first.
-    for (const worker of this.#workers) worker.postMessage({ entry: undefined } satisfies VcpuStart);
+    for (const worker of this.#workers) worker.start({ entry: undefined });
     const hang = setTimeout(() => {
-      for (const worker of this.#workers) void worker.terminate();
+      for (const worker of this.#workers) worker.terminate();
     }, HANG_TIMEOUT);
-    await this.#exits;
+    await Promise.all(this.#workers.map(({ exited }) => exited));
     clearTimeout(hang);
   }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

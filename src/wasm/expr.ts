@@ -9,6 +9,8 @@ export const OP_CONST = -1;
 export const OP_LOCAL = -2;
 export const OP_CALL = -3;
 export const OP_SELECT = -4;
+export const OP_I64_ADD = 0x7c;
+export const OP_I64_SUB = 0x7d;
 
 /** One node of an expression tree. `code` is a WebAssembly opcode (0xfd00 + n for vector ones, 0xfc00 + n for 0xfc-prefixed), or OP_*. */
 export class Expr {

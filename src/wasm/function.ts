@@ -60,13 +60,17 @@ export class FunctionBuilder {
   }
 
   local(type: ValType): Expr {
-    let local = this.#free.get(type)?.pop();
-    if (!local) {
-      this.#locals.push(type);
-      local = localGet(this.params.length + this.#locals.length - 1, type);
-    }
+    const local = this.lasting(type);
     this.#scopes.at(-1)?.push(local);
     return local;
+  }
+
+  /** A local that no scope frees. */
+  lasting(type: ValType): Expr {
+    const local = this.#free.get(type)?.pop();
+    if (local) return local;
+    this.#locals.push(type);
+    return localGet(this.params.length + this.#locals.length - 1, type);
   }
 
   /** Locals taken from here to the matching endScope() are free again then: engines compile functions of few locals faster. */

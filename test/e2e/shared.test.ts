@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   cpSync,
   mkdirSync,
@@ -75,6 +77,16 @@ async function exercise(run: RunningGuest, mount: string, path: string): Promise
   assert.ok(setRangeLock(fd, { type: F_WRLCK, start: 0n, length: 0n }));
   assert.match(await run.command(`${mount}/file-exercise locks ${mount}`), /try_lock/);
   closeSync(fd);
+
+  // Root's guests have users with files of their own.
+  if (process.geteuid?.() === 0) {
+    assert.equal(await run.command(`cd ${mount}; touch owned && chown 1234:567 owned && chmod 4750 owned`), '');
+    const { uid, gid, mode } = statSync(join(path, 'owned'));
+    assert.deepEqual({ uid, gid, mode: mode & 0o7777 }, { uid: 1234, gid: 567, mode: 0o4750 });
+    chownSync(join(path, 'owned'), 77, 88);
+    chmodSync(join(path, 'owned'), 0o600);
+    assert.equal(await run.command(`echo x >>${mount}/owned && cat ${mount}/owned`), 'x\n');
+  }
 
   // What one side writes, the other reads.
   writeFileSync(join(path, 'from-host'), 'from the host\n');

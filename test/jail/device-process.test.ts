@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { allIds } from '../../src/jail/id-maps.ts';
 import { hostSyscallArch, SYSCALL_NUMBERS } from '../../src/jail/syscalls.ts';
 import { jailedDevices } from './jailed.ts';
 
@@ -31,7 +32,7 @@ function statusOf(path: string): Record<string, string> {
 
 test('every thread of a device process is locked in', async (t) => {
   const device = await start(t, { data: { disk: 'a' } });
-  assert.deepEqual(device.ask({ act: 'start' }), { data: { disk: 'a' }, fds: [4] });
+  assert.deepEqual(await device.ask({ act: 'start' }), { data: { disk: 'a' }, fds: [4] });
   const proc = `/proc/${device.process.pid}`;
 
   for (const name of NAMESPACES) {
@@ -55,7 +56,7 @@ test('a device process sees no files, and has no descriptors but its own', async
   const inherited = openSync('/', 'r');
   t.after(() => closeSync(inherited));
   const device = await start(t);
-  device.ask({ act: 'start' });
+  await device.ask({ act: 'start' });
   const proc = `/proc/${device.process.pid}`;
   assert.deepEqual(readdirSync(`${proc}/root`), []);
   assert.equal(
@@ -79,28 +80,51 @@ test('folders and the network are there for who is given them', async (t) => {
   writeFileSync(join(folder, 'file'), '');
   mkdirSync(join(folder, 'sub'));
   const whole = await start(t, { binds: [{ source: folder, target: '/', readOnly: false }], network: 'host' });
-  whole.ask({ act: 'start' });
+  await whole.ask({ act: 'start' });
   assert.deepEqual(readdirSync(`/proc/${whole.process.pid}/root`).sort(), ['file', 'sub']);
   assert.equal(readlinkSync(`/proc/${whole.process.pid}/ns/net`), readlinkSync('/proc/self/ns/net'));
 
   const part = await start(t, { binds: [{ source: join(folder, 'sub'), target: '/shared', readOnly: true }] });
-  part.ask({ act: 'start' });
+  await part.ask({ act: 'start' });
   assert.deepEqual(readdirSync(`/proc/${part.process.pid}/root`), ['shared']);
   assert.match(readFileSync(`/proc/${part.process.pid}/mountinfo`, 'latin1'), / \/shared ro,/);
 });
 
+test('a device that acts for all users has rights over their files, and no others', async (t) => {
+  if (process.geteuid?.() !== 0) return t.skip('only root can give it all users');
+  const device = await start(t, { users: allIds() });
+  device.ask({ act: 'start' });
+  const proc = `/proc/${device.process.pid}`;
+  assert.notEqual(readlinkSync(`${proc}/ns/user`), readlinkSync('/proc/self/ns/user'));
+  for (const map of ['uid_map', 'gid_map']) {
+    const ids = (path: string): string[] => readFileSync(`${path}/${map}`, 'latin1').trim().split(/\s+/);
+    const [first, , count] = ids('/proc/self');
+    assert.deepEqual(ids(proc), [first, first, count]);
+  }
+  // CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID and SETUID: bits 0, 1, 3, 4, 6 and 7.
+  const expected = { CapInh: '0', CapPrm: 'db', CapEff: 'db', CapBnd: '0', CapAmb: '0' };
+  for (const tid of readdirSync(`${proc}/task`)) {
+    const status = statusOf(`${proc}/task/${tid}`);
+    for (const [set, bits] of Object.entries(expected)) assert.equal(status[set], bits.padStart(16, '0'), set);
+    assert.equal(status.Seccomp, '2');
+  }
+  const plain = await start(t);
+  assert.deepEqual(readdirSync(`${proc}/fd`), readdirSync(`/proc/${plain.process.pid}/fd`));
+});
+
 test('JavaScript runs on behind the filter: garbage, compilers, WebAssembly, exceptions', async (t) => {
   const device = await start(t);
-  assert.equal(typeof device.ask({ act: 'work', rounds: 12 }), 'number');
+  assert.equal(typeof (await device.ask({ act: 'work', rounds: 12 })), 'number');
   device.send({ act: 'end' });
   assert.deepEqual(await device.process.ended, { status: 0, cause: 'status 0' });
 });
 
-test('a thread that waits for a contended lock may ask for its own priority', async (t) => {
+test('a thread that waits for a contended lock may ask for its own priority, and reads no file', async (t) => {
   const device = await start(t);
+  device.send({ act: 'lock' });
   for (const name of ['sched_getscheduler', 'sched_getparam']) {
     // No address: the answer does not matter.
-    device.ask({ act: 'call', number: NUMBERS.get(name) as number, args: [0, 0] });
+    device.send({ act: 'call', number: NUMBERS.get(name) as number, args: [0, 0] });
   }
   device.send({ act: 'end' });
   assert.deepEqual(await device.process.ended, { status: 0, cause: 'status 0' });
@@ -182,5 +206,5 @@ test('a folder of policies replaces those that come with Vivarium', async (t) =>
   writeFileSync(join(folder, 'other.policy'), '@include ./common_device.policy\nuname: return ENOSYS\n');
   const device = await start(t, { policy: 'other', policyFolder: folder });
   const ENOSYS = 38;
-  assert.equal(device.ask({ act: 'call', number: NUMBERS.get('uname') as number, args: [] }), -ENOSYS);
+  assert.equal(await device.ask({ act: 'call', number: NUMBERS.get('uname') as number, args: [] }), -ENOSYS);
 });

@@ -11,6 +11,8 @@ export type Request =
   | { readonly act: 'start' }
   /** Makes a system call with these arguments; answers with its result. */
   | { readonly act: 'call'; readonly number: number; readonly args: readonly number[] }
+  /** Reads what V8 does when two threads want one of its locks. */
+  | { readonly act: 'lock' }
   /** Keeps V8 busy; answers with a number. */
   | { readonly act: 'work'; readonly rounds: number }
   | { readonly act: 'throw'; readonly message: string }
@@ -19,6 +21,8 @@ export type Request =
   | { readonly act: 'end' };
 
 const syscall = libc('long syscall(long n, long a, long b, long c, long d, long e, long f)');
+const countProcessors = libc('int _ZN4absl13base_internal7NumCPUsEv()');
+const clockRate = libc('double _ZN4absl13base_internal19NominalCPUFrequencyEv()');
 const strlen = libc('int64_t strlen(const void *s)');
 
 void runInJail(async (start) => {
@@ -44,6 +48,10 @@ function serve({ data, fds }: DeviceStart): void {
         sendJson(channel, syscall(request.number, a, b, c, d, e, f));
         break;
       }
+      case 'lock':
+        countProcessors();
+        clockRate();
+        break;
       case 'work':
         sendJson(channel, work(request.rounds));
         break;

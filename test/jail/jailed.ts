@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, type TestContext } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { bundle } from '../../scripts/bundle.ts';
 import { closeDescriptor } from '../../src/host/descriptor.ts';
@@ -16,8 +17,8 @@ import type { Request } from './device.ts';
 export interface JailedDevice {
   readonly process: DeviceProcess;
   send(request: Request): void;
-  /** Waits for its answer, and blocks this thread. Null: it has ended. */
-  ask(request: Request): unknown;
+  /** Resolves with its answer; null: it has ended. */
+  ask(request: Request): Promise<unknown>;
 }
 
 /** Makes the device's code before the tests of a file. Returns what starts it; what a test starts ends with the test. */
@@ -55,9 +56,14 @@ export function jailedDevices(): (t: TestContext, options?: Partial<DeviceProces
       return {
         process,
         send: (request) => sendJson(mine, request),
-        ask: (request) => {
+        ask: async (request) => {
           sendJson(mine, request);
-          return receiveJson(mine, { wait: true })?.value ?? null;
+          // Not by a call that blocks: the monitor must be there for a device that is stopped by its policy.
+          for (;;) {
+            const message = receiveJson(mine, { wait: false });
+            if (message !== undefined) return message?.value ?? null;
+            await setTimeout(1);
+          }
         },
       };
     } finally {

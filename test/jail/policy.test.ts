@@ -117,9 +117,16 @@ test('what comes with Vivarium compiles, for each architecture', () => {
   assert.ok(names.length >= 11);
   for (const file of names) {
     const policy = readPolicy(file.replace(/\.policy$/, ''), POLICY_FOLDER);
+    // Lines are read by people.
+    for (const line of readFileSync(join(POLICY_FOLDER, file), 'utf8').split('\n')) assert.ok(line.length <= 140, line);
     for (const arch of ['x86_64', 'aarch64'] as const) {
       assert.ok(compilePolicy(policy, arch, SECCOMP_RET_KILL_PROCESS).length > 0);
     }
+    for (const never of ['execve', 'execveat', 'ptrace', 'process_vm_writev', 'mount', 'clone', 'clone3', 'bpf']) {
+      assert.ok(!policy.some(({ syscall }) => syscall === never), `${file}: ${never}`);
+    }
+    // A part that several include.
+    if (!file.endsWith('_device.policy')) continue;
     // Without these the device could not even say that it is locked in.
     for (const needed of ['sendmsg', 'close', 'futex', 'exit_group', 'munmap']) {
       assert.ok(
@@ -127,11 +134,6 @@ test('what comes with Vivarium compiles, for each architecture', () => {
         `${file}: ${needed}`,
       );
     }
-    for (const never of ['execve', 'execveat', 'ptrace', 'process_vm_writev', 'mount', 'clone', 'clone3', 'bpf']) {
-      assert.ok(!policy.some(({ syscall }) => syscall === never), `${file}: ${never}`);
-    }
-    // Lines are read by people.
-    for (const line of readFileSync(join(POLICY_FOLDER, file), 'utf8').split('\n')) assert.ok(line.length <= 140, line);
   }
 });
 

@@ -4,7 +4,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Machine } from '../../src/vm/machine.ts';
 import { runMachine } from '../../src/vm/run.ts';
+import { elfImage } from '../arch/x86_64/kernel/images.ts';
 import { plainConfig } from './plain-config.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vivarium-run-'));
@@ -22,4 +25,23 @@ test('a kernel that is none is told when the threads of the machine have ended',
   const log = { notice: () => {}, detail: () => {} };
   await assert.rejects(runMachine(plainConfig(kernel, 'soft'), log), /empty: the file is empty/);
   assert.deepEqual(machineThreads(), []);
+});
+
+test('a machine whose devices have run leaves no descriptor', async () => {
+  const kernel = join(folder, 'loop');
+  writeFileSync(kernel, elfImage(Uint8Array.of(0xeb, 0xfe)));
+  const round = async (): Promise<string[]> => {
+    const machine = new Machine(plainConfig(kernel, 'soft'), { fd: 1 });
+    machine.load();
+    const running = machine.run();
+    for (const end = Date.now() + 30_000; !machineThreads().includes('vivarium_rng'); await sleep(5)) {
+      assert.ok(Date.now() < end, 'the devices do not start');
+    }
+    machine.end({ kind: 'asked' });
+    await running;
+    return readdirSync('/proc/self/fd').sort();
+  };
+  // What the process opens once.
+  await round();
+  assert.deepEqual(await round(), await round());
 });

@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import { wishHugePages } from '../../host/memory.ts';
 import { randomU64 } from '../../host/random.ts';
 import { BlockBuilder } from './decode/blocks.ts';
 import { TranslationChecker } from './jit/checker.ts';
 import { type TranslationCounts, Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
+import { processorModules } from './modules.ts';
 
 /** What the processor asks of the machine around it, besides memory. Addresses and data are in the state (layout.ts). */
 export interface ProcessorHost {
@@ -82,17 +82,6 @@ const MOST_REGIONS = 8192;
 
 const WHOLE_MEMORY = 65536;
 
-let modules: { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } | undefined;
-
-function loadModules(): { helpers: WebAssembly.Module; interpreter: WebAssembly.Module } {
-  const read = (name: string): WebAssembly.Module => {
-    const url = new URL(`../../../build/${name}.wasm`, import.meta.url);
-    return new WebAssembly.Module(readFileSync(url));
-  };
-  modules ??= { helpers: read('helpers'), interpreter: read('interpreter') };
-  return modules;
-}
-
 /** One x86-64 processor: its memory, the helpers, the interpreter. */
 export class Processor {
   readonly memory: WebAssembly.Memory;
@@ -128,7 +117,7 @@ export class Processor {
     wishHugePages(buffer, L.BLOCK_HASH, L.CODE_PAGES_END - L.BLOCK_HASH);
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);
-    const { helpers, interpreter } = loadModules();
+    const { helpers, interpreter } = processorModules();
     const imports = {
       host_mmio: (write: number) => {
         this.#checker?.outside();

@@ -1,7 +1,7 @@
 // Which events are bound to which interrupt lines (KVM_IRQFD): the same for all threads of a machine. The first vCPU's takes their signals,
 // between two pieces of the guest's code and in its sleep: a device process reaches the guest without any other thread.
 
-import { closeSync } from 'node:fs';
+import { closeDescriptor } from '../../host/descriptor.ts';
 import { EPOLLIN, Epoll } from '../../host/epoll.ts';
 import { EventFd, takeEvent } from '../../host/eventfd.ts';
 import { MAX_GSI } from '../irqchip/routing.ts';
@@ -93,7 +93,7 @@ export class IrqfdSet {
   /** The end of the machine: no thread uses the set any more. */
   close(): void {
     this.#epoll.close();
-    closeSync(this.wakeFd);
+    closeDescriptor(this.wakeFd);
   }
 
   /** Row of a descriptor; of 0: the first that is free. */

@@ -21,6 +21,11 @@ import { SlotTable } from './slots.ts';
 
 const require = createRequire(import.meta.url);
 
+/** The processor and its instruction table. Loaded by the threads that have one: it is most of what there is to load. */
+export function loadVcpu(): typeof import('./vcpu.ts') {
+  return require('./vcpu.ts') as typeof import('./vcpu.ts');
+}
+
 /** What other threads need for the same machine; survives structured clone. */
 interface SoftShare {
   readonly slots: SharedArrayBuffer;
@@ -120,8 +125,7 @@ export class SoftVm implements Vm {
   }
 
   createVcpu(id: number, insight: VcpuInsight = {}): Vcpu {
-    // The processor is loaded by the threads that have one: it is most of what there is to load.
-    const { SoftVcpu } = require('./vcpu.ts') as typeof import('./vcpu.ts');
+    const { SoftVcpu } = loadVcpu();
     const vcpu = new SoftVcpu(id, {
       slots: this.#slots,
       ioEvents: this.#ioEvents,

@@ -12,21 +12,20 @@ import { operandsOf } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
 import type { BasicBlock, Decoded, Region } from './region.ts';
 import {
+  aside,
   type Exit,
-  flagLocals,
-  loadFlags,
+  FIRST_BASE,
+  forgetPlaces,
   loadRegisters,
   loadVectors,
   NOT_KNOWN_ORDINARY,
-  pin,
   type RegionContext,
-  RegionEmitter,
-  settleFlags,
-  storeFlags,
   storeRegisters,
   storeVectors,
   Untranslatable,
-} from './region-emitter.ts';
+} from './region-context.ts';
+import { RegionEmitter } from './region-emitter.ts';
+import { flagLocals, loadFlags, settleFlags, storeFlags } from './region-flags.ts';
 
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
@@ -165,6 +164,12 @@ class FunctionWriter {
       settled: false,
       settleFirst: used?.settleFirst ?? new Set(),
       pinned: new Set(),
+      places: new Array<undefined>(16).fill(undefined),
+      bases: new Map(),
+      baseCount: FIRST_BASE,
+      spans: [],
+      isDraft: draft === undefined,
+      spansOf: used?.spansOf ?? new Map(),
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
@@ -186,6 +191,7 @@ class FunctionWriter {
 
   body(flow: Flow): void {
     this.#flow = flow;
+    forgetPlaces(this.#context);
     this.#node(flow.entry);
   }
 
@@ -272,6 +278,7 @@ class FunctionWriter {
     }
     this.#f.loop((label) => {
       this.#labelsOf(node).loop = label;
+      forgetPlaces(this.#context);
       this.#context.known = undefined;
       this.#context.unpaid = 0;
       this.#forgetOrdinary();
@@ -309,6 +316,7 @@ class FunctionWriter {
       this.#labelsOf(merge).block = label;
       this.#within(node, rest);
     });
+    forgetPlaces(this.#context);
     this.#context.known = undefined;
     this.#context.unpaid = 0;
     this.#context.ordinary = this.#labelsOf(merge).ordinary ?? NOT_KNOWN_ORDINARY;
@@ -367,7 +375,7 @@ class FunctionWriter {
       const key = i64.or(load('i64.load', constI32(L.JUMP_EPOCH)), constI64(this.#mode));
       const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), key);
       const same = i32.and(sameKey, i32.eq(load('i32.load', record, L.R_FAR), constI32(takenRecord)));
-      this.#aside(same, () => this.#goTo(from, taken));
+      aside(this.#context, same, () => this.#goTo(from, taken));
     }
     this.#exit('branch', constI32(decoded.record), this.#paid());
   }
@@ -377,20 +385,8 @@ class FunctionWriter {
     for (const to of from.block.returns) {
       if (!this.#canGo(from, to)) continue;
       const offset = (to.instructions[0] as Decoded).offset;
-      this.#aside(i64.eq(target, i64.add(c.ipPage, constI64(offset))), () => this.#goTo(from, to));
+      aside(this.#context, i64.eq(target, i64.add(c.ipPage, constI64(offset))), () => this.#goTo(from, to));
     }
-  }
-
-  /** A way that is gone where a condition holds; else all is as before. */
-  #aside(condition: Expr, way: () => void): void {
-    const c = this.#context;
-    const { known, settled, unpaid, ordinary } = c;
-    pin(c);
-    this.#f.if(condition, way);
-    c.ordinary = ordinary;
-    c.known = known;
-    c.settled = settled;
-    c.unpaid = unpaid;
   }
 
   #next(from: FlowNode): void {

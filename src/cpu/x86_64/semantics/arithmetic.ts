@@ -27,7 +27,7 @@ function addition(e: Emitter, d: Operand, s: Operand, withCarry: boolean): void 
   const b = e.readSigned(s);
   const a = e.modify(d, true);
   const sum = withCarry ? i64.add(i64.add(a, b), e.carry()) : i64.add(a, b);
-  const r = e.f.let(signExtend(d.size, sum));
+  const r = e.let(signExtend(d.size, sum));
   e.write(d, r);
   e.flagsAdd(a, b, r, !withCarry);
 }
@@ -36,7 +36,7 @@ function subtraction(e: Emitter, d: Operand, s: Operand, withBorrow: boolean): v
   const b = e.readSigned(s);
   const a = e.modify(d, true);
   const difference = withBorrow ? i64.sub(i64.sub(a, b), e.carry()) : i64.sub(a, b);
-  const r = e.f.let(signExtend(d.size, difference));
+  const r = e.let(signExtend(d.size, difference));
   e.write(d, r);
   e.flagsSub(a, b, r, !withBorrow);
 }
@@ -76,10 +76,9 @@ instruction(
 
 /** INC and DEC: like ADD and SUB of 1, but CF stays. */
 function step(e: Emitter, d: Operand, up: boolean): void {
-  const { f } = e;
   const a = e.modify(d, true);
   const carry = e.carry();
-  const r = f.let(signExtend(d.size, up ? i64.add(a, constI64(1)) : i64.sub(a, constI64(1))));
+  const r = e.let(signExtend(d.size, up ? i64.add(a, constI64(1)) : i64.sub(a, constI64(1))));
   e.write(d, r);
   // Overflow: the sign changed against the direction. Half-carry: the low nibble wrapped.
   const overflow = up ? i64.and(r, i64.xor(a, constI64(-1))) : i64.and(a, i64.xor(r, constI64(-1)));

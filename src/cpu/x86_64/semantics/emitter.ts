@@ -433,7 +433,7 @@ export abstract class Emitter {
     }
     const { f } = this;
     const pushed = f.let(value);
-    const top = f.let(i64.sub(this.gpr(4, 8), constI64(size)));
+    const top = this.let(i64.sub(this.gpr(4, 8), constI64(size)));
     this.store(size, top, pushed);
     check();
     this.setGpr(4, 8, top);
@@ -460,6 +460,11 @@ export abstract class Emitter {
   }
 
   // ---- Small conveniences --------------------------------------------------------------------------------------------------
+  /** As FunctionBuilder.let(), of what may become an address. */
+  let(value: Expr): Expr {
+    return this.f.let(value);
+  }
+
   select(a: Expr, b: Expr, condition: Expr): Expr {
     return select(a, b, condition);
   }

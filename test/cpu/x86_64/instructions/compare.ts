@@ -34,6 +34,7 @@ export function normalise(batch: Batch, cases: Uint8Array<ArrayBuffer>, count: n
     const fault = view.getUint32(at + L.CASE_OUT, true) === L.EXIT_FAULT;
     const mask = (fault ? batch.undefinedOnFault : batch.undefinedFlags)[i] as number;
     if (fault && batch.eitherFaults[i] !== 0) view.setBigUint64(at + L.CASE_OUT_CR2, 0n, true);
+    if (fault && batch.ripOnFault[i] !== 0) view.setBigUint64(at + L.CASE_OUT_RIP, 0n, true);
     if (fault && batch.memoryOnFault[i] !== 0) {
       cases.fill(0, at + L.CASE_MEMORY, at + L.CASE_MEMORY + L.CASE_MEMORY_SIZE);
       cases.fill(0, at + L.CASE_EDGE_OUT, at + L.CASE_EDGE_OUT + L.EDGE_WINDOW_SIZE);

@@ -169,6 +169,99 @@ describe('regions', () => {
   });
 });
 
+describe('accesses that share a look-up', () => {
+  /** Loads and stores around RBX. */
+  const accesses = (a: Assembler): void => {
+    a.mov('rdx', at('rbx', 0, 8));
+    a.add('rax', 'rdx');
+    a.mov(at('rbx', 8, 8), 'rax');
+    a.mov('edx', at('rbx', -12, 4));
+    a.add(at('rbx', 24, 8), 'rdx');
+    a.add('rbx', 16);
+    a.mov(at('rbx', 16, 4), 'eax');
+    a.add('rax', at('rbx', -3, 8));
+    a.push('rax');
+    a.push('rdx');
+    a.mov(at('rsp', 4, 4), 'ecx');
+    a.pop('rdx');
+    a.pop('rdx');
+    a.add('rax', 'rdx');
+    a.sub('rbx', 16);
+  };
+
+  test('a page ends between them', () => {
+    sameAsInterpreted((a) => {
+      a.mov('eax', 0);
+      a.mov('ecx', 600);
+      a.mov('esi', DATA + 0xfc0);
+      a.label('head');
+      a.mov('rbx', 'rsi');
+      accesses(a);
+      a.add('rsi', 1);
+      a.test('ecx', 127);
+      a.jcc('ne', 'on');
+      a.mov('esi', DATA + 0xfc0);
+      a.label('on');
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+    });
+  });
+
+  test('the page behind is elsewhere', () => {
+    const program = (a: Assembler): void => {
+      a.mov('eax', 0);
+      a.mov('ecx', 300);
+      a.label('head');
+      a.mov('ebx', DATA + 0xff8);
+      a.add('rax', 1);
+      a.mov(at('rbx', 0, 8), 'rax');
+      a.mov(at('rbx', 8, 8), 'rax');
+      a.add('rax', at('rbx', 8, 8));
+      a.add('rax', at('rbx', 4, 8));
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+    };
+    const ends = [100, 'none'].map((interval) => {
+      const guest = new Guest(interval === 'none' ? 'none' : 'at-once', program);
+      const { view } = guest.cpu;
+      const entry = L.RAM_BASE + TABLES + ((DATA + 0x1000) >> 12) * 8;
+      view.setBigUint64(entry, view.getBigUint64(entry, true) + 0x10000n, true);
+      const result = guest.run(100);
+      assert.notEqual(view.getBigUint64(L.RAM_BASE + DATA + 0x11000, true), 0n);
+      assert.equal(view.getBigUint64(L.RAM_BASE + DATA + 0x1000, true), 0n);
+      return `${result} ${guest.state}`;
+    });
+    assert.equal(ends[0], ends[1]);
+  });
+
+  test('their base depends on a condition', () => {
+    sameAsInterpreted((a) => {
+      a.mov('eax', 0);
+      a.mov('ecx', 500);
+      a.label('head');
+      a.mov('ebx', DATA);
+      a.mov('edx', DATA + 0x2000);
+      a.mov(at('rbx', 0, 8), 'rcx');
+      a.test('ecx', 3);
+      a.jcc('ne', 'same');
+      a.mov('rbx', 'rdx');
+      a.add('rbx', 8);
+      a.label('same');
+      a.add('rax', at('rbx', 0, 8));
+      a.mov(at('rbx', 8, 8), 'rax');
+      a.cmp('rax', 'rcx');
+      a.db(0x48, 0x0f, 0x47, 0xda); // CMOVA RBX, RDX
+      a.add('rax', at('rbx', 16, 8));
+      a.mov(at('rbx', 16, 8), 'rcx');
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+    });
+  });
+});
+
 describe('eviction', () => {
   const FUNCTIONS = 500;
   const MOST = 64;

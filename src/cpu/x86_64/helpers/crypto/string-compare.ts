@@ -25,21 +25,19 @@ const EQUAL_ANY: u32 = 0;
 const RANGES: u32 = 1;
 const EQUAL_EACH: u32 = 2;
 
-/** One element as a number that compares as the immediate wants. */
-function element(address: usize, index: u32, control: u32): i32 {
-  if (control & WORDS) {
-    const at = address + (index << 1);
-    return control & SIGNED ? <i32>load<i16>(at) : <i32>load<u16>(at);
-  }
-  return control & SIGNED ? <i32>load<i8>(address + index) : <i32>load<u8>(address + index);
+/** Bit i: whether element i of one vector is that of the other. */
+function equal(x: v128, y: v128, words: bool): u32 {
+  return words ? i16x8.bitmask(i16x8.eq(x, y)) : i8x16.bitmask(i8x16.eq(x, y));
+}
+
+/** Element `index` of the string at `address`, in all places. */
+function everywhere(address: usize, index: u32, words: bool): v128 {
+  return words ? v128.load16_splat(address + (index << 1)) : v128.load8_splat(address + index);
 }
 
 /** Elements before the first zero. */
-function implicitLength(address: usize, count: u32, control: u32): u32 {
-  for (let i: u32 = 0; i < count; i++) {
-    if (element(address, i, control) == 0) return i;
-  }
-  return count;
+function implicitLength(string: v128, count: u32, words: bool): u32 {
+  return ctz(equal(string, i64x2.splat(0), words) | (1 << count));
 }
 
 /** A length in a register: its magnitude, at most `count`. */
@@ -49,32 +47,51 @@ function explicitLength(register: usize, count: u32, wide: bool): u32 {
   return size < count ? <u32>size : count;
 }
 
-/** Whether element `i` of the second string matches, by the aggregation. */
-function matches(a: usize, aLength: u32, b: usize, bLength: u32, i: u32, count: u32, control: u32): bool {
-  const aggregation = (control >> 2) & 3;
-  if (aggregation == EQUAL_EACH) {
-    if (i >= aLength || i >= bLength) return i >= aLength && i >= bLength;
-    return element(a, i, control) == element(b, i, control);
+/** Bit i: whether element i is between two others, both included. */
+function between(low: v128, x: v128, high: v128, control: u32): u32 {
+  if (control & WORDS) {
+    return i16x8.bitmask(
+      control & SIGNED
+        ? v128.and(i16x8.ge_s(x, low), i16x8.le_s(x, high))
+        : v128.and(i16x8.ge_u(x, low), i16x8.le_u(x, high)),
+    );
   }
-  if (aggregation == EQUAL_ANY || aggregation == RANGES) {
-    if (i >= bLength) return false;
-    const value = element(b, i, control);
-    if (aggregation == EQUAL_ANY) {
-      for (let j: u32 = 0; j < aLength; j++) {
-        if (element(a, j, control) == value) return true;
+  return i8x16.bitmask(
+    control & SIGNED
+      ? v128.and(i8x16.ge_s(x, low), i8x16.le_s(x, high))
+      : v128.and(i8x16.ge_u(x, low), i8x16.le_u(x, high)),
+  );
+}
+
+/** Bit i: whether element `i` of the second string matches, by the aggregation. */
+function matches(a: usize, aLength: u32, b: v128, bLength: u32, count: u32, control: u32): u32 {
+  const words = (control & WORDS) != 0;
+  const all: u32 = (1 << count) - 1;
+  const valid: u32 = (1 << bLength) - 1;
+  let bits: u32 = 0;
+  switch ((control >> 2) & 3) {
+    case EQUAL_ANY:
+      for (let j: u32 = 0; j < aLength; j++) bits |= equal(everywhere(a, j, words), b, words);
+      return bits & valid;
+    case RANGES:
+      for (let j: u32 = 1; j < aLength; j += 2) {
+        bits |= between(everywhere(a, j - 1, words), b, everywhere(a, j, words), control);
       }
-      return false;
+      return bits & valid;
+    case EQUAL_EACH: {
+      // Behind both ends elements are equal; behind one they are not.
+      const first: u32 = (1 << aLength) - 1;
+      return (equal(v128.load(a), b, words) & first & valid) | (all & ~(first | valid));
     }
-    for (let j: u32 = 1; j < aLength; j += 2) {
-      if (element(a, j - 1, control) <= value && value <= element(a, j, control)) return true;
-    }
-    return false;
+    default:
+      // Equal ordered: the first string is here, as far as the second reaches.
+      bits = all;
+      for (let j: u32 = 0; j < aLength; j++) {
+        const here = equal(everywhere(a, j, words), b, words) & valid;
+        bits &= (here >> j) | ~(all >> j);
+      }
+      return bits & all;
   }
-  // Equal ordered: the first string is here, as far as the second reaches.
-  for (let j: u32 = 0; j < aLength && i + j < count; j++) {
-    if (i + j >= bLength || element(a, j, control) != element(b, i + j, control)) return false;
-  }
-  return true;
 }
 
 /**
@@ -84,12 +101,11 @@ function matches(a: usize, aLength: u32, b: usize, bLength: u32, i: u32, count: 
 export function string_compare(record: usize, a: usize, b: usize, control: u32): void {
   const count: u32 = control & WORDS ? 8 : 16;
   const wide = (load<u8>(record, R_PREFIX) & RP_OP64) != 0;
-  const aLength = control & 0x100 ? explicitLength(RAX, count, wide) : implicitLength(a, count, control);
-  const bLength = control & 0x100 ? explicitLength(RDX, count, wide) : implicitLength(b, count, control);
-  let bits: u32 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    if (matches(a, aLength, b, bLength, i, count, control)) bits |= 1 << i;
-  }
+  const words = (control & WORDS) != 0;
+  const second = v128.load(b);
+  const aLength = control & 0x100 ? explicitLength(RAX, count, wide) : implicitLength(v128.load(a), count, words);
+  const bLength = control & 0x100 ? explicitLength(RDX, count, wide) : implicitLength(second, count, words);
+  let bits = matches(a, aLength, second, bLength, count, control);
   // Polarity: bit 4 inverts, with bit 5 only the second string's own elements.
   if (control & 0x10) bits ^= control & 0x20 ? (1 << bLength) - 1 : (1 << count) - 1;
   if (control & 0x200) storeMask(bits, control);

@@ -1,0 +1,164 @@
+// What the instructions of a region share while its function is written.
+
+import { constI32, type Expr, load } from '../../../wasm/expr.ts';
+import type { FunctionBuilder } from '../../../wasm/function.ts';
+import * as L from '../layout.ts';
+import type { HelperName } from '../semantics/helper-names.ts';
+import type { Decoded } from './region.ts';
+import { type KnownFlags, pin } from './region-flags.ts';
+
+const at = (address: number): Expr => constI32(address);
+
+/** The instruction cannot be part of a region. */
+export class Untranslatable extends Error {}
+
+/** Ways out of a region; each has one epilogue. */
+export type Exit =
+  /** LEAVE_STATUS says how the instruction is left. */
+  | 'leave'
+  /** The record's branch is taken. */
+  | 'branch'
+  /** Go on with the record. */
+  | 'dispatch'
+  /** RIP holds where to go on. */
+  | 'lookup'
+  /** A helper's status says how to go on. */
+  | 'after'
+  /** Device writes wait after the instruction. */
+  | 'posted';
+
+/** ORDINARY_* where nothing is known. */
+export const NOT_KNOWN_ORDINARY: readonly number[] = new Array<number>(32).fill(0);
+
+/** Where an address is: so many bytes from a value that does not change. */
+export interface Place {
+  /** The value's number. */
+  readonly base: number;
+  readonly offset: number;
+}
+
+/** Accesses near each other, whose page the first of them looks up for all. Its bytes are those from `min` to below `max` from the base. */
+export interface Span {
+  readonly base: number;
+  readonly write: boolean;
+  min: number;
+  max: number;
+  /** Accesses that are still to be written. */
+  accesses: number;
+  /** Local: host address of the first byte; 0 where the look-up did not find the page. */
+  host: Expr | undefined;
+}
+
+/** What all instructions of a region share while its function is written. */
+export interface RegionContext {
+  readonly f: FunctionBuilder;
+  /** Function index of a helper. */
+  helper(name: HelperName): number;
+  /** Locals of the general registers; made at first use. */
+  readonly registers: (Expr | undefined)[];
+  /** Registers that the region writes. */
+  readonly written: Set<number>;
+  /** Locals of the vector registers' halves: of register n at 2 n and 2 n + 1. */
+  readonly vectors: (Expr | undefined)[];
+  readonly vectorsWritten: Set<number>;
+  /** MODE that the code was decoded in. */
+  readonly mode: number;
+  readonly flags: { readonly kind: Expr; readonly a: Expr; readonly b: Expr; readonly result: Expr };
+  flagsUsed: boolean;
+  flagsWritten: boolean;
+  readonly ipPage: Expr;
+  readonly tlb: Expr;
+  readonly budget: Expr;
+  /** Local: an access of this instruction went the long way. */
+  readonly slow: Expr;
+  /** Local that is floatsOdd(). */
+  readonly odd: Expr;
+  oddUsed: boolean;
+  /** ORDINARY_* of the vector registers' halves, numbered like `vectors`. */
+  ordinary: readonly number[];
+  /** The flags, where they are known; undefined: they are in the locals. */
+  known: KnownFlags | undefined;
+  /** The locals hold what is known, too. */
+  settled: boolean;
+  /** Locals of what two ways know: they live on. */
+  readonly pinned: Set<Expr>;
+  /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
+  readonly settleFirst: Set<Decoded>;
+  /** Where the general registers point to; undefined: that depends on a condition. */
+  places: readonly (Place | undefined)[];
+  /** Numbers of the values that places are told from: of sums of registers by how they are made, and how many there are. */
+  readonly bases: Map<string, number>;
+  baseCount: number;
+  /** Spans that a further access may belong to. */
+  spans: readonly Span[];
+  /** The first pass finds the spans: of each instruction's accesses one after the other. */
+  readonly isDraft: boolean;
+  readonly spansOf: Map<Decoded, (Span | undefined)[]>;
+  /** Instructions run and not paid yet, the current one included. */
+  unpaid: number;
+  /** Leaves for the record, whose budget is corrected by `budget`. */
+  exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
+}
+
+/** Ways from an instruction to others of the region. */
+export interface Ways {
+  /** Writes the way to the direct target. */
+  taken(): void;
+  /** Writes ways to places that may be the target (i64), and goes on where it is none of them. */
+  jumped(target: Expr): void;
+}
+
+export function storeRegisters(c: RegionContext): void {
+  for (const index of c.written) c.f.store('i64.store', at(L.GPR + index * 8), c.registers[index] as Expr);
+}
+
+export function storeVectors(c: RegionContext): void {
+  for (const index of c.vectorsWritten) {
+    const local = c.vectors[index];
+    if (local) c.f.store('v128.store', at(halfAddress(index)), local);
+  }
+}
+
+export function loadVectors(c: RegionContext): void {
+  c.vectors.forEach((local, index) => {
+    if (local) c.f.set(local, load('v128.load', at(halfAddress(index))));
+  });
+}
+
+export function vectorIndex(slot: number, half: number): number {
+  return ((slot - L.XMM) / L.XMM_SIZE) * 2 + half;
+}
+
+export function halfAddress(index: number): number {
+  return L.XMM + (index >> 1) * L.XMM_SIZE + (index & 1) * 16;
+}
+
+export function loadRegisters(c: RegionContext): void {
+  c.registers.forEach((local, index) => {
+    if (local) c.f.set(local, load('i64.load', at(L.GPR + index * 8)));
+  });
+}
+
+/** Numbers of the values that do not change in a region: 0, and its page. */
+export const BASE_ZERO = 0;
+export const BASE_PAGE = 1;
+export const FIRST_BASE = 2;
+
+export function newPlace(c: RegionContext): Place {
+  return { base: c.baseCount++, offset: 0 };
+}
+
+/** Nothing is known of addresses any more. */
+export function forgetPlaces(c: RegionContext): void {
+  c.places = c.places.map(() => newPlace(c));
+  c.spans = [];
+}
+
+/** A way that is gone where a condition (i32) holds; else all is as before. */
+export function aside(c: RegionContext, condition: Expr, way: () => void): void {
+  const { known, settled, unpaid, ordinary, places, spans } = c;
+  pin(c);
+  c.f.if(condition, way);
+  // The other way knows nothing of what the first one did.
+  Object.assign(c, { known, settled, unpaid, ordinary, places, spans });
+}

@@ -1,0 +1,264 @@
+// Memory accesses of a region: addresses, the TLB inline. Accesses near each other share a look-up: what is looked up stays true until the
+// region calls a helper that may change the TLB. Helpers that fill it do not: a mapping that was found holds until the guest flushes it.
+
+import { callExpr, constI32, constI64, type Expr, i32, i64, load } from '../../../wasm/expr.ts';
+import * as L from '../layout.ts';
+import { loadSized, type Operand, storeSized, zeroExtend } from '../semantics/emitter.ts';
+import type { HelperName } from '../semantics/helper-names.ts';
+import { BASE_PAGE, BASE_ZERO, type Place, type RegionContext, type Span, Untranslatable } from './region-context.ts';
+import { near, RegionRegisters } from './region-registers.ts';
+
+/** Bytes of a span at most: the longer, the more often it crosses a page. */
+const SPAN_MOST = 256;
+
+/** Host address of an access: a local (i32) and an offset from it. */
+interface Located {
+  readonly host: Expr;
+  readonly offset: number;
+}
+
+type Access = 'read' | 'write' | 'modify';
+const SLOW: Record<Access, HelperName> = { read: 'load_slow', write: 'store_slow', modify: 'rmw_slow' };
+
+/** The part of RegionEmitter that is about memory. */
+export abstract class RegionMemory extends RegionRegisters {
+  #opened: Located | undefined;
+  #linear: Expr | undefined;
+  /** Accesses of the instruction so far. */
+  #accesses = 0;
+  /** A store to commit, where it went the long way. */
+  #stored: Located | undefined;
+  /** Something may wait for the instruction's end: a device write, code made stale. */
+  protected mayPost = false;
+
+  protected abstract helper(name: HelperName): number;
+
+  /** The access could not be made: the instruction is left as LEAVE_STATUS says. */
+  protected abstract leave(): void;
+
+  // ---- Operands --------------------------------------------------------------------------------------------------------
+  protected readAs(operand: Operand, signed: boolean): Expr {
+    const { place, size } = operand;
+    return place === 'memory' ? this.load(size, this.#address(), signed) : this.readPlace(operand, signed);
+  }
+
+  modify(operand: Operand, signed = false): Expr {
+    if (operand.place !== 'memory') return this.readAs(operand, signed);
+    this.#opened = this.#locate(operand.size, this.#address(), 'modify');
+    return this.#loadAt(this.#opened, operand.size, signed);
+  }
+
+  write(operand: Operand, value: Expr): void {
+    const { place, size } = operand;
+    if (place !== 'memory') {
+      this.writePlace(operand, value);
+    } else if (this.#opened) {
+      storeSized(this.f, size, this.#opened.host, value, this.#opened.offset);
+      this.commit();
+    } else {
+      this.store(size, this.#address(), value);
+    }
+  }
+
+  // ---- Addresses -----------------------------------------------------------------------------------------------------
+  #base(): Expr {
+    const { rm } = this.d;
+    if (rm === L.ZERO) return constI64(0);
+    return rm === L.IP_PAGE ? this.c.ipPage : this.register((rm - L.GPR) >> 3);
+  }
+
+  #sum(): Expr {
+    const { index, scale, displacement } = this.d;
+    const base = this.#base();
+    const scaled = index === L.ZERO ? undefined : i64.shl(this.register((index - L.GPR) >> 3), constI64(scale));
+    const sum = !scaled ? base : base.isConst ? scaled : i64.add(base, scaled);
+    return i64.add(sum, constI64(displacement));
+  }
+
+  /** Where #sum() is, or that and the segment's base. */
+  #sumPlace(segment: number): Place | undefined {
+    const { c } = this;
+    const { rm, index, scale, displacement } = this.d;
+    const base = rm === L.ZERO ? ZERO_PLACE : rm === L.IP_PAGE ? PAGE_PLACE : c.places[(rm - L.GPR) >> 3];
+    const scaled = index === L.ZERO ? ZERO_PLACE : c.places[(index - L.GPR) >> 3];
+    if (!base || !scaled) return undefined;
+    const offset = base.offset + scaled.offset * 2 ** scale + Number(displacement);
+    if (scaled === ZERO_PLACE && segment === L.ZERO) return near(base.base, offset);
+    const key = `${base.base} ${scaled.base} ${scale} ${segment}`;
+    let sum = c.bases.get(key);
+    if (sum === undefined) {
+      sum = c.baseCount++;
+      c.bases.set(key, sum);
+    }
+    return near(sum, offset);
+  }
+
+  effectiveAddress(): Expr {
+    const { f } = this;
+    const { form } = this.d.shape;
+    if (form === 'base' || form === 'index') return this.notePlace(f.copy(this.#sum()), this.#sumPlace(L.ZERO));
+    const { prefix } = this.d;
+    if (prefix & L.RP_ADDR16) return f.copy(zeroExtend(2, this.#sum()));
+    return f.copy(prefix & L.RP_ADDR32 ? zeroExtend(4, this.#sum()) : this.#sum());
+  }
+
+  #address(): Expr {
+    const { form } = this.d.shape;
+    if (form !== 'base' && form !== 'index') throw new Untranslatable();
+    if (!this.#linear) {
+      const segment = form === 'index' ? this.d.segment : L.ZERO;
+      const linear = segment === L.ZERO ? this.#sum() : i64.add(this.#sum(), load('i64.load', constI32(segment)));
+      this.#linear = this.notePlace(this.f.copy(linear), this.#sumPlace(segment));
+    }
+    return this.#linear;
+  }
+
+  linearAddress(_size: number, _write: boolean): Expr {
+    return this.#address();
+  }
+
+  linearAddressOrRestore(): Expr {
+    return this.#address();
+  }
+
+  // ---- Spans -----------------------------------------------------------------------------------------------------------
+  /** The span of the access that comes next. The draft finds or makes it; undefined where the access stands alone. */
+  #spanAt(place: Place | undefined, size: number, write: boolean): Span | undefined {
+    const { c } = this;
+    const count = this.#accesses++;
+    if (!c.isDraft) {
+      const span = c.spansOf.get(this.d)?.[count];
+      const isAlone = span && !span.host && span.accesses === 1;
+      return isAlone ? undefined : span;
+    }
+    const spans = c.spansOf.get(this.d) ?? [];
+    c.spansOf.set(this.d, spans);
+    // What is deeper may not be run.
+    const span = place && c.f.depth === this.depth ? draftSpan(c, place, size, write) : undefined;
+    spans[count] = span;
+    return undefined;
+  }
+
+  // ---- Memory ----------------------------------------------------------------------------------------------------------
+  #locate(size: number, linear: Expr, access: Access): Located {
+    this.finishStore();
+    const { f } = this;
+    const write = access !== 'read';
+    const address = this.let(linear);
+    const place = this.placeOf(address);
+    const span = this.#spanAt(place, size, write);
+    const host = f.local('i32');
+    // The rest of a span is at small offsets from its first byte, which are a part of loads and stores.
+    const offset = place && span ? place.offset - span.min : 0;
+    const theLongWay = (): void => {
+      f.set(host, callExpr(this.helper(SLOW[access]), 'i32', [address, constI32(size), this.record()]));
+      f.ifUnlikely(i32.eqz(host), () => this.leave());
+      if (offset > 0) f.set(host, i32.sub(host, constI32(offset)));
+      if (write) f.set(this.c.slow, constI32(1));
+    };
+    if (!span || !place) {
+      this.#lookUp(address, size, write, (found) => f.set(host, found), theLongWay);
+    } else if (span.host) {
+      f.ifLikely(span.host, () => f.set(host, span.host as Expr), theLongWay);
+    } else {
+      const spanHost = f.lasting('i32');
+      span.host = spanHost;
+      const first = this.f.let(i64.sub(address, constI64(offset)));
+      const found = (at: Expr): void => {
+        f.set(host, at);
+        f.set(spanHost, host);
+      };
+      this.#lookUp(first, span.max - span.min, span.write, found, () => {
+        f.set(spanHost, constI32(0));
+        theLongWay();
+      });
+    }
+    if (span) this.#written(span);
+    return { host, offset };
+  }
+
+  /** Where the TLB has the page that all of `size` bytes at an address are in, their host address; else `otherwise`. */
+  #lookUp(address: Expr, size: number, write: boolean, found: (host: Expr) => void, otherwise: () => void): void {
+    const { f } = this;
+    const index = i32.and(i32.shr_u(i32.wrap_i64(address), constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY));
+    const entry = f.let(i32.add(this.c.tlb, index));
+    // The page of the last byte: an access that crosses pages never matches.
+    const page = i64.and(i64.add(address, constI64(size - 1)), constI64(-4096));
+    f.ifLikely(
+      i64.eq(page, load('i64.load', entry, write ? L.TLB_O_WRITE : L.TLB_O_READ)),
+      () => found(i32.add(i32.wrap_i64(address), load('i32.load', entry, L.TLB_O_ADDEND))),
+      otherwise,
+    );
+  }
+
+  #written(span: Span): void {
+    span.accesses--;
+    if (span.accesses === 0) this.f.release(span.host as Expr);
+  }
+
+  #loadAt({ host, offset }: Located, size: number, signed: boolean): Expr {
+    return this.f.let(loadSized(size, host, offset, signed));
+  }
+
+  load(size: number, linear: Expr, signed = false): Expr {
+    return this.#loadAt(this.#locate(size, linear, 'read'), size, signed);
+  }
+
+  store(size: number, linear: Expr, value: Expr): void {
+    const located = this.#locate(size, linear, 'write');
+    storeSized(this.f, size, located.host, value, located.offset);
+    this.#stored = located;
+    this.mayPost = true;
+  }
+
+  /** Inside of what is done where an access of the instruction went the long way. */
+  protected commitStore(): void {
+    if (!this.#stored) return;
+    const { f } = this;
+    const { host, offset } = this.#stored;
+    this.#stored = undefined;
+    f.if(i32.eq(host, constI32(L.SCRATCH - offset)), () => f.drop(callExpr(this.helper('commit_store'), 'i32', [])));
+  }
+
+  /** A store of the instruction is made before whatever follows it. */
+  protected finishStore(): void {
+    if (this.#stored) this.f.ifUnlikely(this.c.slow, () => this.commitStore());
+  }
+
+  #hostOf({ host, offset }: Located): Expr {
+    return this.f.let(i32.add(host, constI32(offset)));
+  }
+
+  hostForRead(size: number): Expr {
+    return this.#hostOf(this.#locate(size, this.#address(), 'read'));
+  }
+
+  hostForWrite(size: number, read: boolean): Expr {
+    this.#opened = this.#locate(size, this.#address(), read ? 'modify' : 'write');
+    return this.#hostOf(this.#opened);
+  }
+
+  commit(): void {
+    this.#stored = this.#opened;
+    this.mayPost = true;
+  }
+}
+
+const ZERO_PLACE: Place = { base: BASE_ZERO, offset: 0 };
+const PAGE_PLACE: Place = { base: BASE_PAGE, offset: 0 };
+
+/** The span that an access joins, or a new one. */
+function draftSpan(c: RegionContext, { base, offset }: Place, size: number, write: boolean): Span {
+  for (const span of c.spans) {
+    const min = Math.min(span.min, offset);
+    const max = Math.max(span.max, offset + size);
+    if (span.base !== base || (write && !span.write) || max - min > SPAN_MOST) continue;
+    span.min = min;
+    span.max = max;
+    span.accesses++;
+    return span;
+  }
+  const span: Span = { base, write, min: offset, max: offset + size, accesses: 1, host: undefined };
+  c.spans = [...c.spans, span];
+  return span;
+}

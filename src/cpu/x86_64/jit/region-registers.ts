@@ -1,0 +1,333 @@
+// Registers of a region are locals. The operands of an instruction that are registers or constants; what is known of vectors.
+
+import { constI32, constI64, type Expr, i32, i64, OP_I64_ADD, OP_I64_SUB } from '../../../wasm/expr.ts';
+import { i32x4, i64x2 } from '../../../wasm/vector.ts';
+import * as L from '../layout.ts';
+import {
+  comparison,
+  Emitter,
+  type FloatComparisons,
+  loadSized,
+  type Operand,
+  signExtend,
+  storeSized,
+  unusualControls,
+  zeroExtend,
+} from '../semantics/emitter.ts';
+import { ORDINARY_ALL } from '../semantics/ordinary.ts';
+import { hostFuses } from './fused.ts';
+import type { Decoded } from './region.ts';
+import {
+  halfAddress,
+  NOT_KNOWN_ORDINARY,
+  newPlace,
+  type Place,
+  type RegionContext,
+  Untranslatable,
+  vectorIndex,
+} from './region-context.ts';
+
+const at = (address: number): Expr => constI32(address);
+const GPR_END = L.GPR + 16 * 8;
+const XMM_END = L.XMM + 16 * L.XMM_SIZE;
+
+/** Offsets of places are exact numbers below this. */
+const FAR = 2 ** 40;
+
+/** A place; undefined where it is too far for its offset to be exact. */
+export function near(base: number, offset: number): Place | undefined {
+  return Math.abs(offset) < FAR ? { base, offset } : undefined;
+}
+
+/** The part of RegionEmitter that is about registers. */
+export abstract class RegionRegisters extends Emitter {
+  override readonly fused = hostFuses();
+  protected readonly c: RegionContext;
+  protected readonly d: Decoded;
+  /** Of the instruction itself: what is deeper may not be run. */
+  protected readonly depth: number;
+  /** ORDINARY_* of vectors and floats, and the vector registers that they were read from and that are still the same. */
+  readonly #ordinary = new Map<Expr, number>();
+  readonly #origins = new Map<Expr, number>();
+  /** Of locals that are not set again. */
+  readonly #places = new Map<Expr, Place>();
+
+  constructor(context: RegionContext, decoded: Decoded) {
+    super(context.f, decoded.shape.size, true);
+    this.c = context;
+    this.d = decoded;
+    this.depth = context.f.depth;
+  }
+
+  record(): Expr {
+    return constI32(this.d.record);
+  }
+
+  // ---- Registers -----------------------------------------------------------------------------------------------------
+  protected register(index: number): Expr {
+    let local = this.c.registers[index];
+    if (!local) {
+      local = this.f.local('i64');
+      this.c.registers[index] = local;
+    }
+    return local;
+  }
+
+  #setRegister(index: number, value: Expr): void {
+    const c = this.c;
+    const place = this.placeOf(value);
+    c.written.add(index);
+    this.f.set(this.register(index), value);
+    // What is deeper may not be run.
+    c.places = c.places.with(index, c.f.depth === this.depth ? (place ?? newPlace(c)) : undefined);
+  }
+
+  /** Value of `size` bytes at a general register's state address. */
+  #readSlot(slot: number, size: number, signed: boolean): Expr {
+    const { f } = this;
+    const register = this.register((slot - L.GPR) >> 3);
+    const value = slot & 7 ? i64.shr_u(register, constI64(8)) : register;
+    if (size === 8) return this.notePlace(f.copy(value), this.c.places[(slot - L.GPR) >> 3]);
+    return f.let(signed ? signExtend(size, value) : zeroExtend(size, value));
+  }
+
+  #writeSlot(slot: number, size: number, value: Expr): void {
+    const index = (slot - L.GPR) >> 3;
+    if (size === 8) this.#setRegister(index, value);
+    else if (size === 4) this.#setRegister(index, zeroExtend(4, value));
+    else {
+      const shift = slot & 7 ? 8 : 0;
+      const mask = (size === 1 ? 0xffn : 0xffffn) << BigInt(shift);
+      const low = i64.shl(zeroExtend(size, value), constI64(shift));
+      this.#setRegister(index, i64.or(i64.and(this.register(index), constI64(~mask)), low));
+    }
+  }
+
+  // ---- Places ------------------------------------------------------------------------------------------------------------
+  /** A local of the instruction's own has an address, or a number that is added to one. */
+  protected notePlace(local: Expr, place: Place | undefined): Expr {
+    if (place) this.#places.set(local, place);
+    return local;
+  }
+
+  protected placeOf(value: Expr): Place | undefined {
+    const known = this.#places.get(value);
+    if (known) return known;
+    const [a, b] = value.args;
+    if (!a || !b?.isConst || (value.code !== OP_I64_ADD && value.code !== OP_I64_SUB)) return undefined;
+    const place = this.placeOf(a);
+    const distance = Number(b.value);
+    return place && near(place.base, place.offset + (value.code === OP_I64_ADD ? distance : -distance));
+  }
+
+  override let(value: Expr): Expr {
+    return this.notePlace(this.f.let(value), this.placeOf(value));
+  }
+
+  /** At the instruction's end: what a condition decided has a value from here on. */
+  protected settlePlaces(): void {
+    const c = this.c;
+    if (c.places.includes(undefined)) c.places = c.places.map((place) => place ?? newPlace(c));
+  }
+
+  // ---- Vector registers ------------------------------------------------------------------------------------------------
+  #vector(slot: number, half: number): Expr {
+    const index = vectorIndex(slot, half);
+    let local = this.c.vectors[index];
+    if (!local) {
+      local = this.f.local('v128');
+      this.c.vectors[index] = local;
+    }
+    return local;
+  }
+
+  #setVector(slot: number, half: number, value: Expr): void {
+    const index = vectorIndex(slot, half);
+    this.c.vectorsWritten.add(index);
+    this.f.set(this.#vector(slot, half), value);
+    this.#wrote(index, value);
+  }
+
+  /** A vector register has a new value. */
+  #wrote(index: number, value: Expr): void {
+    const c = this.c;
+    for (const [copy, origin] of this.#origins) if (origin === index) this.#origins.delete(copy);
+    // What is deeper may not be run.
+    const isCertain = c.f.depth === this.depth;
+    c.ordinary = c.ordinary.with(index, isCertain ? this.ordinary(value) : 0);
+  }
+
+  // ---- Floats ----------------------------------------------------------------------------------------------------------
+  override floatsOdd(): Expr {
+    this.c.oddUsed = true;
+    return this.c.odd;
+  }
+
+  override ordinary(value: Expr): number {
+    const isZero = value.isConst && value.extra instanceof Uint8Array && value.extra.every((byte) => byte === 0);
+    return isZero ? ORDINARY_ALL : (this.#ordinary.get(value) ?? 0);
+  }
+
+  override noteOrdinary(value: Expr, bits: number): void {
+    const c = this.c;
+    this.#ordinary.set(value, this.ordinary(value) | bits);
+    const index = this.#origins.get(value);
+    if (index !== undefined) c.ordinary = c.ordinary.with(index, (c.ordinary[index] as number) | bits);
+  }
+
+  override noteLane(value: Expr, vector: Expr, low: number): void {
+    const index = this.#origins.get(vector);
+    if (index !== undefined) this.#origins.set(value, index);
+    this.#ordinary.set(value, this.ordinary(vector) & low);
+  }
+
+  override setFloatsOdd(): void {
+    this.f.set(this.c.odd, constI32(1));
+  }
+
+  override controlsChanged(): void {
+    const { f } = this;
+    f.set(this.c.odd, i32.or(this.c.odd, unusualControls()));
+  }
+
+  override flagsCompare(a: Expr, b: Expr, float: FloatComparisons): void {
+    super.flagsCompare(a, b, float);
+    const c = this.c;
+    if (c.known) c.known = { ...c.known, floats: comparison(a, b, float) };
+  }
+
+  override isSameValue(a: Expr, b: Expr): boolean {
+    const index = this.#origins.get(a);
+    return index !== undefined && index === this.#origins.get(b);
+  }
+
+  readHalf(operand: Operand, half: number): Expr {
+    return this.#copyOf(this.slotOf(operand), half);
+  }
+
+  #copyOf(slot: number, half: number): Expr {
+    const copy = this.f.copy(this.#vector(slot, half));
+    const index = vectorIndex(slot, half);
+    this.#origins.set(copy, index);
+    this.#ordinary.set(copy, this.c.ordinary[index] as number);
+    return copy;
+  }
+
+  writeHalf(operand: Operand, half: number, value: Expr): void {
+    this.#setVector(this.slotOf(operand), half, value);
+  }
+
+  setVector(register: number, half: number, value: Expr): void {
+    const c = this.c;
+    const index = 2 * register + half;
+    const local = c.vectors[index];
+    // What has no local stays in the state.
+    if (local) this.f.set(local, value);
+    else this.f.store('v128.store', at(halfAddress(index)), value);
+    c.vectorsWritten.add(index);
+    this.#wrote(index, value);
+  }
+
+  /** The vector registers have been loaded from the state. */
+  protected forgetVectors(): void {
+    this.c.ordinary = NOT_KNOWN_ORDINARY;
+    this.#origins.clear();
+  }
+
+  override vectorZero(): Expr {
+    return this.#copyOf(L.XMM, 0);
+  }
+
+  /** The low `size` bytes of a vector register. */
+  #readVector(slot: number, size: number, signed: boolean): Expr {
+    if (size === 16) return this.#copyOf(slot, 0);
+    const vector = this.#vector(slot, 0);
+    const low = this.f.let(i64x2.extract_lane(0, vector));
+    return size === 8 ? low : this.f.let(signed ? signExtend(size, low) : zeroExtend(size, low));
+  }
+
+  #writeVector(slot: number, size: number, value: Expr): void {
+    const vector = this.#vector(slot, 0);
+    if (size === 16) this.#setVector(slot, 0, value);
+    else if (size === 8) this.#setVector(slot, 0, i64x2.replace_lane(0, vector, value));
+    else this.#setVector(slot, 0, i32x4.replace_lane(0, vector, i32.wrap_i64(value)));
+  }
+
+  protected slotOf({ place }: Operand): number {
+    switch (place) {
+      case 'G':
+      case 'V':
+      case 'P':
+      case 'S':
+      case 'C':
+      case 'D':
+        return this.d.reg;
+      case 'B':
+      case 'H':
+        return this.d.vvvv;
+      case 'L':
+        return Number(this.d.immediate & 0xffffn);
+      case 'AX':
+        return L.RAX;
+      case 'CL':
+        return L.RCX;
+      case 'DX':
+        return L.RDX;
+      default:
+        return this.d.rm;
+    }
+  }
+
+  slot(operand: Operand): Expr {
+    const slot = this.slotOf(operand);
+    if (slot >= L.GPR && slot < GPR_END) throw new Untranslatable();
+    return at(slot);
+  }
+
+  number(operand: Operand): Expr {
+    return constI32(this.slotOf(operand));
+  }
+
+  /** Value of an operand that is not in memory, extended to i64 (a v128 for 16 bytes). */
+  protected readPlace(operand: Operand, signed: boolean): Expr {
+    const { f } = this;
+    const { place, size } = operand;
+    if (place === 'I') {
+      const value = this.immediate();
+      return signed ? value : constI64(BigInt.asUintN(Math.max(size, this.size) * 8, value.value as bigint));
+    }
+    if (place === '1') return constI64(1);
+    const slot = this.slotOf(operand);
+    if (slot >= L.GPR && slot < GPR_END) return this.#readSlot(slot, size, signed);
+    if (slot >= L.XMM && slot < XMM_END) return this.#readVector(slot, size, signed);
+    return f.let(loadSized(size, at(slot), 0, signed));
+  }
+
+  protected writePlace(operand: Operand, value: Expr): void {
+    const { size } = operand;
+    const slot = this.slotOf(operand);
+    if (slot >= L.GPR && slot < GPR_END) this.#writeSlot(slot, size, value);
+    else if (slot >= L.XMM && slot < XMM_END) this.#writeVector(slot, size, value);
+    else storeSized(this.f, size, at(slot), value);
+  }
+
+  immediate(): Expr {
+    return constI64(this.d.immediate);
+  }
+
+  immediate2(): Expr {
+    return constI64(this.d.displacement);
+  }
+
+  gpr(index: number, size: number): Expr {
+    return this.#readSlot(L.GPR + index * 8, size, false);
+  }
+
+  setGpr(index: number, size: number, value: Expr): void {
+    this.#writeSlot(L.GPR + index * 8, size, value);
+  }
+
+  setHigh(value: Expr): void {
+    this.#writeSlot(L.RAX + 1, 1, value);
+  }
+}
