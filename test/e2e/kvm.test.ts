@@ -48,7 +48,8 @@ async function inLab(lab: Lab, command: string, log: (line: string) => void): Pr
 }
 
 test('whole guests on KVM', { timeout: EARLY + LIMIT + 60_000 }, async (t) => {
-  // Under QEMU 7.2 guests stand still at times (one thread for all processors), or lose code (several): no gate for a change.
+  // Under QEMU 7.2 guests stand still (one thread for all processors; ARCHITECTURE.md has what was seen), or lose code (several): no gate
+  // for a change.
   if (withoutFullKvm !== false && process.env['VIVARIUM_LAB'] === undefined) {
     return t.skip(`${withoutFullKvm}; with VIVARIUM_LAB=1 they run in the lab`);
   }
