@@ -1,5 +1,5 @@
-// `npm run bench -- block`: a disk in a booted guest, raw and qcow2, on Vivarium and on QEMU's translator (TCG), in turns; and how long one
-// read of 4 KiB takes on the host's side alone, from the driver's notification to the interrupt.
+// `npm run bench -- block`: a disk in a booted guest, raw and qcow2, on Vivarium and on QEMU's translator (TCG), in turns, by fio; and how
+// long one read of 4 KiB takes on the host's side alone, from the driver's notification to the interrupt.
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,58 +10,39 @@ import { BASE_COMMAND_LINE } from '../src/arch/x86_64/cmdline.ts';
 import { defaultGuest } from '../src/cli/guest.ts';
 import type { CpioEntry } from '../src/guest/cpio.ts';
 import { extendInitrd } from '../test/e2e/kernels.ts';
+import { JOBS, ROUNDS, runFio, SCRIPT, SECONDS } from './block/fio.ts';
+import { makeFioDisk } from './block/fio-disk.ts';
 import { makeImage } from './block/image.ts';
 import { readLatency } from './block/latency.ts';
 import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
 import { parseRuns } from './lib/runs.ts';
 import { summarize } from './lib/statistics.ts';
-import { type TimedMachine, timedWork, timeInTurns } from './lib/timed-work.ts';
 
 const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
 /** Memory of the guests, in MiB. */
 const MEMORY = 256;
-/** Size of the disk, and of what is written and read in large pieces, in MiB. */
+/** Size of the disk, in MiB. */
 const SIZE = 128;
-/** Requests of 4 KiB, one after the other. */
-const SMALL = 2000;
 /** Reads of which the host's side is timed. */
 const READS = 5000;
-
-/** What is timed, in this order, as the guest's shell does it. */
-const WORK = {
-  write: `dd if=/dev/zero of=/dev/vda bs=1M count=${SIZE} conv=fsync 2>/dev/null`,
-  read: `dd if=/dev/vda of=/dev/null bs=1M count=${SIZE} 2>/dev/null`,
-  smallwrite: `dd if=/dev/zero of=/dev/vda bs=4k count=${SMALL} oflag=direct 2>/dev/null`,
-  smallread: `dd if=/dev/vda of=/dev/null bs=4k count=${SMALL} iflag=direct 2>/dev/null`,
-} as const;
-type Work = keyof typeof WORK;
-const NAMES = Object.keys(WORK) as Work[];
-const WHAT: Readonly<Record<Work, string>> = {
-  write: `write ${SIZE} MiB in pieces of 1 MiB, and fsync`,
-  read: `read ${SIZE} MiB in pieces of 1 MiB`,
-  smallwrite: `${SMALL} writes of 4 KiB past the guest's cache`,
-  smallread: `${SMALL} reads of 4 KiB past the guest's cache`,
-};
-
-/** In the place of the default guest's console script. */
-const SCRIPT = `#!/bin/sh
-${timedWork(WORK)}
-poweroff
-sleep 60
-`;
 
 /** The kernel's checks of its own ciphers are most of a boot, and nothing of what is timed. */
 const PARAMS = 'quiet cryptomgr.notests';
 
 type Format = 'raw' | 'qcow2';
 
-interface Machine extends TimedMachine<Work> {
+interface Machine {
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
   readonly format: Format;
   readonly image: string;
+  /** Requests a second of each run, by round and job. */
+  readonly rates: Map<string, number[]>;
 }
 
-function machines(kernel: string, initrd: string, folder: string): Machine[] {
+function machines(kernel: string, initrd: string, fioDisk: string, folder: string): Machine[] {
   return (['raw', 'qcow2'] as const).flatMap((format) => {
     const image = join(folder, `disk.${format}`);
     const one = (name: string, command: string, args: readonly string[]): Machine => ({
@@ -70,18 +51,22 @@ function machines(kernel: string, initrd: string, folder: string): Machine[] {
       args,
       format,
       image,
-      times: { write: [], read: [], smallwrite: [], smallread: [] },
+      rates: new Map(),
     });
+    const drive = (id: string, options: string): string[] => [
+      ...['-drive', `${options},if=none,id=${id}`, '-device', `virtio-blk-pci,drive=${id}`],
+    ];
     return [
       one('Vivarium', process.execPath, [
-        ...[VIVARIUM, 'run', '--hypervisor', 'soft', '--mem', `${MEMORY}`, '-p', PARAMS],
+        ...[VIVARIUM, 'run', '--hypervisor', 'soft', '--mem', `${MEMORY}`, '-p', PARAMS, '-d', fioDisk],
         ...[format === 'raw' ? '--rwdisk' : '--rwqcow', image, '--initrd', initrd, kernel],
       ]),
       one('QEMU TCG', QEMU, [
         ...['-accel', 'tcg', '-machine', 'pc', '-m', `${MEMORY}`, '-nodefaults', '-no-user-config', '-no-reboot'],
         ...['-display', 'none', '-serial', 'stdio', '-kernel', kernel, '-initrd', initrd],
-        ...['-drive', `file=${image},format=${format},if=none,id=disk,cache=writeback,discard=unmap`],
-        ...['-device', 'virtio-blk-pci,drive=disk', '-append', `${BASE_COMMAND_LINE} ${PARAMS}`],
+        ...drive('fio', `file=${fioDisk},format=raw,readonly=on`),
+        ...drive('disk', `file=${image},format=${format},cache=writeback,discard=unmap`),
+        ...['-append', `${BASE_COMMAND_LINE} ${PARAMS}`],
       ]),
     ];
   });
@@ -100,16 +85,29 @@ export async function blockBench(args: string[]): Promise<void> {
       { type: 'file', name: 'etc/init.d/console', mode: 0o755, data: Buffer.from(SCRIPT) },
     ];
     extendInitrd(guest, own, initrd);
+    const fioDisk = join(folder, 'fio.ext4');
+    makeFioDisk(fioDisk, folder);
     const latency = summarize(await readLatency(join(folder, 'latency.img'), READS));
     process.stdout.write(`host side of a read: ${latency.median.toFixed(1)} us\n`);
-    const all = machines(guest.kernel, initrd, folder);
-    await timeInTurns(all, NAMES, runs, ({ image, format }) => makeImage(image, format, SIZE));
-    const rows = NAMES.flatMap((work) =>
-      all.map(({ name, format, times }) => {
-        const { median, min, max } = summarize(times[work]);
-        const reference = all.find((other) => other.format === format && other.command === QEMU)!;
-        const ratio = (median / summarize(reference.times[work]).median).toFixed(2);
-        return [WHAT[work], name, `${runs}`, ...[median, min, max].map((time) => time.toFixed(0)), ratio];
+    const all = machines(guest.kernel, initrd, fioDisk, folder);
+    for (let run = 0; run < runs; run++) {
+      for (const { name, command, args, format, image, rates } of all) {
+        makeImage(image, format, SIZE);
+        for (const [job, rate] of await runFio(command, args)) {
+          rates.set(job, [...(rates.get(job) ?? []), rate]);
+          process.stdout.write(`${name}: ${job} ${rate} a second\n`);
+        }
+      }
+    }
+    const rateOf = ({ rates }: Machine, job: string): number => summarize(rates.get(job) ?? []).median;
+    const rows = JOBS.flatMap(({ name: job, what, depth }) =>
+      all.map((machine) => {
+        const reference = all.find(({ format, command }) => format === machine.format && command === QEMU)!;
+        const columns = ROUNDS.flatMap((round) => {
+          const rate = rateOf(machine, `${round}-${job}`);
+          return [rate.toFixed(0), (rate / rateOf(reference, `${round}-${job}`)).toFixed(2)];
+        });
+        return [what, machine.name, `${depth}`, ...columns];
       }),
     );
     const host = describeHost();
@@ -117,17 +115,20 @@ export async function blockBench(args: string[]): Promise<void> {
       `${host.date.slice(0, 10)}, ${host.cpu}, ${host.cores} cores, Linux ${host.kernel}, Node ${host.node}, ` +
       `QEMU ${qemu}, guests of ${MEMORY} MiB and one processor`;
     const page = [
-      table([['work', 'machine', 'runs', 'median ms', 'min', 'max', 'of QEMU'], ...rows]),
+      `Requests a second, by fio (libaio, past the guest's cache) on a disk of ${SIZE} MiB; medians of ${runs} ` +
+        `run${runs === 1 ? '' : 's'} of ${SECONDS} s. All jobs run one after the other, and then once more: at first nothing has been ` +
+        'translated, and the image of a qcow2 disk is empty.',
+      table([['work', 'machine', 'depth', 'first', 'of QEMU', 'later', 'of QEMU'], ...rows]),
       `One read of 4 KiB of a raw image, the back end in a thread, from the notification to the interrupt, ${READS} times: median ` +
         `${latency.median.toFixed(1)} us, least ${latency.min.toFixed(1)} us.`,
       setting,
     ].join('\n\n');
     process.stdout.write(`\n${page}\n`);
-    const summaries = all.map(({ name, times }) => ({
+    const measured = all.map(({ name, rates }) => ({
       name,
-      ...Object.fromEntries(NAMES.map((work) => [work, summarize(times[work])])),
+      ...Object.fromEntries([...rates].map(([job, times]) => [job, summarize(times)])),
     }));
-    writeResults('block', { host, qemu, latency, machines: summaries }, `# Disks\n\n${page}\n`);
+    writeResults('block', { host, qemu, latency, machines: measured }, `# Disks\n\n${page}\n`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

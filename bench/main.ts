@@ -1,6 +1,7 @@
 // `npm run bench -- NAME [options]`
 import { blockBench } from './block.ts';
 import { bootBench } from './boot.ts';
+import { devicesBench } from './devices.ts';
 import { guestBench } from './guest.ts';
 import { kvmBench } from './kvm.ts';
 import { netBench } from './net.ts';
@@ -10,6 +11,7 @@ import { soakBench } from './soak.ts';
 const BENCHES: Record<string, (args: string[]) => Promise<void>> = {
   block: blockBench,
   boot: bootBench,
+  devices: devicesBench,
   guest: guestBench,
   kvm: kvmBench,
   net: netBench,

@@ -33,8 +33,9 @@ let koffi: Koffi | undefined;
 let library: ReturnType<Koffi['load']> | undefined;
 let faultHook: FaultHook | undefined;
 
+/** Its native half: what koffi puts around that takes three times as long to load, and is for what nobody does here. */
 function loadKoffi(): Koffi {
-  koffi ??= require('koffi') as Koffi;
+  koffi ??= createRequire(require.resolve('koffi'))(`@koromix/koffi-linux-${process.arch}`) as Koffi;
   return koffi;
 }
 
