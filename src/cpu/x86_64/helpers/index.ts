@@ -63,7 +63,7 @@ export { fpu_arctangent, fpu_sine, fpu_two } from './fpu/trigonometry';
 export { code_page_protect, debug_translate, tlb_fill } from './mmu';
 export { update_mode } from './mode';
 export { rdmsr, wrmsr } from './msr';
-export { bcd_adjust, div_s, div_u, pdep, pext, random } from './muldiv';
+export { bcd_adjust, pdep, pext, quotient, quotient_fits, quotient_signed, random } from './muldiv';
 export { port_in, port_out } from './port';
 export { raise, raise_error } from './raise';
 export { reset_state, sipi } from './reset';

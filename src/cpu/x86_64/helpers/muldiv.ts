@@ -1,6 +1,6 @@
 // Division, BCD adjustments, bit deposits (SDM volume 2), random numbers.
 
-import { CC_A, CC_KIND, CC_KIND_RES, CC_RES, FLAG_AF, FLAG_CF, RAX, RDX, STATUS_OK } from '../layout';
+import { CC_A, CC_KIND, CC_KIND_RES, CC_RES, FLAG_AF, FLAG_CF, RAX, STATUS_OK } from '../layout';
 import { get_arith } from './flags';
 import { raise } from './raise';
 import { DE } from './registers';
@@ -9,15 +9,9 @@ import { DE } from './registers';
 @external('host', 'host_random')
 declare function host_random(): void;
 
-/** Remainder of the last divide(). */
-let remainder: u64 = 0;
-
-/** (high:low) / divisor, for high < divisor: quotient; the remainder goes to `remainder`. Schoolbook division by 32-bit digits. */
-function divide(high: u64, low: u64, divisor: u64): u64 {
-  if (high == 0) {
-    remainder = low % divisor;
-    return low / divisor;
-  }
+/** Quotient of high:low by `divisor`, for high < divisor. Schoolbook division by 32-bit digits. */
+export function quotient(high: u64, low: u64, divisor: u64): u64 {
+  if (high == 0) return low / divisor;
   const shift = clz(divisor);
   const d = divisor << shift;
   const d1 = d >> 32;
@@ -41,87 +35,28 @@ function divide(high: u64, low: u64, divisor: u64): u64 {
     rest += d1;
     if (rest > 0xffffffff) break;
   }
-  remainder = ((n21 << 32) + n0 - q0 * d) >> shift;
   return (q1 << 32) + q0;
 }
 
-/** DIV: accumulator pair by `divisor` (zero-extended). */
-export function div_u(divisor: u64, size: i32): i32 {
-  if (divisor == 0) return raise(DE);
-  if (size == 8) {
-    const high = load<u64>(RDX);
-    if (high >= divisor) return raise(DE);
-    store<u64>(RAX, divide(high, load<u64>(RAX), divisor));
-    store<u64>(RDX, remainder);
-    return STATUS_OK;
-  }
-  if (size == 1) {
-    const dividend = <u64>load<u16>(RAX);
-    const quotient = dividend / divisor;
-    if (quotient > 0xff) return raise(DE);
-    store<u16>(RAX, <u16>(quotient | ((dividend % divisor) << 8)));
-    return STATUS_OK;
-  }
-  if (size == 2) {
-    const dividend = (<u64>load<u16>(RDX) << 16) | load<u16>(RAX);
-    const quotient = dividend / divisor;
-    if (quotient > 0xffff) return raise(DE);
-    store<u16>(RAX, <u16>quotient);
-    store<u16>(RDX, <u16>(dividend % divisor));
-    return STATUS_OK;
-  }
-  const dividend = (<u64>load<u32>(RDX) << 32) | load<u32>(RAX);
-  const quotient = dividend / divisor;
-  if (quotient > 0xffffffff) return raise(DE);
-  store<u64>(RAX, quotient);
-  store<u64>(RDX, dividend % divisor);
-  return STATUS_OK;
-}
-
-/** IDIV: accumulator pair by `divisor` (sign-extended). */
-export function div_s(divisor: i64, size: i32): i32 {
-  if (divisor == 0) return raise(DE);
-  if (size == 8) return div_s64(divisor);
-  let dividend: i64;
-  if (size == 1) dividend = <i64>load<i16>(RAX);
-  else if (size == 2) dividend = <i64>(<i32>((<u32>load<u16>(RDX) << 16) | load<u16>(RAX)));
-  else dividend = <i64>((<u64>load<u32>(RDX) << 32) | load<u32>(RAX));
-  // The one case that traps in WebAssembly, and overflows here for every size.
-  if (dividend == i64.MIN_VALUE && divisor == -1) return raise(DE);
-  const quotient = dividend / divisor;
-  const rest = dividend % divisor;
-  if (size == 1) {
-    if (quotient != <i64>(<i8>quotient)) return raise(DE);
-    store<u16>(RAX, <u16>((quotient & 0xff) | (rest << 8)));
-  } else if (size == 2) {
-    if (quotient != <i64>(<i16>quotient)) return raise(DE);
-    store<u16>(RAX, <u16>quotient);
-    store<u16>(RDX, <u16>rest);
-  } else {
-    if (quotient != <i64>(<i32>quotient)) return raise(DE);
-    store<u64>(RAX, quotient & 0xffffffff);
-    store<u64>(RDX, rest & 0xffffffff);
-  }
-  return STATUS_OK;
-}
-
-function div_s64(divisor: i64): i32 {
-  let high = load<u64>(RDX);
-  let low = load<u64>(RAX);
-  const negative = <i64>high < 0;
-  if (negative) {
-    low = 0 - low;
-    high = ~high + (low == 0 ? 1 : 0);
-  }
+/** Quotient of signed numbers, without its sign; all ones where it has no room in 64 bits. */
+function magnitude(high: i64, low: u64, divisor: i64): u64 {
+  const l: u64 = high < 0 ? 0 - low : low;
+  const h: u64 = high < 0 ? ~(<u64>high) + (low == 0 ? 1 : 0) : <u64>high;
   const by: u64 = divisor < 0 ? 0 - <u64>divisor : <u64>divisor;
-  if (high >= by) return raise(DE);
-  const quotient = divide(high, low, by);
-  const flip = negative != divisor < 0;
-  // The magnitude may reach 2^63 only for a negative quotient.
-  if (quotient > (flip ? <u64>1 << 63 : ((<u64>1 << 63) - 1))) return raise(DE);
-  store<u64>(RAX, flip ? 0 - quotient : quotient);
-  store<u64>(RDX, negative ? 0 - remainder : remainder);
-  return STATUS_OK;
+  return h < by ? quotient(h, l, by) : u64.MAX_VALUE;
+}
+
+/** Whether high:low by `divisor`, signed, has a quotient of 64 bits. */
+export function quotient_fits(high: i64, low: u64, divisor: i64): i32 {
+  const negative = high < 0 != divisor < 0;
+  const most: u64 = negative ? <u64>1 << 63 : ((<u64>1 << 63) - 1);
+  return magnitude(high, low, divisor) <= most ? 1 : 0;
+}
+
+/** That quotient, where it fits. */
+export function quotient_signed(high: i64, low: u64, divisor: i64): i64 {
+  const unsigned = magnitude(high, low, divisor);
+  return <i64>(high < 0 != divisor < 0 ? 0 - unsigned : unsigned);
 }
 
 /** Bits of `source` to the places of the mask's ones. */

@@ -1,7 +1,7 @@
 import { callExpr, constI32, constI64, type Expr, i32, i64, load, select, type ValType } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
-import { Emitter, loadSized, type Operand, storeSized, zeroExtend } from '../semantics/emitter.ts';
+import { Emitter, loadSized, type Operand, raising, storeSized, zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Shape } from '../semantics/instruction.ts';
 
@@ -367,8 +367,9 @@ export class HandlerEmitter extends Emitter {
     this.#ended = true;
   }
 
-  fault(vector: number): void {
-    this.f.drop(this.call('raise_error', constI32(vector), constI32(0)));
+  fault(vector: number, error?: number): void {
+    const { name, args } = raising(vector, error);
+    this.f.drop(this.call(name, ...args));
     this.f.returnCall(this.#engine.after, [this.#ip, this.#budget, constI32(L.STATUS_FAULT)]);
   }
 

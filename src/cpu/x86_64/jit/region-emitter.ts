@@ -1,6 +1,7 @@
 import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
+import { raising } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Decoded } from './region.ts';
 import {
@@ -31,7 +32,7 @@ const at = (address: number): Expr => constI32(address);
 
 /** Helpers that look at no register and no flag of the state: those of x87 have registers of their own, which are always there. */
 const PURE =
-  /^(pdep|pext|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
+  /^(pdep|pext|quotient|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
 function isPure(name: HelperName): boolean {
   return PURE.test(name);
 }
@@ -276,8 +277,9 @@ export class RegionEmitter extends RegionMemory {
     this.#ended = true;
   }
 
-  fault(vector: number): void {
-    this.f.drop(callExpr(this.helper('raise_error'), 'i32', [constI32(vector), constI32(0)]));
+  fault(vector: number, error?: number): void {
+    const { name, args } = raising(vector, error);
+    this.f.drop(callExpr(this.helper(name), 'i32', args));
     this.#after(constI32(L.STATUS_FAULT));
   }
 

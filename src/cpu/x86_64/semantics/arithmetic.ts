@@ -169,13 +169,74 @@ function narrowProduct(e: Emitter, d: Operand, x: Operand, y: Operand): void {
 instruction('imul', ['0F AF Gv,Ev'], (e, d, s) => narrowProduct(e, d, d, s));
 instruction('imul', ['69 Gv,Ev,Iz', '6B Gv,Ev,Ib'], (e, d, s, imm) => narrowProduct(e, d, s, imm));
 
+/** Vector of the divide error (SDM volume 3, 6.15). */
+const DE = 0;
+
+/** The accumulator pair of a division: its halves, and where they have room in 64 bits, all of it (i64). */
+function dividend(e: Emitter, size: number): { low: Expr; high: Expr; whole: Expr } {
+  const { f } = e;
+  const bits = constI64(size * 8);
+  const low = f.let(e.gpr(0, size));
+  if (size === 8) return { low, high: f.let(e.gpr(2, 8)), whole: low };
+  const high = f.let(size === 1 ? i64.shr_u(e.gpr(0, 2), bits) : e.gpr(2, size));
+  return { low, high, whole: f.let(i64.or(i64.shl(high, bits), low)) };
+}
+
+/** Quotient and remainder into the accumulator pair. `whole`: the dividend, or its low half. */
+function divided(e: Emitter, size: number, whole: Expr, quotient: Expr, divisor: Expr): void {
+  const rest = e.f.let(i64.sub(whole, i64.mul(quotient, divisor)));
+  if (size === 1) {
+    e.setGpr(0, 1, quotient);
+    e.setHigh(rest);
+    return;
+  }
+  e.setGpr(0, size, quotient);
+  e.setGpr(2, size, rest);
+}
+
 instruction('div', ['F6/6 Eb', 'F7/6 Ev'], (e, s) => {
+  const { f } = e;
   const { size } = s;
-  e.status('div_u', e.read(s), constI32(size));
+  const by = f.let(e.read(s));
+  const { low, high, whole } = dividend(e, size);
+  // By zero, too.
+  f.ifUnlikely(i64.ge_u(high, by), () => e.fault(DE));
+  const quotient = f.local('i64');
+  const short = (): void => f.set(quotient, i64.div_u(whole, by));
+  if (size < 8) short();
+  else f.ifLikely(i64.eqz(high), short, () => f.set(quotient, e.call('quotient', high, low, by)));
+  divided(e, size, whole, quotient, by);
 });
+
 instruction('idiv', ['F6/7 Eb', 'F7/7 Ev'], (e, s) => {
+  const { f } = e;
   const { size } = s;
-  e.status('div_s', e.readSigned(s), constI32(size));
+  const by = f.let(e.readSigned(s));
+  const pair = dividend(e, size);
+  const overflow = (): void => e.fault(DE);
+  const quotient = f.local('i64');
+  if (size < 8) {
+    const whole = f.let(signExtend(size * 2, pair.whole));
+    // What traps in WebAssembly: by zero, and the least number by -1.
+    const never = i64.eq(whole, constI64(-(2n ** 63n)));
+    f.ifUnlikely(i32.or(i64.eqz(by), never), overflow);
+    f.set(quotient, i64.div_s(whole, by));
+    f.ifUnlikely(i64.ne(quotient, signExtend(size, quotient)), overflow);
+    divided(e, size, whole, quotient, by);
+    return;
+  }
+  const { low, high } = pair;
+  // Of 64 bits, and not by 0 or -1.
+  const short = i32.and(i64.eq(high, i64.shr_s(low, constI64(63))), i64.gt_u(i64.add(by, constI64(1)), constI64(1)));
+  f.ifLikely(
+    short,
+    () => f.set(quotient, i64.div_s(low, by)),
+    () => {
+      f.ifUnlikely(i32.eqz(e.call('quotient_fits', high, low, by)), overflow);
+      f.set(quotient, e.call('quotient_signed', high, low, by));
+    },
+  );
+  divided(e, size, low, quotient, by);
 });
 
 /** ADCX and ADOX: an addition whose only flag, in and out, is CF or OF. */

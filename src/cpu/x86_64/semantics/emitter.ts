@@ -113,6 +113,12 @@ function comparisonFlags(a: Expr, b: Expr, float: FloatComparisons): Expr {
   return asI64(i32.or(cf, i32.or(i32.shl(pf, constI32(2)), i32.shl(zf, constI32(6)))));
 }
 
+/** The helper that registers an exception, and what it is called with. */
+export function raising(vector: number, error: number | undefined): { name: 'raise' | 'raise_error'; args: Expr[] } {
+  if (error === undefined) return { name: 'raise', args: [constI32(vector)] };
+  return { name: 'raise_error', args: [constI32(vector), constI32(error)] };
+}
+
 /** Not zero (i32): MXCSR does not let arithmetic be native. */
 export function unusualControls(): Expr {
   const controls = i32.and(load('i32.load', at(L.MXCSR)), constI32(L.FLOAT_CONTROLS));
@@ -403,11 +409,11 @@ export abstract class Emitter {
   checkTarget(ip: Expr): void {
     if (!this.long) {
       const limit = load('i64.load32_u', at(L.SEG_CS + L.SEG_O_LIMIT));
-      this.f.ifUnlikely(i64.gt_u(ip, limit), () => this.fault(13));
+      this.f.ifUnlikely(i64.gt_u(ip, limit), () => this.fault(13, 0));
       return;
     }
     const canonical = i64.shr_s(i64.shl(ip, constI64(16)), constI64(16));
-    this.f.ifUnlikely(i64.ne(canonical, ip), () => this.fault(13));
+    this.f.ifUnlikely(i64.ne(canonical, ip), () => this.fault(13, 0));
   }
 
   /** checkTarget() of the direct target; in 64-bit mode the look-up finds what is wrong with it. */
@@ -420,8 +426,8 @@ export abstract class Emitter {
     this.checkTarget(f.let(select(zeroExtend(2, target), zeroExtend(4, target), short)));
   }
 
-  /** Raises an exception with error code 0. */
-  abstract fault(vector: number): void;
+  /** Raises an exception, with an error code if there is one. */
+  abstract fault(vector: number, error?: number): void;
 
   // ---- Stack -------------------------------------------------------------------------------------------------------------
   /** Pushes `size` bytes. `check` may fault before the stack pointer moves. */

@@ -32,8 +32,9 @@ export const HELPERS = {
   port_in: 'ii:i',
   port_out: 'iii:i',
   // muldiv.ts
-  div_u: 'li:i',
-  div_s: 'li:i',
+  quotient: 'lll:l',
+  quotient_fits: 'lll:i',
+  quotient_signed: 'lll:l',
   bcd_adjust: 'ii:i',
   pdep: 'll:l',
   pext: 'll:l',

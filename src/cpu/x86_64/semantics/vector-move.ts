@@ -296,7 +296,7 @@ for (const [check, vex] of [
   instruction(`${v}ldmxcsr`, [`${vex}0F AE/2 Md ${end}`], (e, s) => {
     check(e);
     const value = e.f.let(i32.wrap_i64(e.read(s)));
-    e.f.if(i32.and(value, constI32(~0xffff)), () => e.fault(13));
+    e.f.if(i32.and(value, constI32(~0xffff)), () => e.fault(13, 0));
     e.setState('i32.store', L.MXCSR, value);
     e.controlsChanged();
   });

@@ -70,7 +70,7 @@ export function writeLow(e: Emitter, operand: Operand, value: Expr): void {
 export function checkAligned(e: Emitter, operand: Operand): void {
   if (operand.place !== 'memory' || operand.size < 16) return;
   const linear = e.linearAddress(operand.size, false);
-  e.f.ifUnlikely(i32.and(i32.wrap_i64(linear), constI32(operand.size - 1)), () => e.fault(13));
+  e.f.ifUnlikely(i32.and(i32.wrap_i64(linear), constI32(operand.size - 1)), () => e.fault(13, 0));
 }
 
 // ---- YMM registers as halves -----------------------------------------------------------------------------------------------
