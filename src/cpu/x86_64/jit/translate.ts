@@ -352,12 +352,13 @@ class FunctionWriter {
         return;
       }
       emitter.end();
-      const kept = new Set(flagLocals(c.known));
+      const kept = new Set(flagLocals(c));
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
       if (before && before !== c.known) {
-        for (const local of new Set(flagLocals(before))) if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
+        for (const local of new Set(flagLocals({ known: before, flags: c.flags })))
+          if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
       }
     }
     this.#next(node);
