@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { parseBzImage } from '../../src/arch/x86_64/kernel/bzimage.ts';
-import { unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
+import { joinPieces, unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
 import { type CpioEntry, writeCpio } from '../../src/guest/cpio.ts';
 import { defaultGuestFolder, type Guest, prepareGuest } from '../../src/guest/index.ts';
 
@@ -64,7 +64,7 @@ function fetchGenericKernel(kept: string): void {
 export function extractVmlinux(bzImage: string, path: string): void {
   const { payload } = parseBzImage(readFileSync(bzImage));
   if (payload === undefined) throw new Error(`${bzImage} has no payload`);
-  writeFileSync(path, unpackPayload(payload).elf);
+  writeFileSync(path, joinPieces(unpackPayload(payload)));
 }
 
 /** Writes an initrd of the default guest with more files in it to `path`: the kernel unpacks one archive over the other. */

@@ -39,7 +39,7 @@ async function inLab(lab: Lab, command: string, log: (line: string) => void): Pr
       const take = (bytes: Buffer): void => {
         output += bytes;
       };
-      return { status: await runInLab(lab, command, { timeout: LIMIT, output: take }), output };
+      return { status: await runInLab(lab, command, { cpus: 1, timeout: LIMIT, output: take }), output };
     } catch (error) {
       if (!(error instanceof LabError) || performance.now() - start > EARLY) throw error;
       log(`${error.message}\n${output}`);
@@ -48,7 +48,8 @@ async function inLab(lab: Lab, command: string, log: (line: string) => void): Pr
 }
 
 test('whole guests on KVM', { timeout: EARLY + LIMIT + 60_000 }, async (t) => {
-  // Under QEMU 7.2 guests stand still at times (one thread for all processors), or lose code (several): no gate for a change.
+  // Under QEMU 7.2 guests with several processors stand still where the lab has two (ARCHITECTURE.md has what was seen), so it has one here.
+  // That is too new, and too slow on a busy host, to be a gate for a change.
   if (withoutFullKvm !== false && process.env['VIVARIUM_LAB'] === undefined) {
     return t.skip(`${withoutFullKvm}; with VIVARIUM_LAB=1 they run in the lab`);
   }

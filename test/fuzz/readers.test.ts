@@ -8,7 +8,7 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { buildBootImage } from '../../src/arch/x86_64/build.ts';
 import { CommandLineError } from '../../src/arch/x86_64/cmdline.ts';
 import { InitrdError } from '../../src/arch/x86_64/initrd.ts';
-import { unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
+import { joinPieces, unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
 import { KernelError } from '../../src/arch/x86_64/kernel/error.ts';
 import { writeCpio } from '../../src/guest/cpio.ts';
 import { ModuleFormatError, readModuleInfo } from '../../src/guest/modinfo.ts';
@@ -81,7 +81,7 @@ const elf = elfImage(code, 0x8000);
 const sample = sampleBytes(4000);
 // A damaged setup header may leave no room for an initrd or a command line.
 const KERNEL = [KernelError, InitrdError, CommandLineError];
-const unpack = (bytes: Uint8Array): void => void unpackPayload(bytes);
+const unpack = (bytes: Uint8Array): void => void joinPieces(unpackPayload(bytes));
 const packed = (text: string): Uint8Array => withSize(Buffer.from(text, 'base64'), sample.length);
 
 const formats: readonly Format[] = [

@@ -277,8 +277,6 @@ export const COUNT_INVALIDATED_BLOCKS = 0x1510;
 export const COUNT_EXCEPTIONS = 0x1518;
 export const COUNT_INTERRUPTS = 0x1520;
 export const COUNT_LOOKUPS = 0x1528;
-export const COUNT_DECODED_BLOCKS = 0x1530;
-export const COUNT_DECODED_INSTRUCTIONS = 0x1538;
 /** Instructions that regions ran; counted only by regions that were translated for it. */
 export const COUNT_TRANSLATED = 0x1540;
 

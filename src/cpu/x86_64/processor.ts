@@ -18,7 +18,8 @@ export interface ProcessorHost {
   tsc(): void;
   cr8(write: boolean): void;
   log(code: number, value: bigint): void;
-  isBreakpoint(linear: bigint): boolean;
+  /** Linear addresses where a debugger wants the guest to stop: EXIT_DEBUG. A change needs forgetCode(). */
+  readonly breakpoints: ReadonlySet<bigint>;
   /** 64 bits for RDRAND and RDSEED; the host's when it is not there. */
   random?(): bigint;
 }
@@ -156,7 +157,7 @@ export class Processor {
       translateCode: (linear) => this.helpers.tlb_fill(linear, 2, this.view.getUint32(L.MMU_MODE, true)) >>> 0,
       protectPage: (address) => this.helpers.code_page_protect(address),
       reset: () => this.forgetCode(),
-      isBreakpoint: (linear) => host.isBreakpoint(linear),
+      breakpoints: host.breakpoints,
     });
     const engine = new WebAssembly.Instance(interpreter, {
       env,
@@ -213,8 +214,8 @@ export class Processor {
     return {
       instructions: this.#instructions,
       translated: count(L.COUNT_TRANSLATED),
-      decodedBlocks: count(L.COUNT_DECODED_BLOCKS),
-      decodedInstructions: count(L.COUNT_DECODED_INSTRUCTIONS),
+      decodedBlocks: this.blocks.decodedBlocks,
+      decodedInstructions: this.blocks.decodedInstructions,
       decodeTime: this.#decodeTime,
       invalidatedBlocks: count(L.COUNT_INVALIDATED_BLOCKS),
       tlbMisses: count(L.COUNT_TLB_MISSES),

@@ -12,20 +12,22 @@ const MASK_32 = 0xffffffffn;
 
 /**
  * Runs a vCPU's instructions one by one, where its guest's debug registers and RFLAGS.TF or a debugger outside ask for that.
- * The debugger's breakpoints are met in code that runs freely as well: isBreakpoint() tells the decoder.
+ * The debugger's breakpoints are met in code that runs freely as well: the decoder knows them.
  */
 export class Stepper {
   readonly #cpu: Processor;
   readonly #view: DataView<ArrayBuffer>;
-  readonly #breakpoints = new Set<bigint>();
+  readonly #breakpoints: Set<bigint>;
   #singleStep = false;
   /** The last exit was for a breakpoint: the instruction there is let through. */
   #passes = false;
   /** An instruction that the debugger waits for has ended with an exit, which goes first. */
   #due = false;
 
-  constructor(cpu: Processor) {
+  /** `breakpoints`: the processor's. */
+  constructor(cpu: Processor, breakpoints: Set<bigint>) {
     this.#cpu = cpu;
+    this.#breakpoints = breakpoints;
     this.#view = cpu.view;
   }
 
@@ -37,10 +39,6 @@ export class Stepper {
   /** The next instruction must be run by step(). */
   get active(): boolean {
     return this.#singleStep || this.#passes || (this.#view.getUint32(L.MODE, true) & L.MODE_DEBUG) !== 0;
-  }
-
-  isBreakpoint(linear: bigint): boolean {
-    return this.#breakpoints.has(linear);
   }
 
   /** RangeError for more than four data breakpoints. */

@@ -98,6 +98,7 @@ export class SoftVcpu implements Vcpu {
     this.#irq = around.interrupts;
     this.#irqfds = around.irqfds;
     if (around.insight.sample) this.#nextSample = 0;
+    const breakpoints = new Set<bigint>();
     this.#cpu = new Processor(
       {
         mmio: (write) => !this.#time && this.#chipMmio(write),
@@ -111,14 +112,14 @@ export class SoftVcpu implements Vcpu {
         ...(around.clock instanceof SharedClock && { random: () => (this.#time as InstructionTime).random() }),
         cr8: (write) => this.#cr8(write),
         log: () => {},
-        isBreakpoint: (linear) => this.#stepper.isBreakpoint(linear),
+        breakpoints,
       },
       'thread',
       around.insight,
     );
     if (around.clock instanceof SharedClock) this.#time = new InstructionTime(this.#cpu, around.clock);
     this.#view = this.#cpu.view;
-    this.#stepper = new Stepper(this.#cpu);
+    this.#stepper = new Stepper(this.#cpu, breakpoints);
     this.#slots = new SlotMap(this.#cpu.memory.buffer as ArrayBuffer);
     this.#data = [1, 2, 4, 8].map((size) => this.#cpu.bytes.subarray(L.IO_DATA, L.IO_DATA + size));
     this.#ioView = new DataView(this.#cpu.memory.buffer as ArrayBuffer, L.IO_DATA, 8);

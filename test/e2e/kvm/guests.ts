@@ -16,7 +16,7 @@ after(() => rmSync(folder, { recursive: true }));
 
 const usual = ['--initrd', VIVARIUM_TEST_INITRD, VIVARIUM_TEST_CLOUD];
 
-/** The lab's machine has two processors, which one thread emulates: more would spin for each other. */
+/** All run on one processor in the lab: more would spin for each other. */
 const processors = process.env['VIVARIUM_IN_LAB'] === undefined ? 4 : 2;
 
 test('the cloud kernel comes to a shell on several processors, and powers off', () =>

@@ -15,12 +15,19 @@ interface Compression {
   readonly name: string;
   readonly magic: readonly number[];
   /** Absent: known by name only. */
-  readonly unpack?: (payload: Uint8Array, size: number) => Uint8Array;
+  readonly unpack?: (payload: Uint8Array, size: number) => Iterable<Uint8Array>;
 }
 
+type UnpackWhole = (payload: Uint8Array, size: number) => Uint8Array;
+
+/** Unpacks all at once: one piece. */
+const whole =
+  (unpack: UnpackWhole) =>
+  (payload: Uint8Array, size: number): Uint8Array[] => [unpack(payload, size)];
+
 /** zlib's errors as KernelErrors. */
-function byZlib(name: string, unpack: (payload: Uint8Array, size: number) => Uint8Array) {
-  return (payload: Uint8Array, size: number): Uint8Array => {
+function byZlib(name: string, unpack: UnpackWhole) {
+  return whole((payload, size) => {
     try {
       return unpack(payload, size);
     } catch (error) {
@@ -30,7 +37,7 @@ function byZlib(name: string, unpack: (payload: Uint8Array, size: number) => Uin
         `the kernel's ${name} payload is damaged (${reason}): fetch or build the kernel again`,
       );
     }
-  };
+  });
 }
 
 /** The size follows the compressed data in the payload's last four bytes. */
@@ -54,19 +61,57 @@ const COMPRESSIONS: readonly Compression[] = [
       }),
     ),
   },
-  { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], unpack: decompressXz },
-  { name: 'LZMA', magic: [0x5d, 0x00, 0x00], unpack: decompressLzmaAlone },
+  { name: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00], unpack: whole(decompressXz) },
+  { name: 'LZMA', magic: [0x5d, 0x00, 0x00], unpack: whole(decompressLzmaAlone) },
   { name: 'LZ4', magic: [0x02, 0x21, 0x4c, 0x18], unpack: decompressLz4Legacy },
-  { name: 'no compression', magic: [0x7f, 0x45, 0x4c, 0x46], unpack: (payload, size) => payload.subarray(0, size) },
+  {
+    name: 'no compression',
+    magic: [0x7f, 0x45, 0x4c, 0x46],
+    unpack: whole((payload, size) => payload.subarray(0, size)),
+  },
   { name: 'bzip2', magic: [0x42, 0x5a, 0x68] },
   { name: 'LZO', magic: [0x89, 0x4c, 0x5a, 0x4f] },
 ];
 
 export interface Unpacked {
-  /** The kernel's ELF, and behind it what the build appended (relocations). */
-  readonly elf: Uint8Array;
+  /**
+   * The kernel's ELF, and behind it what the build appended (relocations): in pieces, each good until the next is asked for. Asking throws
+   * KernelError (`corrupt-payload`) where the payload is damaged.
+   */
+  readonly pieces: IterableIterator<Uint8Array>;
+  /** Bytes of all pieces together. */
+  readonly size: number;
   /** Name of the compression. */
   readonly compression: string;
+}
+
+/** Lets pieces through that are `size` bytes together. */
+function* checked(pieces: Iterable<Uint8Array>, size: number): Generator<Uint8Array> {
+  const check = (total: number, right: boolean): void => {
+    if (right) return;
+    throw new KernelError(
+      'corrupt-payload',
+      `the kernel's payload unpacks to ${total} bytes instead of ${size}: fetch or build the kernel again`,
+    );
+  };
+  let total = 0;
+  for (const piece of pieces) {
+    total += piece.length;
+    check(total, total <= size);
+    yield piece;
+  }
+  check(total, total === size);
+}
+
+/** All that was unpacked, in one piece. */
+export function joinPieces({ pieces, size }: Unpacked): Uint8Array {
+  const result = new Uint8Array(size);
+  let at = 0;
+  for (const piece of pieces) {
+    result.set(piece, at);
+    at += piece.length;
+  }
+  return result;
 }
 
 /**
@@ -90,12 +135,5 @@ export function unpackPayload(payload: Uint8Array): Unpacked {
       `the kernel's payload says it unpacks to ${size} bytes: fetch or build the kernel again`,
     );
   }
-  const elf = compression.unpack(payload, size);
-  if (elf.length !== size) {
-    throw new KernelError(
-      'corrupt-payload',
-      `the kernel's payload unpacks to ${elf.length} bytes instead of ${size}: fetch or build the kernel again`,
-    );
-  }
-  return { elf, compression: compression.name };
+  return { pieces: checked(compression.unpack(payload, size), size), size, compression: compression.name };
 }

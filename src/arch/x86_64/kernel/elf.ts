@@ -46,7 +46,8 @@ interface Segment {
 
 /** A checked ELF kernel. */
 export interface ElfKernel {
-  readonly bytes: Uint8Array;
+  /** The file, or its first bytes. */
+  readonly head: Uint8Array;
   /** PT_LOAD segments that have a size in memory, in the file's order. */
   readonly segments: readonly Segment[];
   /** e_entry. */
@@ -131,8 +132,8 @@ function readProgramHeaders(bytes: Uint8Array, view: DataView): Segment[] {
   });
 }
 
-function checkSegment(bytes: Uint8Array, segment: Segment): void {
-  if (segment.offset + segment.fileSize > bytes.length) {
+function checkSegment(fileSize: number, segment: Segment): void {
+  if (segment.offset + segment.fileSize > fileSize) {
     throw new KernelError(
       'read-kernel-image',
       'the file ends before its segments do: it is incomplete, fetch it again',
@@ -170,29 +171,28 @@ function findPvhEntry(bytes: Uint8Array, view: DataView, segment: Segment): numb
   return undefined;
 }
 
-/** Reads and checks an ELF kernel. Throws KernelError. */
-export function parseElf(bytes: Uint8Array): ElfKernel {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  checkHeader(bytes, view);
-  const headers = readProgramHeaders(bytes, view);
+/**
+ * Reads and checks an ELF kernel of `size` bytes, of which `head` are the first: a PVH entry point that is described behind them is
+ * not found. Throws KernelError.
+ */
+export function parseElf(head: Uint8Array, size: number = head.length): ElfKernel {
+  const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
+  checkHeader(head, view);
+  const headers = readProgramHeaders(head, view);
   const segments = headers.filter(({ type, memorySize }) => type === PT_LOAD && memorySize > 0);
   for (const segment of segments) {
-    checkSegment(bytes, segment);
+    checkSegment(size, segment);
   }
   if (segments.length === 0) {
     throw new KernelError('not-a-kernel', 'the ELF has no segment to load: use a linked kernel');
   }
   let pvhEntry: number | undefined;
   for (const segment of headers) {
-    if (
-      segment.type === PT_NOTE &&
-      segment.fileSize <= MAX_NOTES &&
-      segment.offset + segment.fileSize <= bytes.length
-    ) {
-      pvhEntry ??= findPvhEntry(bytes, view, segment);
+    if (segment.type === PT_NOTE && segment.fileSize <= MAX_NOTES && segment.offset + segment.fileSize <= head.length) {
+      pvhEntry ??= findPvhEntry(head, view, segment);
     }
   }
-  return { bytes, segments, entry: Number(view.getBigUint64(24, true)), pvhEntry };
+  return { head, segments, entry: Number(view.getBigUint64(24, true)), pvhEntry };
 }
 
 /** Where an ELF kernel was put. Guest-physical addresses. */
@@ -203,11 +203,16 @@ export interface LoadedElf {
 }
 
 /**
- * Copies the segments to their physical addresses and zeroes what the file does not hold of them. A kernel that is linked
- * at address 0, to be put anywhere (Linux's arch/x86/boot/compressed/vmlinux), goes to KERNEL_START. Throws KernelError,
- * before anything is written.
+ * Copies the segments to their physical addresses and zeroes what the file does not hold of them. `rest` is what follows the
+ * kernel's head, piece by piece. A kernel that is linked at address 0, to be put anywhere (Linux's arch/x86/boot/compressed/vmlinux),
+ * goes to KERNEL_START. Throws KernelError, before anything is written; and what `rest` throws.
  */
-export function loadElf(memory: GuestMemory, elf: ElfKernel, entry: 'linux64' | 'pvh'): LoadedElf {
+export function loadElf(
+  memory: GuestMemory,
+  elf: ElfKernel,
+  entry: 'linux64' | 'pvh',
+  rest: Iterable<Uint8Array> = [],
+): LoadedElf {
   const lowest = Math.min(...elf.segments.map(({ physicalAddress }) => physicalAddress));
   const shift = entry === 'linux64' && lowest < HIGH_RAM_START ? KERNEL_START : 0;
   const entryAddress = entry === 'pvh' ? elf.pvhEntry : elf.entry + shift;
@@ -246,10 +251,19 @@ export function loadElf(memory: GuestMemory, elf: ElfKernel, entry: 'linux64' | 
       `the ELF's entry point 0x${entryAddress.toString(16)} is in none of its segments: it must be a physical address`,
     );
   }
-  for (const { physicalAddress, offset, fileSize, memorySize } of elf.segments) {
-    const start = physicalAddress + shift;
-    memory.write(start, elf.bytes.subarray(offset, offset + fileSize));
-    memory.fill(start + fileSize, memorySize - fileSize, 0);
+  let at = 0;
+  const take = (piece: Uint8Array): void => {
+    for (const { physicalAddress, offset, fileSize } of elf.segments) {
+      const from = Math.max(offset, at);
+      const to = Math.min(offset + fileSize, at + piece.length);
+      if (from < to) memory.write(physicalAddress + shift + from - offset, piece.subarray(from - at, to - at));
+    }
+    at += piece.length;
+  };
+  take(elf.head);
+  for (const piece of rest) take(piece);
+  for (const { physicalAddress, fileSize, memorySize } of elf.segments) {
+    memory.fill(physicalAddress + shift + fileSize, memorySize - fileSize, 0);
   }
   return { entry: entryAddress, end };
 }

@@ -1,8 +1,8 @@
 /** Finds out what a kernel file is, by its content, and puts it into guest memory. */
 import type { GuestMemory } from '../../../hypervisor/guest-memory.ts';
 import { type BzImage, HDR, isBzImage, loadBzImage, parseBzImage } from './bzimage.ts';
-import { unpackPayload } from './decompress.ts';
-import { isElf, loadElf, parseElf } from './elf.ts';
+import { joinPieces, unpackPayload } from './decompress.ts';
+import { type ElfKernel, isElf, loadElf, parseElf } from './elf.ts';
 import { KernelError } from './error.ts';
 
 /**
@@ -72,18 +72,19 @@ function unknownFile(bytes: Uint8Array): KernelError {
   );
 }
 
+/** `rest` is what follows the kernel's head. */
 function loadKernelProper(
   memory: GuestMemory,
-  bytes: Uint8Array,
+  elf: ElfKernel,
+  rest: Iterable<Uint8Array>,
   protocol: 'auto' | 'linux64' | 'pvh',
   image: { readonly bzImage: BzImage; readonly compression: string } | undefined,
 ): LoadedKernel {
-  const elf = parseElf(bytes);
   let how = protocol;
   if (how === 'auto') {
     how = image === undefined && elf.pvhEntry !== undefined ? 'pvh' : 'linux64';
   }
-  const { entry, end } = loadElf(memory, elf, how);
+  const { entry, end } = loadElf(memory, elf, how, rest);
   const what = image === undefined ? 'ELF' : `ELF from a bzImage (${image.compression}, unpacked on the host)`;
   return {
     protocol: how,
@@ -121,8 +122,10 @@ function loadBzImageBy(memory: GuestMemory, bytes: Uint8Array, entry: KernelEntr
   if (entry !== 'bzimage') {
     const unpacked = unpack(bzImage, entry);
     if (unpacked !== undefined) {
-      const { compression } = unpacked;
-      return loadKernelProper(memory, unpacked.elf, entry, { bzImage, compression });
+      const { compression, pieces, size } = unpacked;
+      // The note about a PVH entry point is somewhere in it.
+      const head: Uint8Array = entry === 'pvh' ? joinPieces(unpacked) : (pieces.next().value ?? new Uint8Array());
+      return loadKernelProper(memory, parseElf(head, size), pieces, entry, { bzImage, compression });
     }
   }
   const loaded = loadBzImage(memory, bzImage);
@@ -151,7 +154,7 @@ export function loadKernel(memory: GuestMemory, bytes: Uint8Array, entry: Kernel
           'the file is an ELF, which has no bzImage entry: enter it another way',
         );
       }
-      return loadKernelProper(memory, bytes, entry, undefined);
+      return loadKernelProper(memory, parseElf(bytes), [], entry, undefined);
     }
     if (isBzImage(bytes)) {
       return loadBzImageBy(memory, bytes, entry);

@@ -6,11 +6,14 @@ import { readFileSync } from 'node:fs';
 import { wishHugePages } from '../../../host/memory.ts';
 import { KernelError } from './error.ts';
 
-/** Most bytes a block of the legacy frame unpacks to. */
+/** Most bytes a block of the legacy frame unpacks to, and most that it can be packed: LZ4's own bound, which Linux keeps to as well. */
 const MAX_BLOCK = 8 << 20;
-/** Where the output begins in the decoder's memory, and room behind input and output for its wide copies. */
-const OUTPUT = 65536;
+const MAX_PACKED = MAX_BLOCK + Math.floor(MAX_BLOCK / 255) + 16;
+/** Room behind input and output for the decoder's wide copies. */
 const SLACK = 64;
+/** Where a block's output and its input begin in the decoder's memory. */
+const OUTPUT = 65536;
+const INPUT = OUTPUT + MAX_BLOCK + SLACK;
 
 function corrupt(what: string): KernelError {
   return new KernelError(
@@ -34,12 +37,12 @@ interface Decoder {
   readonly at: { readonly value: number };
 }
 
-/** Memory with room for `bytes`, and the decoder of blocks in it. */
-function makeDecoder(bytes: number): { memory: Uint8Array<ArrayBuffer>; decoder: Decoder } {
-  const pages = Math.ceil(bytes / 65536);
+/** The decoder, and its memory with room for one block. */
+function makeDecoder(): { memory: Uint8Array<ArrayBuffer>; decoder: Decoder } {
+  const pages = Math.ceil((INPUT + MAX_PACKED + SLACK) / 65536);
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   const module = new WebAssembly.Module(readFileSync(new URL('../../../../build/lz4.wasm', import.meta.url)));
-  // Tens of thousands of page faults else.
+  // Thousands of page faults else.
   wishHugePages(memory.buffer as ArrayBuffer, 0, pages * 65536);
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   return {
@@ -49,17 +52,15 @@ function makeDecoder(bytes: number): { memory: Uint8Array<ArrayBuffer>; decoder:
 }
 
 /**
- * Unpacks a legacy LZ4 frame. `input` starts with the magic number; bytes after the frame are not looked at once
- * `size` bytes are there. Throws KernelError when the result is not exactly `size` bytes.
+ * Unpacks a legacy LZ4 frame block by block: each piece is good until the next is asked for, since memory that has been used before costs
+ * the host less than fresh. `input` starts with the magic number; bytes after the frame are not looked at once `size` bytes are
+ * there. Throws KernelError when the pieces are not exactly `size` bytes.
  */
-export function decompressLz4Legacy(input: Uint8Array, size: number): Uint8Array {
+export function* decompressLz4Legacy(input: Uint8Array, size: number): Generator<Uint8Array> {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
-  const start = OUTPUT + size + SLACK;
-  const { memory, decoder } = makeDecoder(start + input.length + SLACK);
-  memory.set(input, start);
+  const { memory, decoder } = makeDecoder();
   let ip = 4;
-  let op = 0;
-  while (op < size) {
+  for (let left = size; left > 0; ) {
     if (input.length - ip < 4) {
       throw corrupt('it ends early');
     }
@@ -68,20 +69,23 @@ export function decompressLz4Legacy(input: Uint8Array, size: number): Uint8Array
     if (length > input.length - ip) {
       throw corrupt('a block is longer than the payload');
     }
-    const limit = Math.min(size, op + MAX_BLOCK);
-    const end = start + ip + length;
-    let to = OUTPUT + op;
-    for (let from = start + ip; from < end; from = decoder.at.value) {
-      to = decoder.decode_some(from, end, OUTPUT + op, to, OUTPUT + limit);
+    if (length > MAX_PACKED) {
+      throw corrupt('a block is longer than any can be');
+    }
+    memory.set(input.subarray(ip, ip + length), INPUT);
+    const limit = OUTPUT + Math.min(left, MAX_BLOCK);
+    let to = OUTPUT;
+    for (let from = INPUT; from < INPUT + length; from = decoder.at.value) {
+      to = decoder.decode_some(from, INPUT + length, OUTPUT, to, limit);
       if (to < 0) {
         throw corrupt(ERRORS[to] as string);
       }
     }
-    if (to === OUTPUT + op) {
+    if (to === OUTPUT) {
       throw corrupt('an empty block');
     }
-    op = to - OUTPUT;
+    yield memory.subarray(OUTPUT, to);
+    left -= to - OUTPUT;
     ip += length;
   }
-  return memory.subarray(OUTPUT, OUTPUT + size);
 }

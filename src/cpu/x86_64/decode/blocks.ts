@@ -1,5 +1,6 @@
 import * as L from '../layout.ts';
 import { Decoder, MAX_INSTRUCTION } from './decoder.ts';
+import type { Plan } from './plan.ts';
 
 /** Handlers of the engine itself (interpreter/engine.ts); real instructions start at FIRST_HANDLER. */
 export const HANDLER_STOP = 1;
@@ -9,6 +10,7 @@ export const HANDLER_FETCH = 4;
 export const HANDLER_TOO_LONG = 5;
 export const HANDLER_BREAK = 6;
 
+const PAGE_SIZE = 4096;
 /** Instructions in a block at most: R_COUNT is a byte, and a block is what one budget check pays for. */
 const MAX_BLOCK = 64;
 
@@ -19,8 +21,8 @@ export interface BlockHost {
   protectPage(host: number): void;
   /** The arena is full: everything decoded is forgotten. */
   reset(): void;
-  /** True where execution must stop for a debugger. */
-  isBreakpoint(linear: bigint): boolean;
+  /** Linear addresses where execution must stop for a debugger. */
+  readonly breakpoints: ReadonlySet<bigint>;
 }
 
 /**
@@ -34,6 +36,9 @@ export class BlockBuilder {
   readonly #crossing: Uint8Array;
   readonly #crossingDecoder: Decoder;
   readonly #host: BlockHost;
+  /** What was decoded so far. */
+  decodedBlocks = 0;
+  decodedInstructions = 0;
 
   constructor(memory: ArrayBuffer, host: BlockHost) {
     this.#bytes = new Uint8Array(memory);
@@ -79,13 +84,14 @@ export class BlockBuilder {
     let count = 0;
     let secondPage = 0;
     const limit = transient ? 1 : MAX_BLOCK;
+    const { breakpoints } = this.#host;
     const end = pageOffset + this.#roomInSegment(linear, mode);
     for (;;) {
       if (count === limit || offset >= 4096 || offset >= end) {
         this.#special(record, HANDLER_STOP, offset, count);
         break;
       }
-      if (this.#host.isBreakpoint(pageLinear + BigInt(offset)) && !transient) {
+      if (breakpoints.size > 0 && breakpoints.has(pageLinear + BigInt(offset)) && !transient) {
         this.#special(record, HANDLER_BREAK, offset, count);
         break;
       }
@@ -130,26 +136,21 @@ export class BlockBuilder {
       this.#write(record, decoder, offset, count);
       record += L.RECORD;
       offset += decoder.length;
-      const encoding = decoder.line?.encoding;
       // What ends a block may still go on with the next instruction, after a look-up.
-      if (encoding?.ends || secondPage !== 0) {
+      if (decoder.plan?.ends || secondPage !== 0) {
         this.#special(record, HANDLER_STOP, offset, count);
         break;
       }
     }
-    view.setBigUint64(L.COUNT_DECODED_BLOCKS, view.getBigUint64(L.COUNT_DECODED_BLOCKS, true) + 1n, true);
-    view.setBigUint64(
-      L.COUNT_DECODED_INSTRUCTIONS,
-      view.getBigUint64(L.COUNT_DECODED_INSTRUCTIONS, true) + BigInt(count),
-      true,
-    );
+    this.decodedBlocks++;
+    this.decodedInstructions += count;
     if (!transient) this.#keep(node, host, offset - pageOffset, secondPage, mode, record + L.RECORD);
     return first;
   }
 
-  /** Bytes from `linear` to the end of the code segment. */
+  /** Bytes from `linear` to the end of the code segment; where it has none, more than a page. */
   #roomInSegment(linear: bigint, mode: number): number {
-    if ((mode & L.MODE_CODE_MASK) === L.MODE_CODE64) return Number.POSITIVE_INFINITY;
+    if ((mode & L.MODE_CODE_MASK) === L.MODE_CODE64) return 2 * PAGE_SIZE;
     const ip = BigInt.asUintN(32, linear - this.#view.getBigUint64(L.SEG_CS + L.SEG_O_BASE, true));
     return this.#view.getUint32(L.SEG_CS + L.SEG_O_LIMIT, true) + 1 - Number(ip);
   }
@@ -209,8 +210,8 @@ export class BlockBuilder {
     view.setUint16(record + L.R_RM, d.rm, true);
     view.setUint16(record + L.R_INDEX, d.index, true);
     view.setUint16(record + L.R_SEG, d.segment, true);
-    // What is 64 bits wide by default uses the stack, but for the jumps.
-    const stack = d.line?.encoding.default64 === 'no' || d.line?.name === 'jmp' ? 0 : L.SCALE_STACK;
+    const plan = d.plan as Plan;
+    const stack = plan.stack ? L.SCALE_STACK : 0;
     view.setUint8(record + L.R_SCALE, d.scale | stack);
     view.setUint8(record + L.R_LEN, d.length);
     view.setUint16(record + L.R_OFFSET, offset, true);
@@ -219,13 +220,23 @@ export class BlockBuilder {
     const end = offset + d.length;
     if (d.hasRelative) {
       view.setUint8(record + L.R_SCALE, L.SCALE_BRANCH | stack);
-      view.setBigUint64(record + L.R_DISP, 0n, true);
-      view.setBigInt64(record + L.R_IMM, BigInt(end + d.relative), true);
+      this.#set(record + L.R_DISP, 0, 0);
+      this.#setSigned(record + L.R_IMM, end + d.relative);
       return;
     }
-    const displacement = d.rm === L.IP_PAGE ? d.displacement + BigInt(end) : d.displacement;
-    view.setBigInt64(record + L.R_DISP, displacement, true);
-    view.setBigInt64(record + L.R_IMM, d.immediate, true);
-    if (d.line?.encoding.vex) view.setUint16(record + L.R_VVVV, d.vvvv, true);
+    if (d.rm === L.IP_PAGE) this.#setSigned(record + L.R_DISP, d.displacementLow + end);
+    else this.#set(record + L.R_DISP, d.displacementLow, d.displacementHigh);
+    this.#set(record + L.R_IMM, d.immediateLow, d.immediateHigh);
+    if (plan.vex) view.setUint16(record + L.R_VVVV, d.vvvv, true);
+  }
+
+  #set(at: number, low: number, high: number): void {
+    this.#view.setInt32(at, low, true);
+    this.#view.setInt32(at + 4, high, true);
+  }
+
+  /** A number of 33 bits as one of 64. */
+  #setSigned(at: number, value: number): void {
+    this.#set(at, value | 0, value < 0 ? -1 : 0);
   }
 }

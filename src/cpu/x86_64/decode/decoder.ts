@@ -1,6 +1,5 @@
 import * as L from '../layout.ts';
-import { allLines, type Form, handlerIndex, type Line } from '../semantics/index.ts';
-import type { Encoding } from './encoding.ts';
+import { DecodeTable, Form, type Plan, RegisterFile } from './plan.ts';
 
 /** Longest instruction (SDM volume 3, 6.15, #GP): one byte more raises #GP(0). */
 export const MAX_INSTRUCTION = 15;
@@ -8,35 +7,19 @@ export const MAX_INSTRUCTION = 15;
 /** Outcome of decode(). */
 export type DecodeStatus = 'ok' | 'undefined' | 'too-long' | 'more-bytes';
 
-const SEGMENT_PREFIX: Record<number, number> = { 0x26: 0, 0x2e: 1, 0x36: 2, 0x3e: 3, 0x64: 4, 0x65: 5 };
 const SEG_FS = 4;
 const SEG_SS = 2;
 const SEG_DS = 3;
 const NO_SEGMENT = -1;
 
-/** Lines by [map][opcode]. */
-const table: Line[][][] = [];
-const vexTable: Line[][][] = [];
-
-function place(line: Line, opcode: number): void {
-  const { encoding } = line;
-  const tables = encoding.vex ? vexTable : table;
-  ((tables[encoding.map] ??= [])[opcode] ??= []).push(line);
-}
-
-for (const line of allLines()) {
-  const { encoding } = line;
-  for (let r = 0; r < (encoding.plusRegister ? 8 : 1); r++) place(line, encoding.opcode + r);
-}
-
 /**
  * Decodes one instruction at a time into its fields. The instance is reused: fields hold the last decoded instruction.
  */
 export class Decoder {
-  line: Line | undefined;
+  plan: Plan | undefined;
   /** Operand size in bytes, as the line's handlers count it. */
   size = 0;
-  form: Form = 'register';
+  form: Form = Form.register;
   length = 0;
   /** State address for ModRM.reg, for ModRM.rm or the base, for the index, for VEX.vvvv. */
   reg = 0;
@@ -46,8 +29,11 @@ export class Decoder {
   scale = 0;
   /** State address of the segment whose base is added, or ZERO. */
   segment = 0;
-  displacement = 0n;
-  immediate = 0n;
+  /** 64 bits each, in signed halves: every other representation of such numbers costs memory for each of them. */
+  displacementLow = 0;
+  displacementHigh = 0;
+  immediateLow = 0;
+  immediateHigh = 0;
   /** RP_* bits. */
   prefixes = 0;
   /** Branch displacement, if the line has one. */
@@ -111,19 +97,22 @@ export class Decoder {
     return at;
   }
 
-  #signed(count: number): bigint {
-    const at = this.#take(count);
-    if (count === 1) return BigInt(this.#view.getInt8(at));
-    if (count === 2) return BigInt(this.#view.getInt16(at, true));
-    if (count === 4) return BigInt(this.#view.getInt32(at, true));
-    return this.#view.getBigInt64(at, true);
-  }
-
-  #signedNumber(count: number): number {
+  /** A signed number of 1, 2 or 4 bytes. */
+  #signed(count: number): number {
     const at = this.#take(count);
     if (count === 1) return this.#view.getInt8(at);
     if (count === 2) return this.#view.getInt16(at, true);
     return this.#view.getInt32(at, true);
+  }
+
+  #setDisplacement(value: number): void {
+    this.displacementLow = value | 0;
+    this.displacementHigh = value < 0 ? -1 : 0;
+  }
+
+  #setImmediate(value: number): void {
+    this.immediateLow = value | 0;
+    this.immediateHigh = value < 0 ? -1 : 0;
   }
 
   #prefixBytes(): number {
@@ -135,6 +124,7 @@ export class Decoder {
     this.#lock = false;
     for (;;) {
       const byte = this.#u8();
+      if (PREFIX[byte] === NO_PREFIX) return byte;
       switch (byte) {
         case 0x66:
           this.#operand66 = true;
@@ -154,23 +144,21 @@ export class Decoder {
         case 0x36:
         case 0x3e:
           // ES, CS, SS, DS mean nothing in 64-bit mode, and do not undo FS or GS.
-          if (!this.#mode64) this.#segmentPrefix = SEGMENT_PREFIX[byte] as number;
+          if (!this.#mode64) this.#segmentPrefix = (byte >> 3) & 3;
           break;
         case 0x64:
         case 0x65:
-          this.#segmentPrefix = SEGMENT_PREFIX[byte] as number;
+          this.#segmentPrefix = byte - 0x64 + SEG_FS;
           break;
-        default:
-          if (this.#mode64 && (byte & 0xf0) === 0x40) {
-            this.#rex = byte;
-            const next = this.#u8();
-            // A REX prefix counts only right before the opcode.
-            if (!isPrefix(next)) return next;
-            this.#rex = 0;
-            this.#at--;
-            break;
-          }
-          return byte;
+        default: {
+          if (!this.#mode64) return byte;
+          this.#rex = byte;
+          const next = this.#u8();
+          // A REX prefix counts only right before the opcode.
+          if (PREFIX[next] === NO_PREFIX) return next;
+          this.#rex = 0;
+          this.#at--;
+        }
       }
     }
   }
@@ -210,33 +198,36 @@ export class Decoder {
         opcode = this.#u8();
       }
     }
-    const candidates = (this.#vex ? vexTable : table)[map]?.[opcode];
-    if (!candidates) return 'undefined';
     const modrm = this.#at < this.#end ? (this.#bytes[this.#at] as number) : -1;
-    const line = this.#select(candidates, modrm, opcode);
-    if (!line) return modrm < 0 && candidates.some((c) => c.encoding.hasModrm) ? this.#outOfBytes() : 'undefined';
-    const { encoding } = line;
+    const candidates = (this.#vex ? vexTable : table).candidates(map, opcode, this.#mode64, modrm);
+    const plan = this.#select(candidates, modrm, opcode);
+    if (!plan) {
+      const cut = modrm < 0 && (this.#vex ? vexTable : table).hasModrm(map, opcode);
+      return cut ? this.#outOfBytes() : 'undefined';
+    }
     // VEX.vvvv must say register 0, inverted, where it is not used.
-    if (vvvv !== 0 && !encoding.operands.some(({ place }) => place === 'B' || place === 'H')) return 'undefined';
-    if (this.#lock && !(encoding.lockable && modrm >= 0 && modrm < 0xc0)) return 'undefined';
-    this.line = line;
-    this.size = this.#operandSize(encoding);
+    if (vvvv !== 0 && !plan.vvvv) return 'undefined';
+    if (this.#lock && !(plan.lockable && modrm >= 0 && modrm < 0xc0)) return 'undefined';
+    this.plan = plan;
+    this.size = this.#operandSize(plan);
     this.index = L.ZERO;
     this.segment = L.ZERO;
     this.scale = 0;
-    this.displacement = 0n;
-    this.immediate = 0n;
+    this.displacementLow = 0;
+    this.displacementHigh = 0;
+    this.immediateLow = 0;
+    this.immediateHigh = 0;
     this.hasRelative = false;
     this.prefixes = this.#prefixBits();
     this.reg = 0;
     this.rm = 0;
-    this.form = 'register';
-    if (encoding.hasModrm) this.#modrm(encoding, vvvv);
-    else this.#implicit(encoding, opcode);
-    this.#immediates(encoding);
-    if (encoding.vsib && !this.#gathers()) return 'undefined';
+    this.form = Form.register;
+    if (plan.hasModrm) this.#modrm(plan, vvvv);
+    else this.#implicit(plan, opcode);
+    if (plan.immediates.length > 0) this.#immediates(plan);
+    if (plan.vsib && !this.#gathers()) return 'undefined';
     // x87 has no immediates: the place holds the 11-bit opcode that FOP gets.
-    if (map === 0 && (opcode & 0xf8) === 0xd8) this.immediate = BigInt(((opcode & 7) << 8) | modrm);
+    if (map === 0 && (opcode & 0xf8) === 0xd8) this.immediateLow = ((opcode & 7) << 8) | modrm;
     return 'ok';
   }
 
@@ -257,33 +248,26 @@ export class Decoder {
     return (this.#bytes[this.#at] as number) >= 0xc0;
   }
 
-  #select(candidates: readonly Line[], modrm: number, opcode: number): Line | undefined {
+  #select(candidates: readonly Plan[], modrm: number, opcode: number): Plan | undefined {
     const w = this.#rex & 8 ? 1 : 0;
-    const prefix = this.#repeat === 0xf3 ? 'F3' : this.#repeat === 0xf2 ? 'F2' : this.#operand66 ? '66' : 'none';
-    let fallback: Line | undefined;
-    for (const line of candidates) {
-      const { encoding } = line;
-      if (this.#mode64 ? !encoding.in64 : !encoding.inLegacy) continue;
-      if (encoding.hasModrm) {
-        if (modrm < 0) continue;
-        if (encoding.modrm !== undefined && encoding.modrm !== modrm) continue;
-        if (encoding.digit !== undefined && encoding.digit !== ((modrm >> 3) & 7)) continue;
-        if (modrm >= 0xc0 ? !encoding.registerForm : !encoding.memoryForm) continue;
-      }
-      if (encoding.w !== 'any' && encoding.w !== w) continue;
-      if (this.#vex && encoding.vexL !== 'any' && encoding.vexL !== this.#vexL) continue;
+    const prefix = this.#repeat !== 0 ? this.#repeat : this.#operand66 ? 0x66 : 0;
+    let fallback: Plan | undefined;
+    for (let i = 0; i < candidates.length; i++) {
+      const plan = candidates[i] as Plan;
+      if (plan.modrm >= 0 && plan.modrm !== modrm) continue;
+      if (plan.w >= 0 && plan.w !== w) continue;
+      if (this.#vex && plan.vexL >= 0 && plan.vexL !== this.#vexL) continue;
       // 90 is NOP, not XCHG of the accumulator with itself (which would clear the upper half).
-      if (opcode === 0x90 && encoding.map === 0 && encoding.plusRegister && !(this.#rex & 1)) continue;
-      if (encoding.prefix === 'any') fallback ??= line;
-      else if (encoding.prefix === prefix) return line;
+      if (opcode === 0x90 && plan.xchg && !(this.#rex & 1)) continue;
+      if (plan.prefix < 0) fallback ??= plan;
+      else if (plan.prefix === prefix) return plan;
       // 66 beside a mandatory F2 or F3, or with an instruction that has operand sizes, is an operand size.
-      else if (encoding.prefix === 'none' && prefix === '66' && encoding.sizes.length === 3) fallback ??= line;
+      else if (plan.prefix === 0 && prefix === 0x66 && plan.sizes.length === 3) fallback ??= plan;
     }
     return fallback;
   }
 
-  #operandSize(encoding: Encoding): number {
-    const { sizes, default64 } = encoding;
+  #operandSize({ sizes, default64 }: Plan): number {
     if (sizes.length === 1) return sizes[0] as number;
     if (sizes[1] === 32) return this.#vexL ? 32 : 16;
     const wide = (this.#rex & 8) !== 0;
@@ -315,72 +299,23 @@ export class Decoder {
   }
 
   /** State address of a register. */
-  #register(code: string, number: number, bytes: number): number {
-    switch (code) {
-      case 'V':
-      case 'W':
-      case 'U':
-      case 'H':
-      case 'L':
-        return L.XMM + number * L.XMM_SIZE;
-      case 'P':
-      case 'Q':
-      case 'N':
-        return L.FPR + (number & 7) * 16;
-      case 'S':
-        return number & 7;
-      case 'C':
-      case 'D':
-      case 'ST':
-        return number;
-      default:
-        // AH CH DH BH, unless a REX prefix makes them SPL BPL SIL DIL.
-        if (bytes === 1 && number >= 4 && number < 8 && (this.#rex === 0 || this.#vex))
-          return L.GPR + (number - 4) * 8 + 1;
-        return L.GPR + number * 8;
-    }
+  #register(file: RegisterFile, number: number): number {
+    // AH CH DH BH, unless a REX prefix makes them SPL BPL SIL DIL.
+    if (file.bytes && number >= 4 && number < 8 && (this.#rex === 0 || this.#vex)) return L.GPR + (number - 4) * 8 + 1;
+    return file.base + (number & file.mask) * file.step;
   }
 
-  #modrm(encoding: Encoding, vvvv: number): void {
+  #modrm(plan: Plan, vvvv: number): void {
     const modrm = this.#u8();
-    const regNumber = ((modrm >> 3) & 7) | (this.#rex & 4 ? 8 : 0);
-    const rmNumber = (modrm & 7) | (this.#rex & 1 ? 8 : 0);
-    for (const operand of encoding.operands) {
-      const bytes = operand.size === 'b' ? 1 : 8;
-      switch (operand.place) {
-        case 'G':
-        case 'V':
-        case 'P':
-        case 'C':
-        case 'D':
-          this.reg = this.#register(operand.place, regNumber, bytes);
-          break;
-        case 'S':
-          this.reg = (modrm >> 3) & 7;
-          break;
-        case 'B':
-        case 'H':
-          this.vvvv = this.#register(operand.place, vvvv, 8);
-          break;
-        case 'ST':
-          this.rm = modrm & 7;
-          break;
-        case 'E':
-        case 'R':
-        case 'W':
-        case 'U':
-        case 'Q':
-        case 'N':
-          if (modrm >= 0xc0) this.rm = this.#register(operand.place, rmNumber, bytes);
-          break;
-        default:
-      }
+    if (plan.reg) this.reg = this.#register(plan.reg, ((modrm >> 3) & 7) | (this.#rex & 4 ? 8 : 0));
+    if (plan.vvvv) this.vvvv = this.#register(plan.vvvv, vvvv);
+    if (modrm >= 0xc0) {
+      if (plan.rm) this.rm = this.#register(plan.rm, (modrm & 7) | (this.#rex & 1 ? 8 : 0));
+      return;
     }
-    if (modrm < 0xc0) {
-      if (this.prefixes & L.RP_ADDR16) this.#address16(modrm);
-      else this.#address(modrm, encoding.vsib);
-      if (encoding.vexVector && this.form === 'base') this.form = 'index';
-    }
+    if (this.prefixes & L.RP_ADDR16) this.#address16(modrm);
+    else this.#address(modrm, plan.vsib);
+    if (plan.vexVector && this.form === Form.base) this.form = Form.index;
   }
 
   #finishAddress(stack: boolean, hasIndex: boolean): void {
@@ -390,13 +325,13 @@ export class Decoder {
     if (this.#mode64 && !this.#address67) {
       if (segment >= SEG_FS) {
         this.segment = L.SEG + segment * L.SEG_SIZE;
-        this.form = 'index';
+        this.form = Form.index;
       } else {
-        this.form = hasIndex ? 'index' : 'base';
+        this.form = hasIndex ? Form.index : Form.base;
       }
     } else {
       this.segment = L.SEG + effective * L.SEG_SIZE;
-      this.form = 'slow';
+      this.form = Form.slow;
     }
   }
 
@@ -427,8 +362,8 @@ export class Decoder {
       stack = base === 5 && !(this.#rex & 1);
       this.rm = L.GPR + (base | (this.#rex & 1 ? 8 : 0)) * 8;
     }
-    if (mod === 1) this.displacement = this.#signed(1);
-    else if (mod === 2 || noBase) this.displacement = this.#signed(4);
+    if (mod === 1) this.#setDisplacement(this.#signed(1));
+    else if (mod === 2 || noBase) this.#setDisplacement(this.#signed(4));
     this.#finishAddress(stack, hasIndex);
   }
 
@@ -442,82 +377,83 @@ export class Decoder {
     this.rm = direct ? L.ZERO : L.GPR + (bases[rm] as number) * 8;
     const index = indices[rm] as number;
     if (index >= 0) this.index = L.GPR + index * 8;
-    if (mod === 1) this.displacement = this.#signed(1);
-    else if (mod === 2 || direct) this.displacement = this.#signed(2);
+    if (mod === 1) this.#setDisplacement(this.#signed(1));
+    else if (mod === 2 || direct) this.#setDisplacement(this.#signed(2));
     this.#finishAddress(bases[rm] === 5 && !direct, true);
   }
 
   /** Operands of an instruction without ModRM. */
-  #implicit(encoding: Encoding, opcode: number): void {
-    for (const operand of encoding.operands) {
-      if (operand.place === 'Z') {
-        const number = (opcode & 7) | (this.#rex & 1 ? 8 : 0);
-        this.rm = this.#register('G', number, operand.size === 'b' ? 1 : 8);
-      } else if (operand.place === 'O') {
-        const bytes = this.prefixes & L.RP_ADDR16 ? 2 : this.prefixes & L.RP_ADDR32 ? 4 : 8;
-        const at = this.#take(bytes);
-        this.displacement =
-          bytes === 8
-            ? this.#view.getBigInt64(at, true)
-            : BigInt(bytes === 4 ? this.#view.getUint32(at, true) : this.#view.getUint16(at, true));
-        this.rm = L.ZERO;
-        this.#finishAddress(false, true);
-        return;
-      }
+  #implicit(plan: Plan, opcode: number): void {
+    if (plan.low) {
+      this.rm = this.#register(plan.low, (opcode & 7) | (this.#rex & 1 ? 8 : 0));
+    } else if (plan.offset) {
+      const bytes = this.prefixes & L.RP_ADDR16 ? 2 : this.prefixes & L.RP_ADDR32 ? 4 : 8;
+      const at = this.#take(bytes);
+      this.displacementLow = bytes === 2 ? this.#view.getUint16(at, true) : this.#view.getInt32(at, true);
+      this.displacementHigh = bytes === 8 ? this.#view.getInt32(at + 4, true) : 0;
+      this.rm = L.ZERO;
+      this.#finishAddress(false, true);
+      return;
     }
     // String instructions and XLAT: the source's segment.
     const segment = this.#segmentPrefix === NO_SEGMENT ? SEG_DS : this.#segmentPrefix;
     if (!this.#mode64 || segment >= SEG_FS) this.segment = L.SEG + segment * L.SEG_SIZE;
   }
 
-  #immediates(encoding: Encoding): void {
-    for (const operand of encoding.operands) {
-      if (operand.place === 'I') {
-        const bytes =
-          operand.size === 'b'
-            ? 1
-            : operand.size === 'w'
-              ? 2
-              : operand.size === 'v'
-                ? this.size
-                : Math.min(this.size || 4, 4);
-        this.immediate = this.#signed(bytes);
-      } else if (operand.place === 'L') {
-        const number = Number(this.#signed(1) & 0xffn) >> 4;
-        this.immediate = BigInt(this.#register('L', this.#mode64 ? number : number & 7, 16));
-      } else if (operand.place === 'J') {
-        this.hasRelative = true;
-        this.relative = this.#signedNumber(operand.size === 'b' ? 1 : this.size === 2 ? 2 : 4);
-      } else if (operand.place === 'A') {
-        this.immediate = this.#signed(this.size === 2 ? 2 : 4);
-        this.displacement = this.#signed(2);
+  #immediates({ immediates }: Plan): void {
+    for (let i = 0; i < immediates.length; i++) {
+      switch (immediates[i]) {
+        case 'byte':
+          this.#setImmediate(this.#signed(1));
+          break;
+        case 'word':
+          this.#setImmediate(this.#signed(2));
+          break;
+        case 'whole':
+          this.#setImmediate(this.#signed(Math.min(this.size, 4)));
+          if (this.size === 8) this.immediateHigh = this.#signed(4);
+          break;
+        case 'short':
+          this.#setImmediate(this.#signed(Math.min(this.size || 4, 4)));
+          break;
+        case 'register': {
+          const number = (this.#signed(1) & 0xff) >> 4;
+          this.immediateLow = this.#register(RegisterFile.vector, this.#mode64 ? number : number & 7);
+          break;
+        }
+        case 'near':
+          this.hasRelative = true;
+          this.relative = this.#signed(this.size === 2 ? 2 : 4);
+          break;
+        case 'near-byte':
+          this.hasRelative = true;
+          this.relative = this.#signed(1);
+          break;
+        case 'far':
+          this.#setImmediate(this.#signed(this.size === 2 ? 2 : 4));
+          this.#setDisplacement(this.#signed(2));
+          break;
+        case 'level':
+          this.displacementLow = this.#signed(1) & 0xff;
+          break;
+        default:
       }
     }
-    // ENTER's nesting level.
-    if (encoding.map === 0 && encoding.opcode === 0xc8) this.displacement = this.#signed(1) & 0xffn;
   }
 
   /** Table index of the handler for the decoded instruction. */
   get handler(): number {
-    return handlerIndex(this.line as Line, this.size, this.form, this.#mode64);
+    return (this.plan as Plan).handler(this.size, this.form, this.#mode64);
   }
 }
 
 const OUT_OF_BYTES = new Error('out of bytes');
 
-function isPrefix(byte: number): boolean {
-  return (
-    byte === 0x66 ||
-    byte === 0x67 ||
-    byte === 0xf0 ||
-    byte === 0xf2 ||
-    byte === 0xf3 ||
-    byte === 0x26 ||
-    byte === 0x2e ||
-    byte === 0x36 ||
-    byte === 0x3e ||
-    byte === 0x64 ||
-    byte === 0x65 ||
-    (byte & 0xf0) === 0x40
-  );
-}
+const table = new DecodeTable(false);
+const vexTable = new DecodeTable(true);
+
+const NO_PREFIX = 0;
+/** By byte: whether it is a prefix, REX included. */
+const PREFIX = new Uint8Array(256);
+for (const byte of [0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65]) PREFIX[byte] = 1;
+PREFIX.fill(1, 0x40, 0x50);

@@ -20,16 +20,17 @@ import {
 
 /** CF, PF, AF, ZF, SF, OF at their places. */
 export function get_arith(): u32 {
-  const kind = load<u32>(CC_KIND);
-  const a = load<i64>(CC_A);
+  return arith_of(load<u32>(CC_KIND), load<i64>(CC_A), load<i64>(CC_B), load<i64>(CC_RES));
+}
+
+/** The same of flags that are elsewhere than in the state. */
+export function arith_of(kind: u32, a: i64, b: i64, result: i64): u32 {
   if (kind == CC_KIND_FLAGS) return <u32>a & FLAGS_ARITH;
-  const result = load<i64>(CC_RES);
   let flags: u32 = 0;
   if (result == 0) flags |= FLAG_ZF;
   if (result < 0) flags |= FLAG_SF;
   if (!(popcnt(<u32>result & 0xff) & 1)) flags |= FLAG_PF;
   if (kind == CC_KIND_RES) return flags | (<u32>a & (FLAG_CF | FLAG_AF | FLAG_OF));
-  const b = load<i64>(CC_B);
   let carries: i64;
   let overflow: i64;
   if (kind == CC_KIND_ADD) {

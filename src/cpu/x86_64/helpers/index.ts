@@ -15,7 +15,7 @@ export { sha1_msg1, sha1_msg2, sha1_nexte, sha1_rnds4, sha256_msg1, sha256_msg2,
 export { string_compare } from './crypto/string-compare';
 export { check_exec_breakpoint, debug_trap, mov_from_dr, mov_to_dr } from './debug';
 export { deliver_exception, deliver_interrupt, int_n, int1, int3, into, undefined_opcode } from './exceptions';
-export { condition, get_arith, get_rflags, set_rflags } from './flags';
+export { arith_of, condition, get_arith, get_rflags, set_rflags } from './flags';
 export { fpu_load_environment, fpu_restore, fpu_save, fpu_store_environment } from './fpu/environment';
 export { fpu_exponential, fpu_logarithm } from './fpu/logarithm';
 export {

@@ -35,7 +35,6 @@ const NOT_THE_GUESTS: readonly (readonly [start: number, size: number])[] = [
   [L.JUMP_EPOCH, 32],
   [L.HOT_COUNT, 4],
   [L.HOT_BLOCKS, L.HOT_BLOCKS_MOST * 4],
-  [L.COUNT_DECODED_BLOCKS, 16],
   [L.COUNT_TRANSLATED, 8],
 ];
 

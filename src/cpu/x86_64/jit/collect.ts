@@ -4,9 +4,12 @@
 import { HANDLER_STOP } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import { allLines, handlerCount, shapesOf } from '../semantics/index.ts';
+import { prune } from './prune.ts';
 
 /** Instructions of a region at most: longer functions compile slower than they gain. */
 export const MAX_INSTRUCTIONS = 150;
+/** Regions that hold the same block at most, loops apart. */
+const MOST_COPIES = 2;
 /** Pages of a region at most. */
 const MAX_PAGES = 4;
 
@@ -63,6 +66,8 @@ export class Collector {
   readonly #view: DataView;
   /** Handler that a record had before a region took its place. */
   readonly #original: (record: number) => number | undefined;
+  /** By first record of a block: regions that it was collected for. */
+  readonly #copies = new Map<number, number>();
 
   constructor(memory: ArrayBuffer, original: (record: number) => number | undefined) {
     this.#bytes = new Uint8Array(memory);
@@ -81,7 +86,6 @@ export class Collector {
     const blocks: BlockCopy[] = [];
     /** Host pages, by distance from the entry's; and what of them is used. */
     const hosts = new Map([[0, this.#start(entry) & ~0xfff]]);
-    const ranges = new Map<number, HostRange>();
     let instructions = 0;
     const visit = (first: number | undefined, page: number): number | undefined => {
       if (first === undefined || view.getUint16(first + L.R_HANDLER, true) === L.HANDLER_STALE) return undefined;
@@ -123,12 +127,26 @@ export class Collector {
       const returns = kind & CALL && targets.has(before) ? after() : undefined;
       blocks.push({ first, records, page, targets, next, returns });
       instructions += count - 1;
+    }
+    const kept = prune(blocks, (first) => this.#copiesOf(first) >= MOST_COPIES);
+    const ranges = new Map<number, HostRange>();
+    for (const { first, page } of kept) {
+      this.#copies.set(first, this.#copiesOf(first) + 1);
       const range = ranges.get(page);
       const start = this.#start(first);
       const end = start + view.getUint32(first - L.NODE + L.NODE_LENGTH, true);
       ranges.set(page, { start: Math.min(start, range?.start ?? start), end: Math.max(end, range?.end ?? end) });
     }
-    return { blocks, ranges: [...ranges.values()], mode };
+    return { blocks: kept, ranges: [...ranges.values()], mode };
+  }
+
+  /** All decoded code is forgotten. */
+  reset(): void {
+    this.#copies.clear();
+  }
+
+  #copiesOf(first: number): number {
+    return this.#copies.get(first) ?? 0;
   }
 
   #start(first: number): number {

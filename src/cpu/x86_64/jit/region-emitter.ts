@@ -111,17 +111,31 @@ export class RegionEmitter extends RegionMemory {
     return this.f.let(i64.extend_i32_u(callExpr(this.helper('get_arith'), 'i32', [])));
   }
 
+  /** The six flags at their places, of which nothing is known but that they are in the locals. */
+  #flagsOfLocals(): Expr {
+    const { kind, a, b, result } = this.c.flags;
+    return i64.extend_i32_u(callExpr(this.helper('arith_of'), 'i32', [kind, a, b, result]));
+  }
+
   override flagsCarryOverflow(carry: Expr, overflow: Expr): void {
-    const known = this.c.known;
-    if (!known) {
-      super.flagsCarryOverflow(carry, overflow);
-      return;
-    }
+    const c = this.c;
     // Mostly never looked at: it stays an expression, but one that does not grow where rotates come in rows.
     const bits = i64.or(carry, i64.shl(overflow, constI64(11)));
-    const { kind, a, result } = known;
+    if (!c.known || c.known.rest) {
+      if (this.#isConditional()) {
+        super.flagsCarryOverflow(carry, overflow);
+        return;
+      }
+      const rest = c.known?.rest ?? i64.and(this.#flagsOfLocals(), constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)));
+      c.flagsUsed = true;
+      c.flagsWritten = true;
+      c.known = { kind: L.CC_KIND_FLAGS, result: undefined, a: i64.or(rest, bits), b: undefined, plain: false, rest };
+      c.settled = false;
+      return;
+    }
+    const { kind, a, result } = c.known;
     const rest = kind >= L.CC_KIND_ADD || a.isConst ? (x: Expr) => x : (x: Expr) => this.f.let(x);
-    if (result) this.flagsResult(result, i64.or(rest(halfCarry(known)), bits));
+    if (result) this.flagsResult(result, i64.or(rest(halfCarry(c.known)), bits));
     else this.flagsAll(i64.or(rest(i64.and(a, constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)))), bits));
   }
 

@@ -14,6 +14,8 @@ export interface KnownFlags {
   readonly result: Expr | undefined;
   readonly a: Expr;
   readonly b: Expr | undefined;
+  /** After a rotate, where nothing was known before it: the flags that it has left alone, at their places. Part of `a`. */
+  readonly rest?: Expr;
   /** Of an addition or subtraction: nothing was carried or borrowed in. */
   readonly plain: boolean;
 }
@@ -131,28 +133,31 @@ export function isPureTree({ code, args }: Expr): boolean {
   return arithmetic && args.every(isPureTree);
 }
 
-/** The locals that what is known is made of. */
-export function flagLocals(known: KnownFlags | undefined): Expr[] {
+/** The locals that what is known is made of, but for the flags' own. */
+export function flagLocals({ known, flags }: Pick<RegionContext, 'known' | 'flags'>): Expr[] {
   const found: Expr[] = [];
+  const own = new Set(Object.values(flags));
   const collect = (value: Expr | undefined): void => {
-    if (value?.code === OP_LOCAL) found.push(value);
-    else value?.args.forEach(collect);
+    if (value?.code === OP_LOCAL) {
+      if (!own.has(value)) found.push(value);
+    } else value?.args.forEach(collect);
   };
   for (const value of [known?.result, known?.a, known?.b]) collect(value);
   return found;
 }
 
 /** Another way knows the same of the flags. */
-export function pin({ known, pinned }: RegionContext): void {
-  for (const local of flagLocals(known)) pinned.add(local);
+export function pin(c: RegionContext): void {
+  for (const local of flagLocals(c)) c.pinned.add(local);
 }
 
 /** Known flags into the locals. */
 export function settleFlags(c: RegionContext): void {
   const { f, flags, known } = c;
   if (!known || c.settled) return;
-  f.set(flags.kind, constI32(known.kind));
+  // `a` may look at what the locals were.
   f.set(flags.a, known.a);
+  f.set(flags.kind, constI32(known.kind));
   if (known.b) f.set(flags.b, known.b);
   if (known.result) f.set(flags.result, known.result);
   c.settled = true;

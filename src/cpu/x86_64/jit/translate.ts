@@ -455,12 +455,12 @@ class FunctionWriter {
         return;
       }
       emitter.end();
-      const kept = new Set(flagLocals(c.known));
+      const kept = new Set(flagLocals(c));
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
       if (knownBefore && knownBefore !== c.known) {
-        for (const local of new Set(flagLocals(knownBefore)))
+        for (const local of new Set(flagLocals({ known: knownBefore, flags: c.flags })))
           if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
       }
     }

@@ -118,6 +118,7 @@ export class Translator {
     this.#waiting.clear();
     this.#hopeless.clear();
     this.#store.reset();
+    this.#collector.reset();
   }
 
   close(): void {

@@ -4,6 +4,7 @@
 export const HELPERS = {
   // flags.ts
   get_arith: ':i',
+  arith_of: 'illl:i',
   get_rflags: ':i',
   condition: 'i:i',
   // raise.ts

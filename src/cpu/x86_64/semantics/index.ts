@@ -26,7 +26,6 @@ export {
   FIRST_HANDLER,
   type Form,
   handlerCount,
-  handlerIndex,
   type Line,
   operandsOf,
   type Shape,

@@ -74,18 +74,6 @@ export function handlerCount(): number {
   return nextHandler;
 }
 
-/** Table index of the handler for a line in a shape. */
-export function handlerIndex(line: Line, size: number, form: Form, long: boolean): number {
-  const { encoding } = line;
-  const sizeIndex = encoding.sizes.length === 1 ? 0 : encoding.sizes.indexOf(size);
-  const inLong = forms(encoding, true);
-  if (long || !encoding.byMode) {
-    return line.base + sizeIndex * inLong.length + inLong.indexOf(form);
-  }
-  const inLegacy = forms(encoding, false);
-  return line.base + encoding.sizes.length * inLong.length + sizeIndex * inLegacy.length + inLegacy.indexOf(form);
-}
-
 /** Every handler of a line, in the order of their numbers. */
 export function shapesOf(line: Line): Shape[] {
   const { encoding } = line;

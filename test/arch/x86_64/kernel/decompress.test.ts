@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { unpackPayload } from '../../../../src/arch/x86_64/kernel/decompress.ts';
+import { joinPieces, unpackPayload } from '../../../../src/arch/x86_64/kernel/decompress.ts';
 import { KernelError } from '../../../../src/arch/x86_64/kernel/error.ts';
 import { LZ4, LZMA, XZ_BLOCKS, XZ_X86 } from './packed.ts';
 import { sampleBytes } from './sample.ts';
@@ -16,6 +16,9 @@ function payload(packed: Uint8Array, size: number): Uint8Array {
   new DataView(result.buffer).setUint32(packed.length, size, true);
   return result;
 }
+
+/** Unpacks all of it. */
+const unpack = (payload: Uint8Array): Uint8Array => joinPieces(unpackPayload(payload));
 
 const packed: readonly (readonly [name: string, bytes: Uint8Array])[] = [
   ['zstd', payload(zstdCompressSync(sample), sample.length)],
@@ -31,25 +34,25 @@ describe('unpackPayload', () => {
     test(`${name} (${bytes.length} bytes) gives the bytes that were packed`, () => {
       const unpacked = unpackPayload(bytes);
       assert.equal(unpacked.compression, name);
-      assert.deepEqual(Buffer.from(unpacked.elf), Buffer.from(sample));
+      assert.deepEqual(Buffer.from(joinPieces(unpacked)), Buffer.from(sample));
     });
 
     test(`${name} (${bytes.length} bytes) cut short is an error`, () => {
       for (let length = 6; length < bytes.length - 4; length += 37) {
-        assert.throws(() => unpackPayload(payload(bytes.subarray(0, length), sample.length)), KernelError);
+        assert.throws(() => unpack(payload(bytes.subarray(0, length), sample.length)), KernelError);
       }
     });
   }
 
   test('a payload that is not packed is taken as it is', () => {
     const elf = Uint8Array.from([0x7f, 0x45, 0x4c, 0x46, 1, 2, 3]);
-    assert.deepEqual(unpackPayload(payload(elf, elf.length)).elf, elf);
+    assert.deepEqual(unpack(payload(elf, elf.length)), elf);
   });
 
   test('bzip2, LZO and the unknown are refused by name', () => {
     const refused = (bytes: number[], text: RegExp) =>
       assert.throws(
-        () => unpackPayload(Uint8Array.from([...bytes, 0, 0, 0, 0, 0, 0, 0, 0])),
+        () => unpack(Uint8Array.from([...bytes, 0, 0, 0, 0, 0, 0, 0, 0])),
         (error) => error instanceof KernelError && error.kind === 'unsupported-compression' && text.test(error.message),
       );
     refused([0x42, 0x5a, 0x68], /bzip2/);
@@ -62,7 +65,7 @@ describe('unpackPayload', () => {
       for (const size of [sample.length - 1, sample.length + 1, 0xffffffff]) {
         const wrong = Uint8Array.from(bytes);
         new DataView(wrong.buffer).setUint32(wrong.length - 4, size, true);
-        assert.throws(() => unpackPayload(wrong), KernelError);
+        assert.throws(() => unpack(wrong), KernelError);
       }
     }
   });
@@ -73,7 +76,7 @@ describe('unpackPayload', () => {
       for (let i = 6; i < bytes.length - 4; i++) {
         const damaged = Uint8Array.from(bytes);
         damaged[i] = (damaged[i] as number) ^ 0x10;
-        assert.throws(() => unpackPayload(damaged), KernelError, `byte ${i}`);
+        assert.throws(() => unpack(damaged), KernelError, `byte ${i}`);
       }
     }
   });
@@ -91,7 +94,7 @@ describe('against the packers of this machine', () => {
       const { stdout } = spawnSync(command, args, { input: big, maxBuffer: 1 << 26 });
       const unpacked = unpackPayload(payload(stdout, big.length));
       assert.equal(unpacked.compression, name);
-      assert.equal(Buffer.compare(unpacked.elf, big), 0);
+      assert.equal(Buffer.compare(joinPieces(unpacked), big), 0);
     });
   }
 });

@@ -94,7 +94,7 @@ export class Bench {
         tsc: none,
         cr8: () => {},
         log: () => {},
-        isBreakpoint: () => false,
+        breakpoints: new Set<bigint>(),
       },
       'none',
     );

@@ -101,7 +101,7 @@ export class BuiltInTarget implements InstructionTarget {
         tsc: none,
         cr8: () => {},
         log: () => {},
-        isBreakpoint: () => false,
+        breakpoints: new Set<bigint>(),
       },
       translation,
     );

@@ -21,7 +21,7 @@ class Machine {
       throw new Error('no device is here');
     };
     const host = { mmio: none, pio: none, readMsr: none, writeMsr: none, tsc: () => {}, cr8: () => {}, log: () => {} };
-    this.cpu = new Processor({ ...host, isBreakpoint: () => false }, 'at-once', {
+    this.cpu = new Processor({ ...host, breakpoints: new Set() }, 'at-once', {
       counting: true,
       mismatch: (report) => this.reports.push(report),
     });

@@ -37,7 +37,7 @@ export class Guest {
         tsc: none,
         cr8: () => {},
         log: () => {},
-        isBreakpoint: () => false,
+        breakpoints: new Set<bigint>(),
       },
       translation,
       { counting: true },

@@ -42,7 +42,7 @@ export class BuiltIn {
         tsc: () => refuse('the TSC'),
         cr8: () => refuse('CR8'),
         log: (code, value) => refuse(`the log: ${code}, ${value}`),
-        isBreakpoint: () => false,
+        breakpoints: new Set<bigint>(),
       },
       'none',
     );
