@@ -25,7 +25,7 @@ const VIVARIUM = fileURLToPath(new URL('../bin/vivarium', import.meta.url));
 const MEMORY = 512;
 /** Size of the large file, in MiB. */
 const LARGE = 64;
-const FILES = 10_000;
+const DEFAULT_FILES = '10000';
 const FILE_SIZE = 1024;
 const TAG = 'bench';
 
@@ -54,9 +54,9 @@ sleep 60
 `;
 
 /** Headers of ustar, and a file of FILE_SIZE bytes after each. */
-function archive(): Buffer {
+function archive(files: number): Buffer {
   const blocks: Buffer[] = [];
-  for (let i = 0; i < FILES; i++) {
+  for (let i = 0; i < files; i++) {
     const header = Buffer.alloc(512);
     header.write(`folder-${Math.floor(i / 100)}/file-${i}`, 0);
     header.write('0000644\x000000000\x000000000\0', 100);
@@ -99,7 +99,7 @@ function machines(kernel: string, initrd: string, path: string): Machine[] {
 }
 
 /** An initrd of the default guest with the generic kernel's modules, the script and the archive. */
-async function writeInitrd(path: string): Promise<string> {
+async function writeInitrd(path: string, files: number): Promise<string> {
   const { image, version, modules } = genericKernel();
   const wanted = await collectModules(modules, ['virtio_pci', '9p', '9pnet_virtio', 'virtiofs']);
   const have = new Set<string>();
@@ -110,20 +110,26 @@ async function writeInitrd(path: string): Promise<string> {
   const own: CpioEntry[] = [
     ...['etc', 'etc/init.d'].map((name): CpioEntry => ({ type: 'directory', name, mode: 0o755 })),
     { type: 'file', name: 'etc/init.d/console', mode: 0o755, data: Buffer.from(SCRIPT) },
-    { type: 'file', name: 'files.tar', mode: 0o644, data: archive() },
+    { type: 'file', name: 'files.tar', mode: 0o644, data: archive(files) },
   ];
   extendInitrd(await defaultGuest(), [...entries, ...own], path);
   return image;
 }
 
 export async function sharedBench(args: string[]): Promise<void> {
-  const { values } = parseArgs({ args, options: { runs: { type: 'string', default: '3' } } });
+  const { values } = parseArgs({
+    args,
+    options: { runs: { type: 'string', default: '3' }, files: { type: 'string', default: DEFAULT_FILES } },
+  });
   const runs = parseRuns(values.runs);
+  const files = Number(values.files);
+  if (!Number.isInteger(files) || files < 1 || files > 100_000)
+    throw new Error('--files takes a number from 1 to 100000');
   const qemu = qemuVersion();
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-bench-'));
   try {
     const initrd = join(folder, 'initrd');
-    const kernel = await writeInitrd(initrd);
+    const kernel = await writeInitrd(initrd, files);
     const path = join(folder, 'shared');
     const all = machines(kernel, initrd, path);
     await timeInTurns(all, NAMES, runs, () => {
@@ -140,7 +146,7 @@ export async function sharedBench(args: string[]): Promise<void> {
     const what: Readonly<Record<Work, string>> = {
       write: `write ${LARGE} MiB and fsync`,
       read: `read ${LARGE} MiB`,
-      unpack: `unpack ${FILES} files of ${FILE_SIZE} bytes`,
+      unpack: `unpack ${files} files of ${FILE_SIZE} bytes`,
     };
     const rows = NAMES.flatMap((work) =>
       results.map((result) => {

@@ -195,15 +195,13 @@ export class DeviceProcess {
 
   /** Ends it at once. */
   kill(): void {
-    if (this.#pid === undefined) {
-      this.#bwrap.kill('SIGKILL');
-      return;
-    }
     try {
-      process.kill(this.#pid, 'SIGKILL');
+      if (this.#pid !== undefined) process.kill(this.#pid, 'SIGKILL');
     } catch {
       // It has ended.
     }
+    // It may still wait for the namespace's users.
+    this.#bwrap.kill('SIGKILL');
   }
 
   #watch(fd: number, callback: () => void): void {
@@ -260,7 +258,9 @@ export class DeviceProcess {
     try {
       writeIdMaps(this.pid, users);
     } catch (error) {
-      this.#fail(`its users cannot be given to it: ${(error as Error).message}`);
+      this.#fail(
+        `its namespace cannot have all users: ${(error as Error).message}: give the directory uid= and gid=, ${HOW_TO_GO_ON}`,
+      );
       await this.#locked.promise;
     }
     sendMessage(this.#channel, new Uint8Array(1));

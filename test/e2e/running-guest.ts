@@ -51,9 +51,9 @@ export class RunningGuest {
     return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', 'soft', ...args]);
   }
 
-  /** Waits for a text after what was waited for before. Returns what came before it. */
-  async expect(text: string | RegExp): Promise<string> {
-    const deadline = Date.now() + LONG;
+  /** Waits for a text after what was waited for before, `patience` milliseconds at most. Returns what came before it. */
+  async expect(text: string | RegExp, patience = LONG): Promise<string> {
+    const deadline = Date.now() + patience;
     for (;;) {
       const rest = this.output.slice(this.#seen);
       const found = typeof text === 'string' ? rest.indexOf(text) : rest.search(text);
@@ -86,8 +86,8 @@ export class RunningGuest {
   }
 
   /** Waits for the default guest's shell. */
-  async shell(): Promise<void> {
-    await this.expect(/:~# /);
+  async shell(patience = LONG): Promise<void> {
+    await this.expect(/:~# /, patience);
   }
 
   /** Waits for the end; throws when it does not come. */

@@ -183,6 +183,14 @@ test('a device that cannot start says why, in one line', async (t) => {
   });
 });
 
+test('users that cannot be given to a device are told of', async (t) => {
+  await assert.rejects(start(t, { users: { uids: '0 0 none\n', gids: '0 0 1\n' } }), {
+    name: 'JailError',
+    message:
+      /^its process cannot start: its namespace cannot have all users: .*: give the directory uid= and gid=, or run/,
+  });
+});
+
 test('without bubblewrap there is no jail, and the mend is told', async (t) => {
   const { PATH } = process.env;
   process.env.PATH = '/absent';

@@ -17,6 +17,7 @@ import { zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { allLines, FIRST_HANDLER, handlerCount, operandsOf, shapesOf } from '../semantics/index.ts';
 import { type EngineFunctions, HandlerEmitter, RESULT_TYPES } from './handler-emitter.ts';
+import { jumpEntry, jumpKey } from './jump-cache.ts';
 
 const at = (address: number): Expr => constI32(address);
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
@@ -99,13 +100,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       });
     });
 
-  /** Entry of the jump cache for an instruction pointer. */
-  const jumpEntry = (ip: Expr): Expr => {
-    const hash = i32.xor(i32.wrap_i64(ip), i32.wrap_i64(i64.shr_u(ip, constI64(12))));
-    const offset = i32.and(i32.shl(hash, constI32(5)), constI32((L.JUMP_CACHE_ENTRIES - 1) * L.JUMP_CACHE_ENTRY));
-    return i32.add(at(L.JUMP_CACHE), offset);
-  };
-  const jumpKey = (mode: Expr): Expr => i64.or(load('i64.load', at(L.JUMP_EPOCH)), i64.extend_i32_u(mode));
+  const currentKey = (): Expr => jumpKey(i64.extend_i32_u(load('i32.load', at(L.MODE))));
 
   // Finds (or makes) the block at RIP and sets IP_PAGE.
   module.define(find, (f) => {
@@ -161,7 +156,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
         f.store('i64.store', jump, ip);
         f.store('i32.store', jump, record, L.JUMP_O_RECORD);
         f.store('i32.store', jump, heat, L.JUMP_O_HEAT);
-        f.store('i64.store', jump, jumpKey(mode), L.JUMP_O_KEY);
+        f.store('i64.store', jump, jumpKey(i64.extend_i32_u(mode)), L.JUMP_O_KEY);
       });
       f.return(record);
     });
@@ -179,7 +174,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     const budget = f.param(1);
     const ip = f.let(load('i64.load', at(L.RIP)));
     const jump = f.let(jumpEntry(ip));
-    const sameKey = i64.eq(load('i64.load', jump, L.JUMP_O_KEY), jumpKey(load('i32.load', at(L.MODE))));
+    const sameKey = i64.eq(load('i64.load', jump, L.JUMP_O_KEY), currentKey());
     const known = i32.and(i64.eq(load('i64.load', jump), ip), sameKey);
     f.if(i32.and(known, i32.ge_s(budget, constI32(0))), () => {
       const record = f.let(load('i32.load', jump, L.JUMP_O_RECORD));
@@ -221,7 +216,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       f.set(target, select(zeroExtend(2, target), zeroExtend(4, target), short));
     });
     const far = f.let(load('i32.load', record, L.R_FAR));
-    const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), jumpKey(load('i32.load', at(L.MODE))));
+    const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), currentKey());
     f.if(i32.and(i32.ne(far, constI32(0)), i32.and(sameKey, i32.ge_s(budget, constI32(0)))), () => {
       const handler = f.let(load('i32.load16_u', far, L.R_HANDLER));
       f.if(i32.ne(handler, constI32(L.HANDLER_STALE)), () => {

@@ -16,16 +16,23 @@ export class Untranslatable extends Error {}
 export type Exit =
   /** LEAVE_STATUS says how the instruction is left. */
   | 'leave'
-  /** The record's branch is taken. */
+  /** The record's branch is taken, within its page. */
   | 'branch'
+  /** The record's branch to another page, which `target` holds, is taken. */
+  | 'far'
   /** Go on with the record. */
   | 'dispatch'
+  /** Go on at `target`. */
+  | 'jump'
   /** RIP holds where to go on. */
   | 'lookup'
   /** A helper's status says how to go on. */
   | 'after'
   /** Device writes wait after the instruction. */
   | 'posted';
+
+/** Of RegionContext.dirty: the flags. */
+export const DIRTY_FLAGS = 1 << 16;
 
 /** ORDINARY_* where nothing is known. */
 export const NOT_KNOWN_ORDINARY: readonly number[] = new Array<number>(32).fill(0);
@@ -56,19 +63,28 @@ export interface RegionContext {
   helper(name: HelperName): number;
   /** Locals of the general registers; made at first use. */
   readonly registers: (Expr | undefined)[];
-  /** Registers that the region writes. */
-  readonly written: Set<number>;
+  /** Registers that the region writes, by bits. */
+  written: number;
   /** Locals of the vector registers' halves: of register n at 2 n and 2 n + 1. */
   readonly vectors: (Expr | undefined)[];
-  readonly vectorsWritten: Set<number>;
+  vectorsWritten: number;
   /** MODE that the code was decoded in. */
   readonly mode: number;
   readonly flags: { readonly kind: Expr; readonly a: Expr; readonly b: Expr; readonly result: Expr };
   flagsUsed: boolean;
   flagsWritten: boolean;
+  /** Registers, by bits, and DIRTY_FLAGS: what on some way to here has been written since it was last the same in the state. */
+  dirty: number;
+  /** The same of the vector registers' halves. */
+  dirtyVectors: number;
+  /** All of `dirty`, and of `dirtyVectors`, was written in the current block: the state was made the same in it. */
+  isSynced: boolean;
+  isVectorsSynced: boolean;
   readonly ipPage: Expr;
   readonly tlb: Expr;
   readonly budget: Expr;
+  /** Local (i64): where 'jump' goes on, the page of what 'far' goes on with. */
+  readonly target: Expr;
   /** Local: an access of this instruction went the long way. */
   readonly slow: Expr;
   /** Local that is floatsOdd(). */
@@ -108,15 +124,17 @@ export interface Ways {
   jumped(target: Expr): void;
 }
 
-export function storeRegisters(c: RegionContext): void {
-  for (const index of c.written) c.f.store('i64.store', at(L.GPR + index * 8), c.registers[index] as Expr);
+/** Registers into the state: those of `dirty`. */
+export function storeRegisters(c: RegionContext, dirty: number): void {
+  c.registers.forEach((local, index) => {
+    if (local && dirty & (1 << index)) c.f.store('i64.store', at(L.GPR + index * 8), local);
+  });
 }
 
-export function storeVectors(c: RegionContext): void {
-  for (const index of c.vectorsWritten) {
-    const local = c.vectors[index];
-    if (local) c.f.store('v128.store', at(halfAddress(index)), local);
-  }
+export function storeVectors(c: RegionContext, dirty: number): void {
+  c.vectors.forEach((local, index) => {
+    if (local && dirty & (1 << index)) c.f.store('v128.store', at(halfAddress(index)), local);
+  });
 }
 
 export function loadVectors(c: RegionContext): void {
@@ -156,9 +174,9 @@ export function forgetPlaces(c: RegionContext): void {
 
 /** A way that is gone where a condition (i32) holds; else all is as before. */
 export function aside(c: RegionContext, condition: Expr, way: () => void): void {
-  const { known, settled, unpaid, ordinary, places, spans } = c;
+  const { known, settled, unpaid, ordinary, places, spans, dirty, dirtyVectors, isSynced, isVectorsSynced } = c;
   pin(c);
   c.f.if(condition, way);
   // The other way knows nothing of what the first one did.
-  Object.assign(c, { known, settled, unpaid, ordinary, places, spans });
+  Object.assign(c, { known, settled, unpaid, ordinary, places, spans, dirty, dirtyVectors, isSynced, isVectorsSynced });
 }

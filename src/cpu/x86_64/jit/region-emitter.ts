@@ -6,6 +6,7 @@ import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Decoded } from './region.ts';
 import {
   aside,
+  DIRTY_FLAGS,
   forgetPlaces,
   loadRegisters,
   loadVectors,
@@ -69,6 +70,7 @@ export class RegionEmitter extends RegionMemory {
     const c = this.c;
     c.flagsUsed = true;
     c.flagsWritten = true;
+    c.dirty |= DIRTY_FLAGS;
     const conditional = this.#isConditional();
     c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b), plain };
     c.settled = false;
@@ -170,23 +172,29 @@ export class RegionEmitter extends RegionMemory {
 
   /** Everything a helper may look at into the state. */
   #spill(vectors: boolean): void {
-    storeRegisters(this.c);
-    if (vectors) storeVectors(this.c);
-    if (this.c.flagsWritten) this.#spillFlags();
+    const c = this.c;
+    storeRegisters(c, c.dirty);
+    if (vectors) storeVectors(c, c.dirtyVectors);
+    if (c.dirty & DIRTY_FLAGS) this.#spillFlags();
   }
 
   /** And back. */
   #reload(vectors: boolean): void {
-    loadRegisters(this.c);
+    const c = this.c;
+    // What is deeper may not be run.
+    const isCertain = c.f.depth === this.depth;
+    loadRegisters(c);
+    if (c.flagsUsed) loadFlags(c);
+    if (isCertain) Object.assign(c, { dirty: 0, isSynced: true });
     if (vectors) {
-      loadVectors(this.c);
+      loadVectors(c);
       this.forgetVectors();
+      if (isCertain) Object.assign(c, { dirtyVectors: 0, isVectorsSynced: true });
     }
-    if (this.c.oddUsed) this.controlsChanged();
-    if (this.c.flagsUsed) loadFlags(this.c);
-    this.c.known = undefined;
-    forgetPlaces(this.c);
-    this.f.set(this.c.tlb, load('i32.load', at(L.TLB_BASE)));
+    if (c.oddUsed) this.controlsChanged();
+    c.known = undefined;
+    forgetPlaces(c);
+    this.f.set(c.tlb, load('i32.load', at(L.TLB_BASE)));
   }
 
   sync(): void {
@@ -286,8 +294,8 @@ export class RegionEmitter extends RegionMemory {
     const target = this.f.let(ip);
     this.finishStore();
     this.#ways.jumped(target);
-    this.f.store('i64.store', at(L.RIP), target);
-    this.c.exit('lookup', this.d.record, this.#budgetFor(0));
+    this.f.set(this.c.target, target);
+    this.c.exit('jump', this.d.record, this.#budgetFor(0));
     this.#ended = true;
   }
 

@@ -76,7 +76,8 @@ export abstract class RegionRegisters extends Emitter {
   #setRegister(index: number, value: Expr): void {
     const c = this.c;
     const place = this.placeOf(value);
-    c.written.add(index);
+    c.written |= 1 << index;
+    c.dirty |= 1 << index;
     this.f.set(this.register(index), value);
     // What is deeper may not be run.
     c.places = c.places.with(index, c.f.depth === this.depth ? (place ?? newPlace(c)) : undefined);
@@ -143,7 +144,9 @@ export abstract class RegionRegisters extends Emitter {
 
   #setVector(slot: number, half: number, value: Expr): void {
     const index = vectorIndex(slot, half);
-    this.c.vectorsWritten.add(index);
+    const c = this.c;
+    c.vectorsWritten |= 1 << index;
+    c.dirtyVectors |= 1 << index;
     this.f.set(this.#vector(slot, half), value);
     this.#wrote(index, value);
   }
@@ -224,7 +227,8 @@ export abstract class RegionRegisters extends Emitter {
     // What has no local stays in the state.
     if (local) this.f.set(local, value);
     else this.f.store('v128.store', at(halfAddress(index)), value);
-    c.vectorsWritten.add(index);
+    c.vectorsWritten |= 1 << index;
+    c.dirtyVectors |= 1 << index;
     this.#wrote(index, value);
   }
 

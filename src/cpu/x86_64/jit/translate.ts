@@ -5,14 +5,16 @@ import { constI32, constI64, type Expr, i32, i64, load, type ValType } from '../
 import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
+import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
-import { operandsOf } from '../semantics/index.ts';
+import { handlerCount, operandsOf } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
 import type { BasicBlock, Decoded, Region } from './region.ts';
 import {
   aside,
+  DIRTY_FLAGS,
   type Exit,
   FIRST_BASE,
   forgetPlaces,
@@ -25,7 +27,10 @@ import {
   Untranslatable,
 } from './region-context.ts';
 import { RegionEmitter } from './region-emitter.ts';
-import { flagLocals, loadFlags, settleFlags, storeFlags } from './region-flags.ts';
+import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './region-flags.ts';
+
+/** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
+const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);
 
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
@@ -102,6 +107,40 @@ interface Labels {
   ordinary?: readonly number[];
 }
 
+/** Registers, by bits as RegionContext.dirty. */
+interface Dirty {
+  readonly registers: number;
+  readonly vectors: number;
+}
+
+/** A way from a block to another: what was written in it, since the state was last made the same if that is so. */
+interface WrittenEdge extends Dirty {
+  readonly from: FlowNode;
+  readonly to: FlowNode;
+  readonly isSynced: boolean;
+  readonly isVectorsSynced: boolean;
+}
+
+/** What may be dirty where each block begins. */
+function dirtyBefore(edges: readonly WrittenEdge[]): ReadonlyMap<FlowNode, Dirty> {
+  const before = new Map<FlowNode, Dirty>();
+  const none: Dirty = { registers: 0, vectors: 0 };
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const { from, to, registers, vectors, isSynced, isVectorsSynced } of edges) {
+      const [start, end] = [before.get(from) ?? none, before.get(to) ?? none];
+      const joined: Dirty = {
+        registers: end.registers | registers | (isSynced ? 0 : start.registers),
+        vectors: end.vectors | vectors | (isVectorsSynced ? 0 : start.vectors),
+      };
+      if (joined.registers === end.registers && joined.vectors === end.vectors) continue;
+      before.set(to, joined);
+      changed = true;
+    }
+  }
+  return before;
+}
+
 /** Writes a region's function to see what it uses. */
 function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
@@ -125,6 +164,10 @@ class FunctionWriter {
   readonly #exitStatus: Expr;
   readonly #labels = new Map<FlowNode, Labels>();
   #flow: Flow | undefined;
+  /** Ways between blocks, as they were written. */
+  readonly #edges: WrittenEdge[] = [];
+  /** What is dirty where a block begins; the draft does not know. */
+  readonly #dirtyBefore: ReadonlyMap<FlowNode, Dirty>;
   readonly #mode: number;
   /** The budget that came in, where what is run is counted. */
   #budgetBefore: Expr | undefined;
@@ -146,16 +189,21 @@ class FunctionWriter {
         return imports.helper(name);
       },
       registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
-      written: new Set(used?.written),
+      written: used?.written ?? 0,
       vectors: Array.from({ length: 32 }, (_, i) => (used?.vectors[i] ? f.local('v128') : undefined)),
-      vectorsWritten: new Set(used?.vectorsWritten),
+      vectorsWritten: used?.vectorsWritten ?? 0,
       mode,
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
       flagsUsed: used?.flagsUsed ?? false,
       flagsWritten: used?.flagsWritten ?? false,
+      dirty: 0,
+      dirtyVectors: 0,
+      isSynced: false,
+      isVectorsSynced: false,
       ipPage: f.local('i64'),
       tlb: f.local('i32'),
       budget: f.param(1),
+      target: f.local('i64'),
       slow: f.local('i32'),
       odd: f.local('i32'),
       oddUsed: used?.oddUsed ?? false,
@@ -174,6 +222,7 @@ class FunctionWriter {
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
     if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
+    this.#dirtyBefore = dirtyBefore(draft ? draft.#edges : []);
   }
 
   write(flow: Flow, counting: boolean): void {
@@ -198,14 +247,21 @@ class FunctionWriter {
   // ---- Ways out --------------------------------------------------------------------------------------------------------
   #exit(kind: Exit, record: Expr, budget: Expr, status?: Expr): void {
     const f = this.#f;
+    const c = this.#context;
     this.#exitsUsed.add(kind);
     f.set(this.#exitRecord, record);
     f.set(this.#exitBudget, budget);
     if (status) f.set(this.#exitStatus, status);
-    // What follows here is another way, on which nothing has been settled.
-    const { settled } = this.#context;
-    settleFlags(this.#context);
-    this.#context.settled = settled;
+    if (OFTEN.has(kind)) {
+      storeRegisters(c, c.dirty);
+      storeVectors(c, c.dirtyVectors);
+      if (c.dirty & DIRTY_FLAGS) spillFlags(c);
+    } else {
+      // What follows here is another way, on which nothing has been settled.
+      const { settled } = c;
+      settleFlags(c);
+      c.settled = settled;
+    }
     const label = this.#exitLabels.get(kind);
     if (label) f.br(label);
     else f.unreachable();
@@ -222,9 +278,11 @@ class FunctionWriter {
       this.#exitLabels.set(kind, label);
       this.#epilogues(rest, body);
     });
-    storeRegisters(this.#context);
-    storeVectors(this.#context);
-    if (this.#context.flagsWritten) storeFlags(this.#context);
+    if (!OFTEN.has(kind)) {
+      storeRegisters(this.#context, this.#context.written);
+      storeVectors(this.#context, this.#context.vectorsWritten);
+      if (this.#context.flagsWritten) storeFlags(this.#context);
+    }
     this.#count(kind);
     this.#leaveBy(kind);
   }
@@ -233,7 +291,7 @@ class FunctionWriter {
   #count(kind: Exit): void {
     if (!this.#budgetBefore) return;
     let count = i32.sub(this.#budgetBefore, this.#exitBudget);
-    if (kind !== 'lookup' && kind !== 'branch') {
+    if (kind === 'leave' || kind === 'dispatch' || kind === 'after' || kind === 'posted') {
       // The budget of these is one from which the record's own count is still to be taken.
       count = i32.add(count, load('i32.load8_u', this.#exitRecord, L.R_COUNT));
       if (kind === 'leave' || kind === 'dispatch') count = i32.sub(count, constI32(1));
@@ -262,10 +320,48 @@ class FunctionWriter {
         return f.returnCall(posted, [record, budget]);
       case 'branch': {
         const target = f.let(load('i32.load', record, L.R_DISP));
-        f.if(i32.and(i32.ne(target, constI32(0)), i32.ge_s(budget, constI32(0))), () => dispatch(target));
+        f.ifLikely(i32.and(i32.ne(target, constI32(0)), i32.ge_s(budget, constI32(0))), () => dispatch(target));
         return f.returnCall(branchSlow, [record, budget]);
       }
+      case 'far': {
+        const target = f.let(load('i32.load', record, L.R_FAR));
+        const known = i32.and(
+          i32.ne(target, constI32(0)),
+          i64.eq(load('i64.load', record, L.R_FAR_KEY), this.#jumpKey()),
+        );
+        f.ifLikely(i32.and(known, i32.ge_s(budget, constI32(0))), () => {
+          const handler = f.let(load('i32.load16_u', target, L.R_HANDLER));
+          f.ifLikely(i32.ne(handler, constI32(L.HANDLER_STALE)), () => {
+            f.store('i64.store', constI32(L.IP_PAGE), this.#context.target);
+            f.returnCallIndirect(handlerType, [target, budget], handler);
+          });
+        });
+        return f.returnCall(branchSlow, [record, budget]);
+      }
+      case 'jump': {
+        const { target } = this.#context;
+        const entry = f.let(jumpEntry(target));
+        const known = i32.and(
+          i64.eq(load('i64.load', entry), target),
+          i64.eq(load('i64.load', entry, L.JUMP_O_KEY), this.#jumpKey()),
+        );
+        f.ifLikely(i32.and(known, i32.ge_s(budget, constI32(0))), () => {
+          const to = f.let(load('i32.load', entry, L.JUMP_O_RECORD));
+          const handler = f.let(load('i32.load16_u', to, L.R_HANDLER));
+          // What is not translated is counted there.
+          f.ifLikely(i32.ge_u(handler, constI32(handlerCount())), () => {
+            f.store('i64.store', constI32(L.IP_PAGE), i64.and(target, constI64(-4096)));
+            f.returnCallIndirect(handlerType, [to, budget], handler);
+          });
+        });
+        f.store('i64.store', constI32(L.RIP), target);
+        return f.returnCall(lookup, [record, budget]);
+      }
     }
+  }
+
+  #jumpKey(): Expr {
+    return jumpKey(constI64(this.#mode));
   }
 
   // ---- Blocks ----------------------------------------------------------------------------------------------------------
@@ -327,6 +423,13 @@ class FunctionWriter {
     const c = this.#context;
     const f = this.#f;
     const { block } = node;
+    const before = this.#dirtyBefore.get(node);
+    Object.assign(c, {
+      dirty: before?.registers ?? 0,
+      dirtyVectors: before?.vectors ?? 0,
+      isSynced: false,
+      isVectorsSynced: false,
+    });
     for (const decoded of block.instructions) {
       if (this.#skipped.has(decoded)) {
         // The interpreter does it: its count starts at its block's beginning.
@@ -335,7 +438,7 @@ class FunctionWriter {
       }
       c.unpaid++;
       if (c.settleFirst.has(decoded)) settleFlags(c);
-      const before = c.known;
+      const knownBefore = c.known;
       f.beginScope();
       const emitter = new RegionEmitter(c, decoded, {
         taken: () => this.#taken(node, decoded),
@@ -356,8 +459,8 @@ class FunctionWriter {
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
-      if (before && before !== c.known) {
-        for (const local of new Set(flagLocals({ known: before, flags: c.flags })))
+      if (knownBefore && knownBefore !== c.known) {
+        for (const local of new Set(flagLocals({ known: knownBefore, flags: c.flags })))
           if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
       }
     }
@@ -373,12 +476,18 @@ class FunctionWriter {
       }
       // The link to another page says whether the target is still mapped where it was found.
       const record = constI32(decoded.record);
-      const key = i64.or(load('i64.load', constI32(L.JUMP_EPOCH)), constI64(this.#mode));
-      const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), key);
+      const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), this.#jumpKey());
       const same = i32.and(sameKey, i32.eq(load('i32.load', record, L.R_FAR), constI32(takenRecord)));
       aside(this.#context, same, () => this.#goTo(from, taken));
     }
-    this.#exit('branch', constI32(decoded.record), this.#paid());
+    const distance = decoded.immediate >> 12n;
+    if (distance === 0n) {
+      this.#exit('branch', constI32(decoded.record), this.#paid());
+      return;
+    }
+    const c = this.#context;
+    this.#f.set(c.target, i64.add(c.ipPage, constI64(BigInt(page) + distance * 4096n)));
+    this.#exit('far', constI32(decoded.record), this.#paid());
   }
 
   #jumped(from: FlowNode, target: Expr): void {
@@ -422,6 +531,14 @@ class FunctionWriter {
     const node = this.#nodeOf(to);
     const back = edge(from, node) === 'back';
     const labels = this.#labelsOf(node);
+    this.#edges.push({
+      from,
+      to: node,
+      registers: c.dirty,
+      vectors: c.dirtyVectors,
+      isSynced: c.isSynced,
+      isVectorsSynced: c.isVectorsSynced,
+    });
     if (back || node.isMerge || node.isLoop) settleFlags(c);
     if (to.page !== from.block.page) f.store('i64.store', constI32(L.IP_PAGE), i64.add(c.ipPage, constI64(to.page)));
     if (back) {
