@@ -15,6 +15,8 @@ const SYS_RT_SIGRETURN = 15;
 const SYS_SIGALTSTACK = 131;
 const SIG_SETMASK = 2;
 const SIGSET_SIZE = 8;
+/** The stack is not looked for where RSP points to: a case's may point into it. */
+const SS_AUTODISARM = 1n << 31n;
 const SA_SIGINFO = 0x4;
 const SA_RESTORER = 0x04000000;
 const SA_ONSTACK = 0x08000000;
@@ -140,6 +142,7 @@ export function prepareSignals(state: DataView, labels: ReadonlyMap<string, numb
   const at64 = (address: number, value: bigint): void => state.setBigUint64(address - L.STATE, value, true);
   at64(L.S_BATCH_MASK, ~SIGNALS.reduce((mask, signal) => mask | (1n << BigInt(signal - 1)), 0n));
   at64(L.S_ALTSTACK, BigInt(L.SIGNAL_STACK));
+  at64(L.S_ALTSTACK + 8, SS_AUTODISARM);
   at64(L.S_ALTSTACK + 16, BigInt(L.SIGNAL_STACK_SIZE));
   at64(L.S_ACTION, BigInt(labels.get('signal_handler') as number));
   at64(L.S_ACTION + 8, BigInt(SA_SIGINFO | SA_RESTORER | SA_ONSTACK | SA_NODEFER));

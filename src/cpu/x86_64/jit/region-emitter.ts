@@ -67,16 +67,21 @@ export class RegionEmitter extends RegionMemory {
     b: Expr | undefined,
     plain: boolean,
   ): void {
+    const conditional = this.#isConditional();
+    this.#know({ kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b), plain });
+    if (!conditional) return;
+    settleFlags(this.c);
+    this.c.known = undefined;
+  }
+
+  /** Flags of the instruction. */
+  #know(known: KnownFlags): void {
     const c = this.c;
     c.flagsUsed = true;
     c.flagsWritten = true;
     c.dirty |= DIRTY_FLAGS;
-    const conditional = this.#isConditional();
-    c.known = { kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b), plain };
+    c.known = known;
     c.settled = false;
-    if (!conditional) return;
-    settleFlags(c);
-    c.known = undefined;
   }
 
   /** A value for later, computed only where it is used: most flags never are. */
@@ -127,10 +132,7 @@ export class RegionEmitter extends RegionMemory {
         return;
       }
       const rest = c.known?.rest ?? i64.and(this.#flagsOfLocals(), constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)));
-      c.flagsUsed = true;
-      c.flagsWritten = true;
-      c.known = { kind: L.CC_KIND_FLAGS, result: undefined, a: i64.or(rest, bits), b: undefined, plain: false, rest };
-      c.settled = false;
+      this.#know({ kind: L.CC_KIND_FLAGS, result: undefined, a: i64.or(rest, bits), b: undefined, plain: false, rest });
       return;
     }
     const { kind, a, result } = c.known;
