@@ -36,8 +36,16 @@ const FX_MXCSR = 0x18;
 const FX_ST = 0x20;
 const FX_XMM = 0xa0;
 
-/** Runs one instruction over many starts, at most MAX_CASES. */
+/** Runs one instruction over many starts. */
 export function runNative(instruction: readonly number[], starts: readonly Start[]): End[] {
+  const ends: End[] = [];
+  for (let i = 0; i < starts.length; i += N.MAX_CASES) {
+    ends.push(...runBatch(instruction, starts.slice(i, i + N.MAX_CASES)));
+  }
+  return ends;
+}
+
+function runBatch(instruction: readonly number[], starts: readonly Start[]): End[] {
   const target = nativeTarget();
   const exit = machineCode().labels.get('exit_next') as number;
   const views = starts.map((start, index) => {
