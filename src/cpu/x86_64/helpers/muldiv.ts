@@ -2,6 +2,7 @@
 
 import { CC_A, CC_KIND, CC_KIND_RES, CC_RES, FLAG_AF, FLAG_CF, RAX, STATUS_OK } from '../layout';
 import { get_arith } from './flags';
+import { divide } from './fpu/wide';
 import { raise } from './raise';
 import { DE } from './registers';
 
@@ -9,33 +10,12 @@ import { DE } from './registers';
 @external('host', 'host_random')
 declare function host_random(): void;
 
-/** Quotient of high:low by `divisor`, for high < divisor. Schoolbook division by 32-bit digits. */
+/** Quotient of high:low by `divisor`, for high < divisor. */
 export function quotient(high: u64, low: u64, divisor: u64): u64 {
   if (high == 0) return low / divisor;
   const shift = clz(divisor);
-  const d = divisor << shift;
-  const d1 = d >> 32;
-  const d0 = d & 0xffffffff;
-  const n32 = shift == 0 ? high : (high << shift) | (low >> (64 - shift));
-  const n10 = low << shift;
-  const n1 = n10 >> 32;
-  const n0 = n10 & 0xffffffff;
-  let q1 = n32 / d1;
-  let rest = n32 - q1 * d1;
-  while (q1 > 0xffffffff || q1 * d0 > ((rest << 32) | n1)) {
-    q1--;
-    rest += d1;
-    if (rest > 0xffffffff) break;
-  }
-  const n21 = (n32 << 32) + n1 - q1 * d;
-  let q0 = n21 / d1;
-  rest = n21 - q0 * d1;
-  while (q0 > 0xffffffff || q0 * d0 > ((rest << 32) | n0)) {
-    q0--;
-    rest += d1;
-    if (rest > 0xffffffff) break;
-  }
-  return (q1 << 32) + q0;
+  const normal = shift == 0 ? high : (high << shift) | (low >> (64 - shift));
+  return divide(normal, low << shift, divisor << shift);
 }
 
 /** Quotient of signed numbers, without its sign; all ones where it has no room in 64 bits. */
