@@ -1,7 +1,7 @@
 import { callExpr, constI32, constI64, type Expr, i32, i64, load, select, type ValType } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
-import { Emitter, loadSized, type Operand, raising, storeSized, zeroExtend } from '../semantics/emitter.ts';
+import { Emitter, loadSized, type Operand, raising, slotSource, storeSized, zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Shape } from '../semantics/instruction.ts';
 
@@ -25,6 +25,9 @@ export interface EngineFunctions {
 }
 
 export const RESULT_TYPES: Record<string, ValType> = { i: 'i32', l: 'i64', v: 'v128' };
+
+/** Of a record: where the decoder's fields are. */
+const FIELDS = { reg: L.R_REG, rm: L.R_RM, vvvv: L.R_VVVV };
 
 const at = (address: number): Expr => constI32(address);
 
@@ -58,28 +61,9 @@ export class HandlerEmitter extends Emitter {
   }
 
   slot(operand: Operand): Expr {
-    switch (operand.place) {
-      case 'G':
-      case 'V':
-      case 'P':
-      case 'S':
-      case 'C':
-      case 'D':
-        return this.#field(L.R_REG);
-      case 'B':
-      case 'H':
-        return this.#field(L.R_VVVV);
-      case 'L':
-        return load('i32.load', this.#ip, L.R_IMM);
-      case 'AX':
-        return at(L.RAX);
-      case 'CL':
-        return at(L.RCX);
-      case 'DX':
-        return at(L.RDX);
-      default:
-        return this.#field(L.R_RM);
-    }
+    const source = slotSource(operand);
+    if (typeof source === 'number') return at(source);
+    return source === 'immediate' ? load('i32.load', this.#ip, L.R_IMM) : this.#field(FIELDS[source]);
   }
 
   number(operand: Operand): Expr {

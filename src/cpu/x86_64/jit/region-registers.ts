@@ -10,6 +10,7 @@ import {
   loadSized,
   type Operand,
   signExtend,
+  slotSource,
   storeSized,
   unusualControls,
   zeroExtend,
@@ -257,29 +258,10 @@ export abstract class RegionRegisters extends Emitter {
     else this.#setVector(slot, 0, i32x4.replace_lane(0, vector, i32.wrap_i64(value)));
   }
 
-  protected slotOf({ place }: Operand): number {
-    switch (place) {
-      case 'G':
-      case 'V':
-      case 'P':
-      case 'S':
-      case 'C':
-      case 'D':
-        return this.d.reg;
-      case 'B':
-      case 'H':
-        return this.d.vvvv;
-      case 'L':
-        return Number(this.d.immediate & 0xffffn);
-      case 'AX':
-        return L.RAX;
-      case 'CL':
-        return L.RCX;
-      case 'DX':
-        return L.RDX;
-      default:
-        return this.d.rm;
-    }
+  protected slotOf(operand: Operand): number {
+    const source = slotSource(operand);
+    if (typeof source === 'number') return source;
+    return source === 'immediate' ? Number(this.d.immediate & 0xffffn) : this.d[source];
   }
 
   slot(operand: Operand): Expr {

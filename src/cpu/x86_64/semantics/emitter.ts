@@ -23,6 +23,32 @@ export interface Operand {
   readonly size: number;
 }
 
+/** What the decoder has left a register operand's state address in: a field of what is decoded; or the address, where it is always the same. */
+export function slotSource({ place }: Operand): 'reg' | 'rm' | 'vvvv' | 'immediate' | number {
+  switch (place) {
+    case 'G':
+    case 'V':
+    case 'P':
+    case 'S':
+    case 'C':
+    case 'D':
+      return 'reg';
+    case 'B':
+    case 'H':
+      return 'vvvv';
+    case 'L':
+      return 'immediate';
+    case 'AX':
+      return L.RAX;
+    case 'CL':
+      return L.RCX;
+    case 'DX':
+      return L.RDX;
+    default:
+      return 'rm';
+  }
+}
+
 /** Sixteen condition codes, numbered as in the opcodes (SDM volume 1, appendix B). */
 export const CONDITIONS = [
   'o',
