@@ -1,5 +1,5 @@
-// Makes the bundles in build/, one for the program and one for each of its threads and for the devices' processes, and a list of
-// their sources, from the project's root.
+// Makes the bundles in build/, one for the program, one for what it starts first, one for each of its threads and for the devices'
+// processes, and a list of their sources, from the project's root.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -10,6 +10,7 @@ const sources = await bundle(
   {
     'device-process': 'src/vm/jailed-backend.ts',
     'device-thread': 'src/virtio/device-thread.ts',
+    'early-vcpu': 'src/vm/early-vcpu.ts',
     'poller-thread': 'src/host/poller-thread.ts',
     'timer-thread': 'src/hypervisor/kvm/timer-thread.ts',
     'translator-thread': 'src/cpu/x86_64/jit/translator-thread.ts',

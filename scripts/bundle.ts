@@ -1,5 +1,5 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, relative } from 'node:path';
+import { dirname, relative, resolve } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 
 /** Sources name files and other modules by their own place: in a bundle, this keeps it. */
@@ -17,6 +17,18 @@ const places: Plugin = {
   },
 };
 
+/** What has a bundle of its own is loaded from there by the others: it may be in use before they are. */
+const apart = (entries: Readonly<Record<string, string>>): Plugin => ({
+  name: 'apart',
+  setup({ onResolve }) {
+    const names = new Map(Object.entries(entries).map(([name, source]) => [resolve(source), name]));
+    onResolve({ filter: /^\.{1,2}\/.*\.ts$/ }, ({ path, resolveDir, kind }) => {
+      const name = names.get(resolve(resolveDir, path));
+      return name === undefined || kind === 'entry-point' ? undefined : { path: `./${name}.cjs`, external: true };
+    });
+  },
+});
+
 /** Modules of Node's that take milliseconds to load and are not always needed: each is loaded when something of it is used. */
 const LATE = ['child_process', 'crypto', 'fs/promises', 'http', 'net', 'readline', 'stream/promises', 'zlib'];
 
@@ -26,7 +38,7 @@ const requireLate = (name) => new Proxy({}, { get: (_, key) => require(name)[key
 `;
 
 /**
- * Makes CommonJS files, each of one TypeScript module and all that it imports: `folder`/NAME.cjs for NAME in `entries`. Such a file
+ * Makes CommonJS files, each of one TypeScript module and all that it imports but other entries: `folder`/NAME.cjs for NAME in `entries`. Such a file
  * loads in a tenth of the time of its modules, in less memory, and a jailed process needs no other. koffi stays outside: it has native
  * code. `folder` is absolute. Returns the paths of the project's own sources.
  */
@@ -43,7 +55,7 @@ export async function bundle(entries: Readonly<Record<string, string>>, folder: 
     format: 'cjs',
     target: 'node24',
     external: ['koffi'],
-    plugins: [places],
+    plugins: [places, apart(entries)],
     banner: { js: BANNER },
     write: false,
     logLevel: 'warning',

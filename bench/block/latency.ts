@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
 import { EPOLLIN, Epoll } from '../../src/host/epoll.ts';
 import { takeEvent } from '../../src/host/eventfd.ts';
+import { create } from '../../src/virtio/block/backend.ts';
 import { HEADER_SIZE, VIRTIO_BLK_T_IN } from '../../src/virtio/block/constants.ts';
 import { blockModel } from '../../src/virtio/block/model.ts';
-import { TestDevice } from '../../test/virtio/test-device.ts';
+import { startDevice } from '../../test/virtio/vhost/running.ts';
 
 const HEADER = 0x8000;
 const STATUS = 0x8100;
@@ -15,25 +15,20 @@ const SECTORS = 8;
 const FILE_SIZE = 1 << 22;
 
 /**
- * Microseconds of `count` reads of 4 KiB from a file at `path`, one after the other: from the notification to the signal of the
- * queue's vector, which whoever injects interrupts waits for. The back end runs in a thread.
+ * Microseconds of `count` reads of 4 KiB from a file at `path`, one after the other, `pause` milliseconds apart: from the notification to the
+ * signal of the queue's vector, which whoever injects interrupts waits for. The device is in its jail.
  */
-export async function readLatency(path: string, count: number): Promise<number[]> {
+export async function readLatency(path: string, count: number, pause: number): Promise<number[]> {
   writeFileSync(path, randomBytes(FILE_SIZE));
-  const device = new TestDevice(blockModel({ path, format: 'raw', writable: false }, 1), undefined, {
-    memory: 8 << 20,
-  });
-  const worker = new Worker(new URL('../../src/virtio/device-thread.ts', import.meta.url), {
-    workerData: device.start,
-  });
-  // Its first message: it is there.
-  device.messages();
+  const model = blockModel({ path, format: 'raw', writable: false }, 1);
+  const { device, end } = await startDevice(model, create, 'jail', { memory: 8 << 20 });
   device.bringUp();
   const { memory } = device;
   const queue = device.queues[0]!;
   const vector = device.vectorEvent(0);
   const epoll = new Epoll();
   epoll.add(vector, EPOLLIN, 0);
+  const nobody = new Int32Array(new SharedArrayBuffer(4));
   const times: number[] = [];
   memory.writeU32(HEADER, VIRTIO_BLK_T_IN);
   for (let i = 0; i < count; i++) {
@@ -44,15 +39,14 @@ export async function readLatency(path: string, count: number): Promise<number[]
       { address: DATA, length: PIECE, writable: true },
       { address: STATUS, length: 1, writable: true },
     ]);
+    if (pause > 0) Atomics.wait(nobody, 0, 0, pause);
     const begun = performance.now();
     device.transport.notify(0);
     while (takeEvent(vector) === 0) epoll.wait(-1);
     times.push((performance.now() - begun) * 1000);
     if (queue.take()?.written !== PIECE + 1) throw new Error('a read has failed');
   }
-  device.end();
-  await new Promise((resolve) => worker.once('exit', resolve));
   epoll.close();
-  device.close();
+  await end();
   return times;
 }

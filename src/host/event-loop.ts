@@ -2,7 +2,8 @@
  * A loop that blocks its thread until descriptors are ready or timers are due. What runs in it uses nothing of Node's own event
  * loop: promises, Node's timers and messages do not come through before run() has returned.
  */
-import { Epoll } from './epoll.ts';
+import { AwakeWait } from './awake-wait.ts';
+import { Epoll, type EpollEvent } from './epoll.ts';
 
 /** A timer that has not fired; for cancel(). */
 export interface LoopTimer {
@@ -29,6 +30,7 @@ function now(): number {
 /** Belongs to one thread. */
 export class EventLoop {
   readonly #epoll = new Epoll(undefined, CAPACITY);
+  readonly #awake = new AwakeWait();
   readonly #watches = new Map<number, Watch>();
   /** By token, which no later watch of the same descriptor has. */
   readonly #callbacks = new Map<number, Watch['callback']>();
@@ -85,7 +87,8 @@ export class EventLoop {
 
   /** One turn: waits for `timeout` ms at most (-1: for ever) and calls back what is ready and due. */
   poll(timeout: number): void {
-    for (const { token, events } of this.#epoll.wait(timeout)) this.#callbacks.get(token)?.(events);
+    const ready = timeout === 0 ? this.#epoll.wait(0) : this.#wait(timeout);
+    for (const { token, events } of ready) this.#callbacks.get(token)?.(events);
     if (this.#timers.length === 0) return;
     const time = now();
     // Timers that a callback sets wait for the next turn.
@@ -98,6 +101,20 @@ export class EventLoop {
       this.#timers.splice(index, 1);
       timer.callback();
     }
+  }
+
+  #wait(timeout: number): readonly EpollEvent[] {
+    let events: readonly EpollEvent[] = [];
+    const look = (time: number): boolean => {
+      events = this.#epoll.wait(time);
+      return events.length > 0;
+    };
+    this.#awake.wait(
+      Number.POSITIVE_INFINITY,
+      () => look(0),
+      () => look(timeout),
+    );
+    return events;
   }
 
   /** Makes run() return when the callbacks of this turn are done. */

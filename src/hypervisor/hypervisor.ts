@@ -276,8 +276,8 @@ export interface VmOptions {
 
 export interface Hypervisor {
   readonly name: 'kvm' | 'soft';
-  /** Gets what a vCPU's thread needs, in the background where that is possible: createVcpu() is faster then. */
-  load?(): Promise<void>;
+  /** Gets what a vCPU's thread needs: createVcpu() is faster then. */
+  load?(): void;
   /** What the processor can announce to a guest; the caller edits it and gives it to setCpuid(). */
   supportedCpuid(): CpuidEntry[];
   /** Most bytes of guest memory it can map. */

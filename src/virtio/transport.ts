@@ -53,7 +53,8 @@ export class Transport {
 
   /** 0 once a reset is done. */
   get status(): number {
-    return this.state.status & 0xff;
+    const bits = this.state.status & 0xff;
+    return this.resetPending ? bits | V.ACKNOWLEDGE : bits;
   }
 
   get resetPending(): boolean {
@@ -81,6 +82,8 @@ export class Transport {
 
   #reset(): void {
     this.#forget();
+    // It has nothing to let go of, and may not even have begun.
+    if (this.status === 0) return;
     this.state.wantReset();
     signalEvent(this.model.control);
   }

@@ -310,8 +310,8 @@ export class Machine {
     return this.#gdb.port;
   }
 
-  /** Starts the processors. Resolves when the run has ended and no thread is left. */
-  async run(): Promise<MachineEnd> {
+  /** Starts the processors. */
+  start(): void {
     if (this.#boot === undefined) throw new Error('the machine has no kernel: load() comes first');
     this.#vcpus.start(this.#boot.entry);
     this.#startDevices().catch((error: Error) => this.end({ kind: 'failure', message: error.message }));
@@ -320,6 +320,10 @@ export class Machine {
       else if (end.kind === 'failure') this.end({ kind: 'failure', message: `processor ${vcpu}: ${end.message}` });
       else this.end(this.platform.exitReason ?? { kind: 'asked' });
     });
+  }
+
+  /** Resolves when the run has ended and no thread is left. */
+  async ended(): Promise<MachineEnd> {
     const end = await this.#ended.promise;
     await this.close();
     return end;

@@ -28,17 +28,19 @@ export async function runMachine(
     // native code dies of it.
     made.load();
     for (const line of made.info) log.detail(line);
-    undo.push(steerFromOutside(made.control, sockets, log.notice));
-    undo.push(registerMachine({ ...made.control.description, socket: sockets?.path }));
-    undo.push(onEndingSignal(endOnSignals(made)));
-    if (config.stats) undo.push(onStatisticsSignal(() => made.askForStatistics()));
     if (config.gdb !== undefined) {
       const port = await made.listenForGdb(config.gdb);
       log.notice(`the machine waits for a debugger: gdb -ex 'target remote localhost:${port}'`);
     }
+    // What the guest does first needs nothing of what follows, which takes as long as ten thousands of its instructions.
+    made.start();
+    undo.push(onEndingSignal(endOnSignals(made)));
+    undo.push(registerMachine({ ...made.control.description, socket: sockets?.path }));
+    if (config.stats) undo.push(onStatisticsSignal(() => made.askForStatistics()));
     undo.push(enterRawMode());
     undo.push(connectConsoleInput(process.stdin, made.consoleInput, () => made.end({ kind: 'asked' })));
-    return await made.run();
+    undo.push(steerFromOutside(made.control, sockets, log.notice));
+    return await made.ended();
   } catch (error) {
     await machine?.close();
     throw error;

@@ -165,8 +165,8 @@ function prepare(data: VcpuThreadData): (start: VcpuStart) => VcpuEnd {
 }
 
 /** Loads the built-in machine, if it will be wanted, while the main thread makes the rest. */
-async function loadAhead(choice: HypervisorChoice): Promise<void> {
-  if (choice !== 'kvm') await selectHypervisor(choice).hypervisor.load?.();
+function loadAhead(choice: HypervisorChoice): void {
+  if (choice !== 'kvm') selectHypervisor(choice).hypervisor.load?.();
 }
 
 async function main(): Promise<VcpuEnd | undefined> {
@@ -176,7 +176,7 @@ async function main(): Promise<VcpuEnd | undefined> {
     port.once('message', second.resolve);
     first.resolve(data);
   });
-  await loadAhead(workerData as HypervisorChoice);
+  loadAhead(workerData as HypervisorChoice);
   const data = await first.promise;
   return data && prepare(data)(await second.promise);
 }

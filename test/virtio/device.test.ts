@@ -79,6 +79,33 @@ test('a reset takes everything back, at any moment', () => {
   }
 });
 
+test('a driver need not wait for a back end that has not begun', () => {
+  const device = new TestDevice(rngModel(), undefined);
+  devices.push(device);
+  const { transport } = device;
+  transport.writeStatus(0);
+  assert.equal(transport.status, 0, 'there is nothing to let go of');
+  assert.equal(device.negotiate(), true);
+  transport.writeStatus(0);
+  assert.notEqual(transport.status, 0);
+  assert.equal(transport.resetPending, true);
+});
+
+test('a reset reads as done when the driver may go on, not before', () => {
+  const device = new TestDevice(rngModel(), undefined);
+  devices.push(device);
+  const { transport } = device;
+  transport.writeStatus(V.ACKNOWLEDGE);
+  transport.writeStatus(0);
+  // What the back end does, in two steps.
+  transport.state.clearStatus();
+  assert.notEqual(transport.status, 0);
+  transport.state.resetDone = transport.state.resetWanted;
+  assert.equal(transport.status, 0);
+  transport.writeStatus(V.ACKNOWLEDGE);
+  assert.equal(transport.status, V.ACKNOWLEDGE);
+});
+
 test('a driver that breaks the rules stops its device until it resets it', () => {
   const device = make();
   device.bringUp();

@@ -33,7 +33,8 @@ test('a machine whose devices have run leaves no descriptor', async () => {
   const round = async (): Promise<string[]> => {
     const machine = new Machine(plainConfig(kernel, 'soft'), { fd: 1 });
     machine.load();
-    const running = machine.run();
+    machine.start();
+    const running = machine.ended();
     for (const end = Date.now() + 30_000; !machineThreads().includes('vivarium_rng'); await sleep(5)) {
       assert.ok(Date.now() < end, 'the devices do not start');
     }

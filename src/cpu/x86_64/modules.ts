@@ -9,22 +9,12 @@ export interface ProcessorModules {
 
 let modules: ProcessorModules | undefined;
 
-function read(name: 'helpers' | 'interpreter'): Buffer<ArrayBuffer> {
-  return readFileSync(new URL(`../../../build/${name}.wasm`, import.meta.url));
+function compile(name: 'helpers' | 'interpreter'): WebAssembly.Module {
+  return new WebAssembly.Module(readFileSync(new URL(`../../../build/${name}.wasm`, import.meta.url)));
 }
 
-/** Compiles them ahead, in V8's own threads. */
-export async function compileModules(): Promise<void> {
-  const compiled = [WebAssembly.compile(read('interpreter')), WebAssembly.compile(read('helpers'))] as const;
-  const [interpreter, helpers] = await Promise.all(compiled);
-  modules = { helpers, interpreter };
-}
-
-/** Compiles them now, unless that has been done. */
+/** Compiles them at the first call. Compiling in V8's own threads would take longer: functions are compiled when they are first called. */
 export function processorModules(): ProcessorModules {
-  modules ??= {
-    helpers: new WebAssembly.Module(read('helpers')),
-    interpreter: new WebAssembly.Module(read('interpreter')),
-  };
+  modules ??= { helpers: compile('helpers'), interpreter: compile('interpreter') };
   return modules;
 }

@@ -2,7 +2,7 @@ import { wishHugePages } from '../../host/memory.ts';
 import { randomU64 } from '../../host/random.ts';
 import { BlockBuilder } from './decode/blocks.ts';
 import { TranslationChecker } from './jit/checker.ts';
-import { type TranslationCounts, Translator } from './jit/translator.ts';
+import { type Compile, type TranslationCounts, Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
 import { processorModules } from './modules.ts';
 
@@ -47,8 +47,8 @@ export interface HelperExports {
   wrmsr(): number;
 }
 
-/** How code becomes WebAssembly regions: by a thread beside this one; by this one, whatever is sampled; not at all. */
-export type Translation = 'thread' | 'at-once' | 'none';
+/** How code becomes WebAssembly regions: by a thread beside this one; by this one, with compile.ts, whatever is sampled; not at all. */
+export type Translation = 'thread' | Compile | 'none';
 
 /** What a processor has done since it was made. Times are milliseconds, and 0 unless it counts. */
 export interface ProcessorCounts {
@@ -166,8 +166,10 @@ export class Processor {
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
     const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
-    if (translation !== 'none')
-      this.#translator = new Translator(surroundings, translation === 'thread', counting, mostRegions);
+    if (translation !== 'none') {
+      const compile = translation === 'thread' ? undefined : translation;
+      this.#translator = new Translator(surroundings, compile, counting, mostRegions);
+    }
     if (mismatch) {
       this.#checker = new TranslationChecker({
         bytes: this.bytes,

@@ -1,5 +1,5 @@
 import { RAM_BASE } from '../../cpu/x86_64/layout.ts';
-import { compileModules } from '../../cpu/x86_64/modules.ts';
+import { processorModules } from '../../cpu/x86_64/modules.ts';
 import type { Hypervisor } from '../hypervisor.ts';
 import { supportedCpuid } from './cpuid.ts';
 import { loadVcpu, SoftVm } from './vm.ts';
@@ -7,10 +7,9 @@ import { loadVcpu, SoftVm } from './vm.ts';
 /** The built-in machine: Vivarium's own x86-64 processor. */
 export const soft: Hypervisor = {
   name: 'soft',
-  load: async () => {
-    const compiled = compileModules();
+  load: () => {
     loadVcpu();
-    await compiled;
+    processorModules();
   },
   supportedCpuid,
   /** A vCPU's memory has 32-bit addresses; what is below RAM_BASE is its own. */

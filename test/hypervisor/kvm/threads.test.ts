@@ -12,7 +12,7 @@ import { PLATFORM_STATE_SIZE } from '../../../src/devices/platform.ts';
 import { HostClock } from '../../../src/host/clock.ts';
 import { window } from '../../../src/host/memory.ts';
 import { kvm } from '../../../src/hypervisor/kvm/index.ts';
-import type { MachineConfig } from '../../../src/vm/config.ts';
+import type { MachineConfig, MachineEnd } from '../../../src/vm/config.ts';
 import { Machine } from '../../../src/vm/machine.ts';
 import { createMemory, plugMemory } from '../../../src/vm/memory.ts';
 import { VcpuThreads } from '../../../src/vm/vcpus.ts';
@@ -49,11 +49,16 @@ function built(of: MachineConfig): Machine {
   return machine;
 }
 
+async function untilEnd(machine: Machine): Promise<MachineEnd> {
+  machine.start();
+  return machine.ended();
+}
+
 async function endOf(
   machine: Machine,
   delay: number,
 ): Promise<{ readonly kind: string; readonly milliseconds: number }> {
-  const running = machine.run();
+  const running = untilEnd(machine);
   await sleep(delay);
   const start = performance.now();
   machine.end({ kind: 'asked' });
@@ -84,7 +89,7 @@ test('a machine that was never started, or just now, ends as well', onKvm, async
 
 test('huge pages are a wish: a machine with them runs wherever one without does', onKvm, async () => {
   const machine = built({ ...config('reset', reset), hugepages: true });
-  assert.equal((await machine.run()).kind, 'reset');
+  assert.equal((await untilEnd(machine)).kind, 'reset');
 });
 
 test('more processors than KVM has, and more memory than can be seen, are refused in words', onKvm, () => {
@@ -107,7 +112,7 @@ test('fifty rounds leave no descriptor, thread or mapping', { ...onKvm, timeout:
   const gc = runInNewContext('gc') as () => void;
   const round = async (index: number): Promise<void> => {
     const machine = built(config('reset', index % 2 === 0 ? reset : loop, 1 + (index % 3)));
-    const end = index % 2 === 0 ? await machine.run() : await endOf(machine, index % 5);
+    const end = index % 2 === 0 ? await untilEnd(machine) : await endOf(machine, index % 5);
     assert.equal(end.kind, index % 2 === 0 ? 'reset' : 'asked');
   };
   for (let i = 0; i < 4; i++) await round(i);

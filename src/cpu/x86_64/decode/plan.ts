@@ -1,10 +1,11 @@
-// The instruction table as the decoder wants it: by opcode, with all numbers that it needs of a line, made when the opcode is first met.
+// What the decoder needs of the instruction table, by opcode: all numbers of a line, made when the opcode is first met.
 
 import * as L from '../layout.ts';
-import { allLines, type Line, shapesOf } from '../semantics/index.ts';
 import type { OperandSpec, Place } from './encoding.ts';
+import { handlersOf } from './handlers.ts';
+import { type DecoderLine, linesOf, opcodeKey } from './lines.ts';
 
-/** How the memory operand's address is made (the semantics' Form), as a number. */
+/** How the memory operand's address is made (Form in handlers.ts), as a number. */
 export const Form = { register: 0, base: 1, index: 2, slow: 3 } as const;
 export type Form = (typeof Form)[keyof typeof Form];
 
@@ -98,7 +99,7 @@ export class Plan {
   /** Handlers by long mode, form and size. */
   readonly #handlers: number[] = [];
 
-  constructor(line: Line) {
+  constructor(line: DecoderLine) {
     const { encoding } = line;
     const file = (places: readonly Place[]): RegisterFile | undefined => {
       const operand = encoding.operands.find(({ place }) => places.includes(place));
@@ -126,7 +127,7 @@ export class Plan {
     this.immediates = encoding.map === 0 && encoding.opcode === ENTER ? [...immediates, 'level'] : immediates;
     this.ends = encoding.ends;
     this.stack = encoding.default64 !== 'no' && line.name !== 'jmp';
-    for (const [i, { size, form, long }] of shapesOf(line).entries()) {
+    for (const [i, { size, form, long }] of handlersOf(encoding).entries()) {
       for (const mode of encoding.byMode ? [long] : [true, false]) {
         this.#handlers[this.#key(size, Form[form], mode)] = line.base + i;
       }
@@ -151,11 +152,9 @@ const KINDS = 16;
 /** Lines by opcode. */
 export class DecodeTable {
   readonly #vex: boolean;
-  /** By map and opcode. */
-  #lines: Line[][] | undefined;
   /** Plans that can be meant, by map and opcode, mode, kind of ModRM byte; the last kind: there is none. */
   readonly #candidates: (readonly Plan[])[] = [];
-  readonly #plans = new Map<Line, Plan>();
+  readonly #plans = new Map<DecoderLine, Plan>();
 
   constructor(vex: boolean) {
     this.#vex = vex;
@@ -170,34 +169,21 @@ export class DecodeTable {
 
   /** Whether some line of the opcode has a ModRM byte. */
   hasModrm(map: number, opcode: number): boolean {
-    return this.#linesOf(map, opcode).some(({ encoding }) => encoding.hasModrm);
-  }
-
-  #linesOf(map: number, opcode: number): readonly Line[] {
-    if (!this.#lines) {
-      this.#lines = [];
-      for (const line of allLines()) {
-        const { encoding } = line;
-        if (encoding.vex !== this.#vex) continue;
-        const first = encoding.map * 256 + encoding.opcode;
-        for (let r = 0; r < (encoding.plusRegister ? 8 : 1); r++) (this.#lines[first + r] ??= []).push(line);
-      }
-    }
-    return this.#lines[map * 256 + opcode] ?? [];
+    return linesOf(opcodeKey(this.#vex, map, opcode)).some(({ encoding }) => encoding.hasModrm);
   }
 
   #find(map: number, opcode: number, mode64: boolean, kind: number): readonly Plan[] {
-    const fits = ({ encoding }: Line): boolean => {
+    const fits = ({ encoding }: DecoderLine): boolean => {
       if (mode64 ? !encoding.in64 : !encoding.inLegacy) return false;
       if (!encoding.hasModrm) return true;
       if (kind === KINDS || (encoding.digit ?? kind & 7) !== (kind & 7)) return false;
       return kind >= 8 ? encoding.registerForm : encoding.memoryForm;
     };
-    const lines = this.#linesOf(map, opcode).filter(fits);
+    const lines = linesOf(opcodeKey(this.#vex, map, opcode)).filter(fits);
     return lines.length > 0 ? lines.map((line) => this.#plan(line)) : NONE;
   }
 
-  #plan(line: Line): Plan {
+  #plan(line: DecoderLine): Plan {
     let plan = this.#plans.get(line);
     if (!plan) this.#plans.set(line, (plan = new Plan(line)));
     return plan;

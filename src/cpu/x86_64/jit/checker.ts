@@ -5,8 +5,8 @@
 // A run that asked a device or a clock is not compared: that cannot be asked twice. Devices that write to the guest's memory at the
 // same time can be taken for a difference.
 
+import { handlerCount } from '../decode/lines.ts';
 import * as L from '../layout.ts';
-import { handlerCount } from '../semantics/index.ts';
 
 /** Runs of a region that are all compared; of those after them, one of so many. */
 const FIRST_RUNS = 64;

@@ -2,8 +2,8 @@
 // entry.
 
 import { HANDLER_CROSS, HANDLER_STOP } from '../decode/blocks.ts';
+import { lineOf } from '../decode/lines.ts';
 import * as L from '../layout.ts';
-import { allLines, handlerCount, shapesOf } from '../semantics/index.ts';
 import { prune } from './prune.ts';
 
 /** Instructions of a region at most: longer functions compile slower than they gain. */
@@ -46,19 +46,19 @@ export interface Collected {
 
 const ENDS = 1;
 const CALL = 2;
-let kinds: Uint8Array | undefined;
+const kinds: number[] = [];
 
 /** ENDS: nothing goes on with the next instruction; CALL: a direct call, which ends too. By handler. */
 function kindOf(handler: number): number {
-  if (!kinds) {
-    kinds = new Uint8Array(handlerCount());
-    for (const line of allLines()) {
-      const { ends, operands } = line.encoding;
-      const call = line.name === 'call' && operands.some(({ place }) => place === 'J');
-      kinds.fill((ends ? ENDS : 0) | (call ? CALL : 0), line.base, line.base + shapesOf(line).length);
-    }
-  }
-  return kinds[handler] ?? 0;
+  return (kinds[handler] ??= findKind(handler));
+}
+
+function findKind(handler: number): number {
+  const line = lineOf(handler);
+  if (!line) return 0;
+  const { ends, operands } = line.encoding;
+  const call = line.name === 'call' && operands.some(({ place }) => place === 'J');
+  return (ends ? ENDS : 0) | (call ? CALL : 0);
 }
 
 export class Collector {

@@ -33,6 +33,9 @@ import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './re
 /** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
 const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);
 
+/** Pages of a processor's memory. */
+const WHOLE_MEMORY = 65536;
+
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
 
@@ -66,7 +69,8 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     // A region that hands its first instruction to the interpreter would hand it to itself.
     .filter(({ flow, skipped }) => !skipped.has(flow.entry.block.instructions[0] as Decoded));
   const module = new ModuleBuilder();
-  module.importMemory('env', 'memory', 0, 65536);
+  // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
+  module.importMemory('env', 'memory', WHOLE_MEMORY, WHOLE_MEMORY);
   module.importTable('env', 'table', 0);
   const helpers = new Map<HelperName, number>();
   for (const name of new Set(drafts.flatMap(({ draft }) => [...draft.helpersUsed]))) {
@@ -334,10 +338,17 @@ class FunctionWriter {
           i64.eq(load('i64.load', record, L.R_FAR_KEY), this.#jumpKey()),
         );
         f.ifLikely(i32.and(known, i32.ge_s(budget, constI32(0))), () => {
+          const page = this.#context.target;
           const handler = f.let(load('i32.load16_u', target, L.R_HANDLER));
-          f.ifLikely(i32.ne(handler, constI32(L.HANDLER_STALE)), () => {
-            f.store('i64.store', constI32(L.IP_PAGE), this.#context.target);
+          f.ifLikely(i32.ge_u(handler, constI32(handlerCount())), () => {
+            f.store('i64.store', constI32(L.IP_PAGE), page);
             f.returnCallIndirect(handlerType, [target, budget], handler);
+          });
+          // What is not translated is counted by lookup.
+          f.if(i32.ne(handler, constI32(L.HANDLER_STALE)), () => {
+            const offset = i64.and(load('i64.load', record, L.R_IMM), constI64(4095));
+            f.store('i64.store', constI32(L.RIP), i64.or(page, offset));
+            f.returnCall(lookup, [record, budget]);
           });
         });
         return f.returnCall(branchSlow, [record, budget]);

@@ -1,9 +1,9 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { threadFile } from '../../../host/bundle.ts';
+import { handlerCount } from '../decode/lines.ts';
 import * as L from '../layout.ts';
-import { handlerCount } from '../semantics/index.ts';
 import { Collector } from './collect.ts';
-import { type Answer, type Batch, compile, type Request } from './compile.ts';
+import type { Answer, Batch, Request } from './compile.ts';
 import { RegionStore } from './region-store.ts';
 import type { TranslatorData } from './translator-thread.ts';
 
@@ -39,6 +39,9 @@ export interface TranslationCounts {
   milliseconds: number;
 }
 
+/** Makes a module at once (compile.ts). */
+export type Compile = (batch: Batch) => Answer;
+
 /**
  * Finds hot code by looking where the interpreter is whenever its budget is used up, and has it translated, the hottest first. A region
  * stands in the handlers' table, and in the first record of its entry block instead of the first instruction's handler.
@@ -57,8 +60,8 @@ export class Translator {
     modules: 0,
     milliseconds: 0,
   };
-  readonly #inThread: boolean;
-  /** The translator's thread, once there has been something for it; undefined also where this one translates, at once. */
+  readonly #compile: Compile | undefined;
+  /** The translator's thread, once there has been something for it. */
   #worker: Worker | undefined;
   #port: MessagePort | undefined;
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
@@ -71,10 +74,15 @@ export class Translator {
   #asked = 0;
 
   /**
-   * `inThread`: regions come some time later; otherwise a sampled block is translated before sample() returns. `counting`: the
+   * `compile`: translates a sampled block before sample() returns; without it a thread does so, some time later. `counting`: the
    * regions count the instructions that they run. `most`: regions that are kept at a time.
    */
-  constructor({ memory, engine, helpers }: Surroundings, inThread: boolean, counting: boolean, most: number) {
+  constructor(
+    { memory, engine, helpers }: Surroundings,
+    compile: Compile | undefined,
+    counting: boolean,
+    most: number,
+  ) {
     this.#counting = counting;
     const buffer = memory.buffer as ArrayBuffer;
     const table = engine['table'] as WebAssembly.Table;
@@ -82,8 +90,8 @@ export class Translator {
     this.#imports = { env: { memory, table }, engine, helpers };
     this.#store = new RegionStore(buffer, table, handlerCount(), most);
     this.#collector = new Collector(buffer, (record) => this.#store.original(record));
-    this.#sampleHeat = inThread ? SAMPLE_HEAT : L.HOT_LOOKUPS;
-    this.#inThread = inThread;
+    this.#sampleHeat = compile ? L.HOT_LOOKUPS : SAMPLE_HEAT;
+    this.#compile = compile;
   }
 
   /** Takes what is hot: by look-ups, and by being what the interpreter is about to go on with, this record. */
@@ -146,7 +154,7 @@ export class Translator {
 
   /** What is hot gets hotter while it waits. */
   #askForHottest(): void {
-    while (this.#waiting.size > 0 && (!this.#inThread || this.#asked < BATCHES_ASKED)) {
+    while (this.#waiting.size > 0 && (this.#compile || this.#asked < BATCHES_ASKED)) {
       const heat = (record: number): number => this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
       const hottest = [...this.#waiting];
       if (hottest.length > BATCH_MOST) hottest.sort((a, b) => heat(b) - heat(a)).length = BATCH_MOST;
@@ -162,12 +170,12 @@ export class Translator {
       this.counts.requested += requests.length;
       const generation = this.#view.getUint32(L.ARENA_GENERATION, true);
       const batch: Batch = { requests, generation, counting: this.#counting };
-      if (this.#inThread) {
+      if (this.#compile) {
+        this.#take(this.#compile(batch));
+      } else {
         this.#asked++;
         this.#port ??= this.#startThread();
         this.#port.postMessage(batch);
-      } else {
-        this.#take(compile(batch));
       }
     }
   }

@@ -24,7 +24,6 @@ import './string-compare.ts';
 export {
   allLines,
   FIRST_HANDLER,
-  type Form,
   handlerCount,
   type Line,
   operandsOf,

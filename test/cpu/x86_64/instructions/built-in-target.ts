@@ -1,8 +1,9 @@
 // The built-in processor as a target: the runner and the cases at CPL 3, and below them a kernel that is nothing but
 // fault handlers.
 
+import { compile } from '../../../../src/cpu/x86_64/jit/compile.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
-import { Processor, type Translation } from '../../../../src/cpu/x86_64/processor.ts';
+import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
 import { type Assembler, absolute, assemble, at } from '../../../asm/assembler.ts';
 import * as N from '../../../native/layout.ts';
 import { machineCode } from '../../../native/machine-code.ts';
@@ -86,7 +87,7 @@ export class BuiltInTarget implements InstructionTarget {
   readonly #translated: boolean;
 
   /** `at-once`: cases run in translated code. */
-  constructor(translation: Translation) {
+  constructor(translation: 'none' | 'at-once') {
     this.name = `built-in, translation: ${translation}`;
     this.#translated = translation !== 'none';
     const none = (): never => {
@@ -103,7 +104,7 @@ export class BuiltInTarget implements InstructionTarget {
         log: () => {},
         breakpoints: new Set<bigint>(),
       },
-      translation,
+      translation === 'none' ? 'none' : compile,
     );
     const at = (linear: number, size: number): Uint8Array<ArrayBuffer> =>
       this.#cpu.bytes.subarray(L.RAM_BASE + linear - N.BASE, L.RAM_BASE + linear - N.BASE + size);

@@ -1,6 +1,7 @@
 // --check-translation: right translations pass, a wrong one is told, and the guest goes on with what the interpreter did.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { compile } from '../../../../src/cpu/x86_64/jit/compile.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
 import { type Assembler, assemble, at } from '../../../asm/assembler.ts';
@@ -21,7 +22,7 @@ class Machine {
       throw new Error('no device is here');
     };
     const host = { mmio: none, pio: none, readMsr: none, writeMsr: none, tsc: () => {}, cr8: () => {}, log: () => {} };
-    this.cpu = new Processor({ ...host, breakpoints: new Set() }, 'at-once', {
+    this.cpu = new Processor({ ...host, breakpoints: new Set() }, compile, {
       counting: true,
       mismatch: (report) => this.reports.push(report),
     });

@@ -2,8 +2,9 @@
 // physical addresses as well, and a processor that translates whatever it samples.
 
 import assert from 'node:assert/strict';
+import { compile } from '../../../../src/cpu/x86_64/jit/compile.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
-import { Processor, type Translation } from '../../../../src/cpu/x86_64/processor.ts';
+import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
 import { type Assembler, assemble } from '../../../asm/assembler.ts';
 
 const RAM_SIZE = 0x400000;
@@ -27,7 +28,7 @@ export class Guest {
   readonly cpu: Processor;
   readonly labels: ReadonlyMap<string, number>;
 
-  constructor(translation: Translation, program: (a: Assembler) => void, mostRegions?: number) {
+  constructor(translation: 'none' | 'at-once', program: (a: Assembler) => void, mostRegions?: number) {
     this.cpu = new Processor(
       {
         mmio: none,
@@ -39,7 +40,7 @@ export class Guest {
         log: () => {},
         breakpoints: new Set<bigint>(),
       },
-      translation,
+      translation === 'none' ? 'none' : compile,
       { counting: true },
       mostRegions,
     );

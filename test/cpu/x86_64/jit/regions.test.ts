@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { MAX_INSTRUCTIONS } from '../../../../src/cpu/x86_64/jit/collect.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { type Assembler, absolute, at } from '../../../asm/assembler.ts';
 import { DATA, Guest, TABLES, UPPER } from './guest.ts';
@@ -167,6 +168,27 @@ describe('regions', () => {
     }
     assert.equal(result, expected);
   });
+});
+
+test('what a region calls outside of itself is found hot', () => {
+  const ROUNDS = 3000;
+  const guest = new Guest('at-once', (a) => {
+    a.mov('eax', 0);
+    a.mov('ecx', ROUNDS);
+    a.label('head');
+    for (let i = 0; i < MAX_INSTRUCTIONS; i++) a.add('rbx', 1);
+    a.call('function');
+    a.dec('ecx');
+    a.jcc('ne', 'head');
+    a.hlt();
+    a.align(4096);
+    a.label('function');
+    for (let i = 0; i < MAX_INSTRUCTIONS; i++) a.add('rax', 1);
+    a.ret();
+  });
+  assert.equal(guest.run(10_000), BigInt(ROUNDS * MAX_INSTRUCTIONS));
+  const { instructions, translated } = guest.cpu.counts();
+  assert.ok(translated > 0.85 * instructions, `${translated} of ${instructions} instructions were translated`);
 });
 
 describe('an instruction that crosses into the next page', () => {
