@@ -65,7 +65,10 @@ export interface StoppedCall {
   readonly tid: number;
 }
 
-/** The next call from a listener; undefined when it has gone (its thread was killed). Throws OsError. */
+/**
+ * The next call from a listener; undefined when it has gone (its thread was killed). Waits where there was none: the listener is to be
+ * readable. Throws OsError.
+ */
 export function receiveStoppedCall(listener: number): StoppedCall | undefined {
   const notif = new DataView(new ArrayBuffer(NOTIF_SIZE));
   const result = uninterrupted(() => ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, notif));

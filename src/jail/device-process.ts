@@ -26,8 +26,8 @@ import { hostSyscallArch, type SyscallArch, syscallName } from './syscalls.ts';
 
 /** Bytes of what a device process writes to its standard error that are kept. */
 const MAX_STDERR = 16 * 1024;
-/** Milliseconds: far more than a loaded machine needs. */
-const LOCK_TIMEOUT = 20_000;
+/** Milliseconds: far more than a loaded machine needs; one that QEMU emulates took 20 s. */
+const LOCK_TIMEOUT = 60_000;
 /** bwrap gives a signal n of its child on as this status plus n. */
 const SIGNAL_STATUS = 128;
 
@@ -204,7 +204,7 @@ export class DeviceProcess {
     this.#bwrap.kill('SIGKILL');
   }
 
-  #watch(fd: number, callback: () => void): void {
+  #watch(fd: number, callback: (events: number) => void): void {
     this.#watches.set(fd, this.#poller.watch(fd, EPOLLIN, callback));
   }
 
@@ -237,14 +237,15 @@ export class DeviceProcess {
     const [listener] = fds;
     if (listener !== undefined) {
       this.#listener = listener;
-      this.#watch(listener, () => this.#stop(listener));
+      this.#watch(listener, (events) => this.#stop(listener, events));
     }
     this.#locked.resolve();
   }
 
   /** A thread of it waits in a system call that its policy forbids, which is never made. */
-  #stop(listener: number): void {
-    const call = receiveStoppedCall(listener);
+  #stop(listener: number, events: number): void {
+    // Where there is none, because the process has ended, Linux before 6.11 would wait for one for ever.
+    const call = (events & EPOLLIN) === 0 ? undefined : receiveStoppedCall(listener);
     if (call === undefined) return this.#unwatch(listener);
     const args = call.args.map((value) => `0x${value.toString(16)}`).join(', ');
     this.#fail(

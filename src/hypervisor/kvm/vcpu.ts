@@ -20,7 +20,7 @@ import type { VcpuTable } from './vcpu-table.ts';
 /** KVM's local APIC timer counts nanoseconds. */
 const APIC_HZ = 1_000_000_000;
 const RFLAGS_RF = 1n << 16n;
-const CR0_CD = 1n << 30n;
+const CR0_NE = 1n << 5n;
 /** Bits 0 to 3: a breakpoint or watchpoint was met. */
 const DR6_POINTS = 0xfn;
 /** Extended control register 0. */
@@ -243,7 +243,7 @@ export class KvmVcpu implements Vcpu {
     const what = 'its special registers cannot be set';
     if (this.#wasShutDown) {
       // A change of CR0 makes KVM set up its page tables again.
-      R.writeSpecial(view, { ...sregs, cr0: sregs.cr0 ^ CR0_CD });
+      R.writeSpecial(view, { ...sregs, cr0: sregs.cr0 ^ CR0_NE });
       this.#call(what, I.KVM_SET_SREGS, view);
       this.#wasShutDown = false;
     }
