@@ -143,7 +143,6 @@ export class Processor {
         this.#checker?.outside();
         host.cr8(write !== 0);
       },
-      host_log: (code: number, value: bigint) => host.log(code, value),
       host_page_written: (address: number) => this.#checker?.pageWritten(address >>> 0),
       host_random: () => {
         this.#checker?.outside();
