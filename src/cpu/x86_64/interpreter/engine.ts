@@ -24,7 +24,7 @@ const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
 
 /** Translated regions that can be there at a time: the rest of the handlers' table. */
-export const REGIONS_MAX = 16384;
+export const REGIONS_MAX = 49152;
 
 /** Results of $find other than a record. */
 const FIND_FAULT = 0;
