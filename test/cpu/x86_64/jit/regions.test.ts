@@ -191,6 +191,25 @@ test('what a region calls outside of itself is found hot', () => {
   assert.ok(translated > 0.85 * instructions, `${translated} of ${instructions} instructions were translated`);
 });
 
+test('a loop all of whose branches go to other pages is found by a sample', () => {
+  const ROUNDS = 20_000;
+  const guest = new Guest('at-once', (a) => {
+    a.mov('eax', 0);
+    a.mov('ecx', ROUNDS);
+    a.label('head');
+    a.add('rax', 1);
+    a.jmp('other');
+    a.align(4096);
+    a.label('other');
+    a.dec('ecx');
+    a.jcc('ne', 'head');
+    a.hlt();
+  });
+  assert.equal(guest.run(1000), BigInt(ROUNDS));
+  const { instructions, translated } = guest.cpu.counts();
+  assert.ok(translated > 0.9 * instructions, `${translated} of ${instructions} instructions were translated`);
+});
+
 describe('accesses that share a look-up', () => {
   /** Loads and stores around RBX. */
   const accesses = (a: Assembler): void => {
