@@ -137,20 +137,28 @@ export function punchHole(fd: number, offset: number, size: number): void {
   );
 }
 
-/** Address space of `size` bytes that JavaScript can reach: a WebAssembly memory that never grows. */
+/**
+ * Address space of `size` bytes that JavaScript can reach: a WebAssembly memory that does not grow any more. V8 takes memory that is made
+ * so large at once for garbage soon to be collected, and begins to collect.
+ */
 function reserve(size: number, what: string): ArrayBuffer {
   const pages = Math.ceil(size / WASM_PAGE_SIZE);
-  const limits =
-    size > MAX_MEMORY32
-      ? { initial: BigInt(pages), maximum: BigInt(pages), address: 'i64' }
-      : { initial: pages, maximum: pages };
   try {
-    // The type knows 32-bit addresses only.
-    return new WebAssembly.Memory(limits as WebAssembly.MemoryDescriptor).buffer as ArrayBuffer;
+    // The types know 32-bit addresses only.
+    if (size > MAX_MEMORY32) {
+      const limits = { initial: 0n, maximum: BigInt(pages), address: 'i64' } as unknown as WebAssembly.MemoryDescriptor;
+      return grown(new WebAssembly.Memory(limits), BigInt(pages) as unknown as number);
+    }
+    return grown(new WebAssembly.Memory({ initial: 0, maximum: pages }), pages);
   } catch (error) {
     if (error instanceof RangeError) throw new Error(`no address space for a window of ${size} bytes on ${what}`);
     throw error;
   }
+}
+
+function grown(memory: WebAssembly.Memory, pages: number): ArrayBuffer {
+  memory.grow(pages);
+  return memory.buffer as ArrayBuffer;
 }
 
 /**

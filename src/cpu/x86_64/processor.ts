@@ -78,7 +78,7 @@ export interface ProcessorInsight {
 const SAMPLE_INTERVAL = 10_000;
 
 /** Translated regions that are kept at a time. */
-const MOST_REGIONS = 8192;
+const MOST_REGIONS = 32768;
 
 const WHOLE_MEMORY = 65536;
 

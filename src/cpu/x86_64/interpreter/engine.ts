@@ -24,7 +24,7 @@ const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
 
 /** Translated regions that can be there at a time: the rest of the handlers' table. */
-export const REGIONS_MAX = 16384;
+export const REGIONS_MAX = 49152;
 
 /** Results of $find other than a record. */
 const FIND_FAULT = 0;
@@ -100,6 +100,23 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       });
     });
 
+  /** Where the code byte at `linear` is: as tlb_fill() gives it. And its place in the TLB. */
+  function fetchAddress(f: FunctionBuilder, linear: Expr): { entry: Expr; host: Expr } {
+    const entry = f.let(
+      i32.add(
+        load('i32.load', at(L.TLB_BASE)),
+        i32.and(i32.shr_u(i32.wrap_i64(linear), constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY)),
+      ),
+    );
+    const host = f.local('i32');
+    f.ifLikely(
+      i64.eq(i64.and(linear, constI64(-4096)), load('i64.load', entry, L.TLB_O_EXEC)),
+      () => f.set(host, i32.add(i32.wrap_i64(linear), load('i32.load', entry, L.TLB_O_ADDEND))),
+      () => f.set(host, callHelper('tlb_fill', linear, constI32(2), load('i32.load', at(L.MMU_MODE)))),
+    );
+    return { entry, host };
+  }
+
   const currentKey = (): Expr => jumpKey(i64.extend_i32_u(load('i32.load', at(L.MODE))));
 
   // Finds (or makes) the block at RIP and sets IP_PAGE.
@@ -119,21 +136,8 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.if(i32.eq(i32.and(mode, constI32(L.MODE_DEBUG | L.MODE_STEP)), constI32(L.MODE_DEBUG)), () =>
       f.return(constI32(FIND_STOP)),
     );
-    const entry = f.let(
-      i32.add(
-        load('i32.load', at(L.TLB_BASE)),
-        i32.and(i32.shr_u(i32.wrap_i64(linear), constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY)),
-      ),
-    );
-    const host = f.local('i32');
-    f.if(
-      i64.eq(i64.and(linear, constI64(-4096)), load('i64.load', entry, L.TLB_O_EXEC)),
-      () => f.set(host, i32.add(i32.wrap_i64(linear), load('i32.load', entry, L.TLB_O_ADDEND))),
-      () => {
-        f.set(host, callHelper('tlb_fill', linear, constI32(2), load('i32.load', at(L.MMU_MODE))));
-        f.if(i32.le_u(host, constI32(FIND_NOT_RAM)), () => f.return(host));
-      },
-    );
+    const { entry, host } = fetchAddress(f, linear);
+    f.if(i32.le_u(host, constI32(FIND_NOT_RAM)), () => f.return(host));
     f.store('i64.store', at(L.IP_PAGE), i64.sub(ip, i64.and(linear, constI64(4095))));
     const slot = f.let(
       i32.add(
@@ -351,8 +355,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   function secondPage(f: FunctionBuilder): Expr {
     const base = select(constI64(0), load('i64.load', at(L.SEG_CS + L.SEG_O_BASE)), isLong());
     const linear = i64.add(i64.add(load('i64.load', at(L.IP_PAGE)), base), constI64(4096));
-    const wrapped = f.let(select(linear, zeroExtend(4, linear), isLong()));
-    return f.let(callHelper('tlb_fill', wrapped, constI32(2), load('i32.load', at(L.MMU_MODE))));
+    return fetchAddress(f, f.let(select(linear, zeroExtend(4, linear), isLong()))).host;
   }
   define(HANDLER_UNDEFINED, 'undefined', (f) => {
     f.drop(callHelper('raise', constI32(6)));

@@ -1,7 +1,7 @@
 // What the translator's thread needs of a vCPU's decoded code: copies of the blocks that direct branches join to one
 // entry.
 
-import { HANDLER_STOP } from '../decode/blocks.ts';
+import { HANDLER_CROSS, HANDLER_STOP } from '../decode/blocks.ts';
 import { lineOf } from '../decode/lines.ts';
 import * as L from '../layout.ts';
 import { prune } from './prune.ts';
@@ -81,28 +81,31 @@ export class Collector {
     const mode = view.getUint32(entry - L.NODE + L.NODE_MODE, true);
     if ((mode & L.MODE_CODE_MASK) !== L.MODE_CODE64 || (mode & (L.MODE_STEP | L.MODE_DEBUG)) !== 0) return undefined;
     /** By first record: the block's page. */
-    const seen = new Map([[entry, 0]]);
-    const queue = [entry];
+    const seen = new Map<number, number>();
+    const queue: number[] = [];
     const blocks: BlockCopy[] = [];
     /** Host pages, by distance from the entry's; and what of them is used. */
-    const hosts = new Map([[0, this.#start(entry) & ~0xfff]]);
+    const hosts = new Map<number, number>();
     let instructions = 0;
     const visit = (first: number | undefined, page: number): number | undefined => {
       if (first === undefined || view.getUint16(first + L.R_HANDLER, true) === L.HANDLER_STALE) return undefined;
       const known = seen.get(first);
       if (known !== undefined) return known === page ? first : undefined;
       const host = this.#start(first) & ~0xfff;
-      const expected = hosts.get(page);
-      if (expected === undefined && hosts.size === MAX_PAGES) return undefined;
-      if (expected !== undefined && expected !== host) return undefined;
-      hosts.set(page, host);
+      const wanted = new Map([[page, host]]);
+      const second = this.#second(first);
+      if (second) wanted.set(page + 4096, this.#view.getUint32(second + L.NODE_START, true));
+      const differs = ([at, start]: [number, number]): boolean => (hosts.get(at) ?? start) !== start;
+      const pages = new Map([...hosts, ...wanted]);
+      if (pages.size > MAX_PAGES || [...wanted].some(differs)) return undefined;
+      for (const [at, start] of wanted) hosts.set(at, start);
       seen.set(first, page);
       queue.push(first);
       return first;
     };
+    if (visit(entry, 0) === undefined) return undefined;
     for (let first = queue.shift(); first !== undefined && instructions < MAX_INSTRUCTIONS; first = queue.shift()) {
       const page = seen.get(first) as number;
-      const hostPage = hosts.get(page) as number;
       const count = view.getUint32(first - L.NODE + L.NODE_COUNT, true);
       const records = this.#bytes.slice(first, first + count * L.RECORD);
       const original = this.#original(first);
@@ -118,11 +121,15 @@ export class Collector {
       }
       const last = first + (count - 1) * L.RECORD;
       const stops = view.getUint16(last + L.R_HANDLER, true) === HANDLER_STOP;
-      const following = hostPage + view.getUint16(last + L.R_OFFSET, true);
-      const inPage = stops && following < hostPage + 4096;
+      const offset = view.getUint16(last + L.R_OFFSET, true);
+      // Behind an instruction that crosses into the next page, that one is known.
+      const following = page + (offset & ~0xfff);
+      const host = hosts.get(following);
+      const isSeen = stops && (offset < 4096 || this.#second(first) !== undefined);
       const before = last - L.RECORD;
       const kind = before >= first ? kindOf(new DataView(records.buffer).getUint16(before - first, true)) : 0;
-      const after = (): number | undefined => (inPage ? visit(this.#blockAt(following, mode), page) : undefined);
+      const after = (): number | undefined =>
+        isSeen && host !== undefined ? visit(this.#blockAt(host + (offset & 0xfff), mode), following) : undefined;
       const next = kind === 0 ? after() : undefined;
       const returns = kind & CALL && targets.has(before) ? after() : undefined;
       blocks.push({ first, records, page, targets, next, returns });
@@ -132,10 +139,9 @@ export class Collector {
     const ranges = new Map<number, HostRange>();
     for (const { first, page } of kept) {
       this.#copies.set(first, this.#copiesOf(first) + 1);
-      const range = ranges.get(page);
-      const start = this.#start(first);
-      const end = start + view.getUint32(first - L.NODE + L.NODE_LENGTH, true);
-      ranges.set(page, { start: Math.min(start, range?.start ?? start), end: Math.max(end, range?.end ?? end) });
+      this.#widen(ranges, page, first - L.NODE);
+      const second = this.#second(first);
+      if (second) this.#widen(ranges, page + 4096, second);
     }
     return { blocks: kept, ranges: [...ranges.values()], mode };
   }
@@ -143,6 +149,21 @@ export class Collector {
   /** All decoded code is forgotten. */
   reset(): void {
     this.#copies.clear();
+  }
+
+  /** Adds a node's bytes to what is used of a page. */
+  #widen(ranges: Map<number, HostRange>, page: number, node: number): void {
+    const start = this.#view.getUint32(node + L.NODE_START, true);
+    const end = start + this.#view.getUint32(node + L.NODE_LENGTH, true);
+    const range = ranges.get(page);
+    ranges.set(page, { start: Math.min(start, range?.start ?? start), end: Math.max(end, range?.end ?? end) });
+  }
+
+  /** Node of the bytes in the next page, of a block that crosses into it. */
+  #second(first: number): number | undefined {
+    const handler = this.#original(first) ?? this.#view.getUint16(first + L.R_HANDLER, true);
+    if (handler !== HANDLER_CROSS) return undefined;
+    return first + this.#view.getUint32(first - L.NODE + L.NODE_COUNT, true) * L.RECORD;
   }
 
   #copiesOf(first: number): number {

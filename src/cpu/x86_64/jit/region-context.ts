@@ -22,6 +22,8 @@ export type Exit =
   | 'far'
   /** Go on with the record. */
   | 'dispatch'
+  /** Go on with the record of an instruction that crosses pages: the second is not where it was. */
+  | 'cross'
   /** Go on at `target`. */
   | 'jump'
   /** RIP holds where to go on. */

@@ -1,5 +1,6 @@
 // What becomes one WebAssembly function: decoded instructions that direct branches join, from one entry on. Taken from the vCPU's memory, as the interpreter has decoded and linked them.
 
+import { HANDLER_CROSS } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import { allLines, FIRST_HANDLER, type Shape, shapesOf } from '../semantics/index.ts';
 import type { BlockCopy, Collected } from './collect.ts';
@@ -23,6 +24,8 @@ export interface Decoded {
   readonly displacement: bigint;
   readonly immediate: bigint;
   readonly vvvv: number;
+  /** Of an instruction that crosses into the next page: host address of that page. The record before says so to the interpreter. */
+  readonly second: number | undefined;
 }
 
 /** Instructions that are always run from the first to the last, unless one of them leaves. */
@@ -77,12 +80,18 @@ export function readRegion(collected: Collected): Region | undefined {
   const returns = new Set<number>();
   for (const { first, records, page, targets: links, returns: after } of collected.blocks) {
     const view = fields(records);
+    let second: number | undefined;
     for (let at = 0; at < records.length; at += L.RECORD) {
       const offset = page + view.getUint16(at + L.R_OFFSET, true);
       if (found.has(offset)) break;
-      const shape = shapeOf(view.getUint16(at + L.R_HANDLER, true));
+      const handler = view.getUint16(at + L.R_HANDLER, true);
+      if (handler === HANDLER_CROSS) {
+        second = view.getUint32(at + L.R_DISP, true);
+        continue;
+      }
+      const shape = shapeOf(handler);
       if (!shape) break;
-      const decoded = decodedAt(view, at, first + at, shape, page);
+      const decoded = decodedAt(view, at, first + at, shape, page, second);
       found.set(offset, decoded);
       const target = byFirst.get(links.get(decoded.record) ?? 0);
       if (target) targets.set(decoded, { offset: offsetOf(target), record: target.first });
@@ -100,7 +109,14 @@ function fields(records: Uint8Array): DataView {
   return new DataView(records.buffer, records.byteOffset, records.byteLength);
 }
 
-function decodedAt(view: DataView, at: number, record: number, shape: Shape, page: number): Decoded {
+function decodedAt(
+  view: DataView,
+  at: number,
+  record: number,
+  shape: Shape,
+  page: number,
+  second: number | undefined,
+): Decoded {
   const rm = view.getUint16(at + L.R_RM, true);
   // What is relative to the page becomes relative to the entry's.
   const relative = rm === L.IP_PAGE ? BigInt(page) : 0n;
@@ -119,6 +135,7 @@ function decodedAt(view: DataView, at: number, record: number, shape: Shape, pag
     displacement: view.getBigInt64(at + L.R_DISP, true) + relative,
     immediate: view.getBigInt64(at + L.R_IMM, true),
     vvvv: view.getUint16(at + L.R_VVVV, true),
+    second,
   };
 }
 
@@ -146,7 +163,8 @@ function basicBlocks(
       const decoded = found.get(at) as Decoded;
       instructions.push(decoded);
       const following = at + decoded.length;
-      const goesOn = !decoded.shape.line.encoding.ends && following < page + 4096 && found.has(following);
+      const isThere = following < page + 4096 || decoded.second !== undefined;
+      const goesOn = !decoded.shape.line.encoding.ends && isThere && found.has(following);
       if (isDirectBranch(decoded)) {
         const target = targets.get(decoded);
         if (target && found.has(target.offset)) {
@@ -162,7 +180,7 @@ function basicBlocks(
         block.returns = sure.map(make);
       }
       if (!goesOn) return block;
-      if (leaders.has(following)) {
+      if (leaders.has(following) || decoded.second !== undefined) {
         block.next = make(following);
         return block;
       }

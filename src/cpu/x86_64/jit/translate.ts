@@ -4,6 +4,7 @@
 import { constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
+import { HANDLER_CROSS } from '../decode/blocks.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import * as L from '../layout.ts';
@@ -295,10 +296,10 @@ class FunctionWriter {
   #count(kind: Exit): void {
     if (!this.#budgetBefore) return;
     let count = i32.sub(this.#budgetBefore, this.#exitBudget);
-    if (kind === 'leave' || kind === 'dispatch' || kind === 'after' || kind === 'posted') {
+    if (kind !== 'branch' && kind !== 'far' && kind !== 'jump' && kind !== 'lookup') {
       // The budget of these is one from which the record's own count is still to be taken.
       count = i32.add(count, load('i32.load8_u', this.#exitRecord, L.R_COUNT));
-      if (kind === 'leave' || kind === 'dispatch') count = i32.sub(count, constI32(1));
+      if (kind === 'leave' || kind === 'dispatch' || kind === 'cross') count = i32.sub(count, constI32(1));
     }
     const total = i64.add(load('i64.load', constI32(L.COUNT_TRANSLATED)), i64.extend_i32_s(count));
     this.#f.store('i64.store', constI32(L.COUNT_TRANSLATED), total);
@@ -316,6 +317,9 @@ class FunctionWriter {
         return f.returnCall(leave, [record, budget]);
       case 'dispatch':
         return dispatch(record);
+      case 'cross':
+        // The record's own handler may be this region.
+        return f.returnCallIndirect(handlerType, [record, budget], constI32(HANDLER_CROSS));
       case 'lookup':
         return f.returnCall(lookup, [record, budget]);
       case 'after':
@@ -447,6 +451,7 @@ class FunctionWriter {
         this.#exit('dispatch', constI32(decoded.record), i32.add(c.budget, constI32(decoded.count - 1 - c.unpaid)));
         return;
       }
+      if (decoded.second !== undefined) this.#checkSecond(decoded, block.page, decoded.second);
       c.unpaid++;
       if (c.settleFirst.has(decoded)) settleFlags(c);
       const knownBefore = c.known;
@@ -476,6 +481,25 @@ class FunctionWriter {
       }
     }
     this.#next(node);
+  }
+
+  /** The second page of an instruction that crosses must still be the one it was decoded from: the interpreter looks closer. */
+  #checkSecond({ record, count }: Decoded, page: number, host: number): void {
+    const f = this.#f;
+    const c = this.#context;
+    f.beginScope();
+    const linear = f.let(i64.add(c.ipPage, constI64(page + 4096)));
+    const low = f.let(i32.wrap_i64(linear));
+    const index = i32.and(i32.shr_u(low, constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY));
+    const entry = f.let(i32.add(c.tlb, index));
+    const isOther = i32.or(
+      i64.ne(load('i64.load', entry, L.TLB_O_EXEC), linear),
+      i32.ne(i32.add(load('i32.load', entry, L.TLB_O_ADDEND), low), constI32(host)),
+    );
+    aside(c, isOther, () =>
+      this.#exit('cross', constI32(record - L.RECORD), i32.add(c.budget, constI32(count - 1 - c.unpaid))),
+    );
+    f.endScope(new Set());
   }
 
   #taken(from: FlowNode, decoded: Decoded): void {

@@ -210,6 +210,92 @@ test('a loop all of whose branches go to other pages is found by a sample', () =
   assert.ok(translated > 0.9 * instructions, `${translated} of ${instructions} instructions were translated`);
 });
 
+describe('an instruction that crosses into the next page', () => {
+  /** ADD RAX, imm32 of which the immediate's last two bytes are in page `next`, and what calls it. */
+  const crossing = (a: Assembler, turn: () => void): void => {
+    a.mov('eax', 0);
+    a.mov('ecx', 600);
+    a.label('head');
+    a.call('function');
+    turn();
+    a.dec('ecx');
+    a.jcc('ne', 'head');
+    a.hlt();
+    a.align(4096);
+    a.label('page');
+    a.org(a.address('page') + 4096 - 8);
+    a.label('function');
+    a.add('rdx', 1);
+    a.db(0x48, 0x05, 1);
+    a.db(0);
+    a.label('next');
+    a.db(0, 0);
+    a.test('ecx', 1);
+    a.jcc('e', 'even');
+    a.add('rax', 2);
+    a.label('even');
+    a.ret();
+  };
+
+  test('is run by the region around it', () => {
+    const program = (a: Assembler): void => crossing(a, () => {});
+    assert.equal(sameAsInterpreted(program), 600n + 600n);
+    const guest = new Guest('at-once', program);
+    guest.run(1);
+    const { instructions, translated } = guest.cpu.counts();
+    assert.ok(translated > instructions * 0.7, `${translated} of ${instructions}`);
+  });
+
+  test('is written to behind the boundary', () => {
+    const result = sameAsInterpreted((a) =>
+      crossing(a, () => {
+        a.test('ecx', 63);
+        a.jcc('ne', 'unchanged');
+        a.add(absolute(a.address('next'), 1), 1);
+        a.label('unchanged');
+      }),
+    );
+    let expected = 600n;
+    for (let ecx = 600, add = 1n; ecx > 0; ecx--) {
+      expected += add;
+      if (ecx % 64 === 0) add += 0x10000n;
+    }
+    assert.equal(result, expected);
+  });
+
+  test('goes on in another page, once that is mapped there', () => {
+    const program = (a: Assembler): void => {
+      crossing(a, () => {
+        a.cmp('ecx', 300);
+        a.jcc('ne', 'unchanged');
+        a.mov('rdx', absolute(DATA + 8, 8));
+        a.mov('rbx', absolute(DATA, 8));
+        a.mov(at('rbx', 0, 8), 'rdx');
+        a.mov('rbx', absolute(DATA + 16, 8));
+        a.invlpg(at('rbx', 0));
+        a.label('unchanged');
+      });
+      a.align(4096);
+      // As behind `next`, but for the immediate.
+      a.label('other');
+      a.db(1, 0);
+      a.add('rax', 4);
+      a.ret();
+    };
+    for (const interval of [1, 100]) {
+      const guest = new Guest('at-once', program);
+      const [next, other] = ['next', 'other'].map((label) => guest.labels.get(label)) as [number, number];
+      const set = (address: number, value: bigint): void =>
+        guest.cpu.view.setBigUint64(L.RAM_BASE + address, value, true);
+      set(DATA, BigInt(TABLES + (next >> 12) * 8));
+      set(DATA + 8, BigInt(other | 0x103));
+      set(DATA + 16, UPPER + BigInt(next));
+      // With ECX from 600 to 300: 1, and 2 more where it is odd.
+      assert.equal(guest.run(interval), 301n + 300n + 299n * 0x10005n);
+    }
+  });
+});
+
 describe('accesses that share a look-up', () => {
   /** Loads and stores around RBX. */
   const accesses = (a: Assembler): void => {
