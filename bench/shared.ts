@@ -39,7 +39,8 @@ type Work = keyof typeof WORK;
 const NAMES = Object.keys(WORK) as Work[];
 
 const MOUNT_9P = `mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 ${TAG} /mnt`;
-const MOUNT_FS = `mount -t virtiofs ${TAG} /mnt`;
+// With the read-ahead of the default guest's mounts.
+const MOUNT_FS = `mount -t virtiofs ${TAG} /mnt; for file in /sys/class/bdi/0:*/read_ahead_kb; do echo 1024 >$file; done`;
 
 /** In the place of the default guest's console script. */
 const SCRIPT = `#!/bin/sh

@@ -62,6 +62,10 @@ mount_shared() {
         case $item in *:ro) item=\${item%:ro} options=ro ;; esac
         mkdir -p "$1\${item#*:}"
         mount -t virtiofs -o $options "\${item%%:*}" "$1\${item#*:}" || echo "\${item#*:} is not mounted" >/dev/console
+        # A file is read ahead in requests of so many KiB: with the kernel's 128, reading takes half as long again.
+        while read -r _ _ device _ path _; do
+          if [ "$path" = "$1\${item#*:}" ]; then echo 1024 >"/sys/class/bdi/$device/read_ahead_kb"; fi
+        done </proc/self/mountinfo
         ;;
     esac
   done

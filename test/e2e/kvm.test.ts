@@ -1,4 +1,4 @@
-// KVM with whole guests: on this host's own KVM where it runs any guest; else, if VIVARIUM_LAB is set, in the lab, whose KVM does.
+// KVM with whole guests: on this host's own KVM where it runs any guest; else in the lab, whose KVM does, as far as QEMU emulates it.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -8,13 +8,15 @@ import { commandLine, LabError, runInLab } from '../../lab/run.ts';
 import { prepareGuest } from '../../src/guest/index.ts';
 import { withoutFullKvm } from '../hypervisor/kvm/guest.ts';
 
-/** Longest run of the guests, milliseconds: some minutes on two processors with nothing else to do. */
+/** Longest run of the guests, milliseconds: three minutes on a host with nothing else to do, a quarter of an hour on a very busy one. */
 const LIMIT = 2_400_000;
 /** A lab that failed within this time has a second try, milliseconds. */
 const EARLY = 120_000;
 const GUESTS = 'test/e2e/kvm/guests.ts';
-/** Tests in there. */
-const COUNT = 7;
+/** What runs on any host with such a KVM by itself, and so in the lab. */
+const FOR_FULL_KVM = ['test/hypervisor/kvm/vcpu.test.ts', 'test/hypervisor/bare/privileged.test.ts'];
+/** Tests in GUESTS. */
+const COUNT = 8;
 
 interface Outcome {
   readonly status: number | null;
@@ -39,6 +41,7 @@ async function inLab(lab: Lab, command: string, log: (line: string) => void): Pr
       const take = (bytes: Buffer): void => {
         output += bytes;
       };
+      // One processor: under QEMU 7.2 guests with several stand still where the lab has two (ARCHITECTURE.md has what was seen).
       return { status: await runInLab(lab, command, { cpus: 1, timeout: LIMIT, output: take }), output };
     } catch (error) {
       if (!(error instanceof LabError) || performance.now() - start > EARLY) throw error;
@@ -48,16 +51,12 @@ async function inLab(lab: Lab, command: string, log: (line: string) => void): Pr
 }
 
 test('whole guests on KVM', { timeout: EARLY + LIMIT + 60_000 }, async (t) => {
-  // Under QEMU 7.2 guests with several processors stand still where the lab has two (ARCHITECTURE.md has what was seen), so it has one here.
-  // That is too new, and too slow on a busy host, to be a gate for a change.
-  if (withoutFullKvm !== false && process.env['VIVARIUM_LAB'] === undefined) {
-    return t.skip(`${withoutFullKvm}; with VIVARIUM_LAB=1 they run in the lab`);
-  }
   const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
   if (withoutFullKvm !== false && !hasQemu) return t.skip(`${withoutFullKvm}; no qemu-system-x86_64 for the lab`);
   const log = (line: string): void => t.diagnostic(line);
   const guest = await prepareGuest({ progress: () => {} });
   const lab = await prepareLab(log);
+  const files = withoutFullKvm === false ? [GUESTS] : [GUESTS, ...FOR_FULL_KVM];
   const command = commandLine([
     'env',
     // Not a part of this run of tests, but one of its own.
@@ -65,11 +64,13 @@ test('whole guests on KVM', { timeout: EARLY + LIMIT + 60_000 }, async (t) => {
     `VIVARIUM_TEST_CLOUD=${guest.kernel}`,
     `VIVARIUM_TEST_INITRD=${guest.initrd}`,
     `VIVARIUM_TEST_GENERIC=${lab.kernel}`,
-    ...[process.execPath, '--test', '--test-reporter=tap', GUESTS],
+    ...[process.execPath, '--test', '--test-reporter=tap', ...files],
   ]);
   if (withoutFullKvm !== false) log(`in the lab, for ${withoutFullKvm}`);
   const { status, output } = withoutFullKvm === false ? await onHost(command) : await inLab(lab, command, log);
   for (const [line] of output.matchAll(/^(?:not )?ok \d+ - .*$/gm)) log(line);
   assert.equal(status, 0, output);
-  assert.match(output, new RegExp(`^# pass ${COUNT}\\r?$`, 'm'));
+  const passed = Number(/^# pass (\d+)\r?$/m.exec(output)?.[1]);
+  assert.ok(passed >= COUNT, output);
+  assert.match(output, /^# skipped 0\r?$/m);
 });

@@ -114,6 +114,9 @@ test(`virtio-fs in the default guest (SEED=${SEED})`, async (t) => {
     await run.command('cat /mnt/read-only/file; touch /mnt/read-only/new 2>&1'),
     /^contenttouch: .*Read-only/,
   );
+  const ahead = await run.command('cat /sys/class/bdi/0:*/read_ahead_kb');
+  // By the default guest, and let stand by the device.
+  assert.deepEqual(ahead.match(/\d+/g), ['1024', '1024'], 'of both mounts');
   await run.command('mount -o remount,rw /mnt/read-only');
   assert.match(await run.command('touch /mnt/read-only/new 2>&1'), /Read-only/);
   assert.deepEqual(readdirSync(readOnly), ['file']);

@@ -93,7 +93,7 @@ test('folders and the network are there for who is given them', async (t) => {
 test('a device that acts for all users has rights over their files, and no others', async (t) => {
   if (process.geteuid?.() !== 0) return t.skip('only root can give it all users');
   const device = await start(t, { users: allIds() });
-  device.ask({ act: 'start' });
+  const started = device.ask({ act: 'start' });
   const proc = `/proc/${device.process.pid}`;
   assert.notEqual(readlinkSync(`${proc}/ns/user`), readlinkSync('/proc/self/ns/user'));
   for (const map of ['uid_map', 'gid_map']) {
@@ -109,6 +109,8 @@ test('a device that acts for all users has rights over their files, and no other
     assert.equal(status.Seccomp, '2');
   }
   const plain = await start(t);
+  // Both are through with their start.
+  await Promise.all([started, plain.ask({ act: 'start' })]);
   assert.deepEqual(readdirSync(`${proc}/fd`), readdirSync(`/proc/${plain.process.pid}/fd`));
 });
 

@@ -306,7 +306,9 @@ export class FuseSession implements FileSession {
   };
 
   #init(message: WireReader, answer: WireWriter): void {
-    const [major, minor, readahead] = [message.u32(), message.u32(), message.u32()];
+    const [major, minor] = [message.u32(), message.u32()];
+    // max_readahead
+    message.skip(4);
     const offered = message.u32();
     // A newer client speaks the older version after this answer; there is none older that has virtio-fs.
     if (major < fuse.FUSE_KERNEL_VERSION || (major === fuse.FUSE_KERNEL_VERSION && minor < fuse.MIN_MINOR_VERSION)) {
@@ -315,7 +317,8 @@ export class FuseSession implements FileSession {
     this.#restart();
     const features = FEATURES | (this.#cache === 'always' ? fuse.FUSE_CACHE_SYMLINKS : 0);
     answer.u32(fuse.FUSE_KERNEL_VERSION).u32(fuse.FUSE_KERNEL_MINOR_VERSION);
-    answer.u32(Math.min(readahead, MAX_WRITE)).u32((offered & features) >>> 0);
+    // The client takes the lesser one of this and its own, which the guest may have raised since it asked.
+    answer.u32(MAX_WRITE).u32((offered & features) >>> 0);
     // max_background, congestion_threshold; max_write, time_gran, max_pages, map_alignment.
     answer
       .u16(0)

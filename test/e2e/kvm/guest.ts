@@ -8,9 +8,6 @@ const PROGRAM = fileURLToPath(new URL('../../../bin/vivarium', import.meta.url))
 /** Time for a whole guest in an emulated machine, milliseconds. */
 const LIMIT = 600_000;
 
-/** In an emulated machine device processes take longer to start than guests to boot; they have tests of their own. */
-const WITHOUT_PROCESSES = ['--disable-sandbox', '--net', 'none'];
-
 const CRASHES = new Set<NodeJS.Signals>(['SIGSEGV', 'SIGTRAP', 'SIGILL', 'SIGBUS', 'SIGABRT']);
 
 /** The shell's prompt, behind which it asks the terminal for the cursor's place. */
@@ -31,7 +28,7 @@ export class GuestProcess {
   crash: NodeJS.Signals | undefined;
 
   constructor(args: readonly string[]) {
-    this.#child = spawn(process.execPath, [PROGRAM, 'run', ...WITHOUT_PROCESSES, ...args]);
+    this.#child = spawn(process.execPath, [PROGRAM, 'run', '--net', 'none', ...args]);
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
       this.output += text;
       this.#waiting?.();

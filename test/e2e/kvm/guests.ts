@@ -5,6 +5,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ask } from '../../../src/control/client.ts';
 import { elfImage } from '../../arch/x86_64/kernel/images.ts';
 import { withGuest } from './guest.ts';
 
@@ -15,30 +17,47 @@ const folder = mkdtempSync(join(tmpdir(), 'vivarium-guests-'));
 after(() => rmSync(folder, { recursive: true }));
 
 const usual = ['--initrd', VIVARIUM_TEST_INITRD, VIVARIUM_TEST_CLOUD];
+/** In an emulated machine processes take long to start: one test has them. */
+const inThreads = '--disable-sandbox';
+
+/** Time in which a guest that runs would answer, milliseconds. */
+const STILL = 3000;
 
 /** All run on one processor in the lab: more would spin for each other. */
 const processors = process.env['VIVARIUM_IN_LAB'] === undefined ? 4 : 2;
 
-test('the cloud kernel comes to a shell on several processors, and powers off', () =>
-  withGuest(['-v', '-c', `${processors}`, ...usual], async (guest) => {
-    await guest.command('echo "processors: $(nproc)"; poweroff');
+test('the cloud kernel comes to a shell on several processors, stands still while suspended, and powers off', () => {
+  const socket = join(mkdtempSync(join(folder, 'control-')), 'socket');
+  return withGuest([inThreads, '-v', '-c', `${processors}`, '--socket', socket, ...usual], async (guest) => {
+    await guest.command('echo "processors: $(nproc)"');
+    await guest.expect(/processors: \d.*# \x1b\[6n$/s);
+    await ask(socket, 'POST', '/machine/pause');
+    await guest.command('echo "sum: $((6 * 7))"; poweroff');
+    await sleep(STILL);
+    assert.doesNotMatch(guest.output, /sum: 42/);
+    await ask(socket, 'POST', '/machine/resume');
     assert.equal(await guest.end(), 0, guest.describe());
     assert.match(guest.errors, /^hypervisor: kvm, which works here$/m);
     assert.match(guest.output, /Hypervisor detected: KVM/);
     assert.match(guest.output, new RegExp(`^processors: ${processors}\\r?$`, 'm'));
+    assert.match(guest.output, /^sum: 42\r?$/m);
     assert.match(guest.output, /reboot: Power down/);
-  }));
+  });
+});
 
 test('the kernel for all machines comes to a shell, and reboots', () =>
-  withGuest(['--hypervisor', 'kvm', '--initrd', VIVARIUM_TEST_INITRD, VIVARIUM_TEST_GENERIC], async (guest) => {
-    await guest.command('dmesg | grep -c "clocksource: kvm-clock"; reboot -f');
-    assert.equal(await guest.end(), 0, guest.describe());
-    assert.match(guest.output, /^[1-9]\r?$/m);
-    assert.match(guest.output, /reboot: Restarting system/);
-  }));
+  withGuest(
+    [inThreads, '--hypervisor', 'kvm', '--initrd', VIVARIUM_TEST_INITRD, VIVARIUM_TEST_GENERIC],
+    async (guest) => {
+      await guest.command('dmesg | grep -c "clocksource: kvm-clock"; reboot -f');
+      assert.equal(await guest.end(), 0, guest.describe());
+      assert.match(guest.output, /^[1-9]\r?$/m);
+      assert.match(guest.output, /reboot: Restarting system/);
+    },
+  ));
 
 test('a split interrupt chip: the console and power off interrupt by way of the built-in I/O APIC', () =>
-  withGuest(['--hypervisor', 'kvm', '--split-irqchip', ...usual], async (guest) => {
+  withGuest([inThreads, '--hypervisor', 'kvm', '--split-irqchip', ...usual], async (guest) => {
     await guest.command('grep -E "IO-APIC.*(ttyS0|acpi)" /proc/interrupts; poweroff');
     assert.equal(await guest.end(), 0, guest.describe());
     assert.match(guest.output, /IO-APIC +\d+-edge +ttyS0/);
@@ -46,8 +65,18 @@ test('a split interrupt chip: the console and power off interrupt by way of the 
     assert.match(guest.output, /reboot: Power down/);
   }));
 
+test('a disk is read by way of a process in a jail, which ends with the machine', () => {
+  const disk = join(folder, 'disk');
+  writeFileSync(disk, 'written by the host\n'.padEnd(0x10000, '\0'));
+  return withGuest(['--hypervisor', 'kvm', '--disk', disk, ...usual], async (guest) => {
+    await guest.command('head -n 1 /dev/vda; poweroff');
+    assert.equal(await guest.end(), 0, guest.describe());
+    assert.match(guest.output, /^written by the host\r?$/m);
+  });
+});
+
 test('a guest that panics ends after its restart', () =>
-  withGuest(['--hypervisor', 'kvm', '-p', 'rdinit=/absent quiet', VIVARIUM_TEST_CLOUD], async (guest) => {
+  withGuest([inThreads, '--hypervisor', 'kvm', '-p', 'rdinit=/absent quiet', VIVARIUM_TEST_CLOUD], async (guest) => {
     assert.equal(await guest.end(), 0, guest.describe());
     assert.match(guest.output, /Kernel panic - not syncing: VFS: Unable to mount root fs/);
   }));
@@ -56,7 +85,7 @@ test('a guest that panics ends after its restart', () =>
 function bare(name: string, code: readonly number[]): string[] {
   const kernel = join(folder, name);
   writeFileSync(kernel, elfImage(Uint8Array.from(code)));
-  return ['--hypervisor', 'kvm', kernel];
+  return [inThreads, '--hypervisor', 'kvm', kernel];
 }
 
 /** OUT of '.' to COM1. */

@@ -3,9 +3,12 @@
 import assert from 'node:assert/strict';
 import { after } from 'node:test';
 import type { Assembler } from '../../asm/assembler.ts';
-import { hypervisors, testOn } from './hypervisors.ts';
+import { hypervisors, isLab, testOn } from './hypervisors.ts';
 import { BareMachine, done, expectFault, type RunOptions } from './machine.ts';
 import * as M from './map.ts';
+
+/** QEMU 7.2 goes on where no memory is, and ends. */
+const limits = { skip: isLab };
 
 for (const hypervisor of hypervisors) {
   const test = testOn(hypervisor);
@@ -20,7 +23,7 @@ for (const hypervisor of hypervisors) {
     },
   });
 
-  test(`${hypervisor.name}: branches beyond the limit fault at themselves, with nothing changed`, () => {
+  test(`${hypervisor.name}: branches beyond the limit fault at themselves, with nothing changed`, limits, () => {
     const branches: readonly [string, (a: Assembler) => void][] = [
       ['jmp', (a) => a.jmp(M.CODE + 0x2000)],
       ['jcc', (a) => a.jcc('ne', M.CODE + 0x2000)],
@@ -59,27 +62,31 @@ for (const hypervisor of hypervisors) {
     sregs.cs.g = false;
   };
 
-  test(`${hypervisor.name}: code that runs over the limit faults at the first instruction that is not inside whole`, () => {
-    for (const cut of [0, 1, 4]) {
-      const outcome = machine.run(
-        (a) => {
-          a.mov('ebx', 1);
-          a.mov('ebx', 2);
-          a.label('last');
-          a.mov('ebx', 3);
-          a.label('end');
-          done(a);
-        },
-        {
-          mode: 'protected32',
-          before: (sregs, m) => {
-            sregs.cs.limit = m.address('end') - 1 - cut;
-            sregs.cs.g = false;
+  test(
+    `${hypervisor.name}: code that runs over the limit faults at the first instruction that is not inside whole`,
+    limits,
+    () => {
+      for (const cut of [0, 1, 4]) {
+        const outcome = machine.run(
+          (a) => {
+            a.mov('ebx', 1);
+            a.mov('ebx', 2);
+            a.label('last');
+            a.mov('ebx', 3);
+            a.label('end');
+            done(a);
           },
-        },
-      );
-      assert.equal(expectFault(outcome, 13, 0).rip, machine.address(cut === 0 ? 'end' : 'last'));
-      assert.equal(outcome.regs.rbx, cut === 0 ? 3n : 2n);
-    }
-  });
+          {
+            mode: 'protected32',
+            before: (sregs, m) => {
+              sregs.cs.limit = m.address('end') - 1 - cut;
+              sregs.cs.g = false;
+            },
+          },
+        );
+        assert.equal(expectFault(outcome, 13, 0).rip, machine.address(cut === 0 ? 'end' : 'last'));
+        assert.equal(outcome.regs.rbx, cut === 0 ? 3n : 2n);
+      }
+    },
+  );
 }

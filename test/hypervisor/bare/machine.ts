@@ -5,11 +5,14 @@ import { SharedRegion } from '../../../src/host/memory.ts';
 import { GuestMemory } from '../../../src/hypervisor/guest-memory.ts';
 import type { Exit, Hypervisor, Regs, Segment, Sregs, Vcpu, Vm } from '../../../src/hypervisor/hypervisor.ts';
 import { type Assembler, assemble } from '../../asm/assembler.ts';
+import { isLab } from './hypervisors.ts';
 import * as M from './map.ts';
 import { Watchdog } from './watchdog.ts';
 
 export type Mode = 'real' | 'protected16' | 'protected32' | 'compat' | 'long';
 
+/** Of a TSS's type. */
+const TSS_BUSY = 2;
 /** Exits of one run at most. */
 const MAX_EXITS = 10_000;
 
@@ -312,6 +315,8 @@ export class BareMachine {
     sregs.cs = this.#segment(code);
     for (const name of ['ds', 'es', 'fs', 'gs', 'ss'] as const) sregs[name] = this.#segment(data);
     sregs.tr = this.#segment(M.TSS_SELECTOR);
+    // QEMU's emulation ends at a change of level of 32-bit code when the type says busy, as it does.
+    if (isLab) sregs.tr.type &= ~TSS_BUSY;
     sregs.ldt = this.#segment(M.LDT_SELECTOR);
     sregs.idt = { base: BigInt(M.IDT), limit: 0xfff };
     const long = mode === 'long' || mode === 'compat';

@@ -21,11 +21,6 @@ export interface Running {
   end(): Promise<void>;
 }
 
-/** Why a back end cannot be there; false if it can. */
-export function jailsMissing(place: 'thread' | 'jail'): string | false {
-  return place === 'jail' && process.env['VIVARIUM_IN_LAB'] !== undefined && 'device processes do not start in the lab';
-}
-
 /** Starts a device. `place`: where its back end is. */
 export async function startDevice(
   model: DeviceModel,

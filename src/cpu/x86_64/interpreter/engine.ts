@@ -230,7 +230,10 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     });
     f.store('i64.store', at(L.RIP), target);
     f.if(i32.lt_s(budget, constI32(0)), () => {
-      f.store('i32.store', at(L.LAST_RECORD), load('i32.load', record, L.R_DISP));
+      const near = f.let(load('i32.load', record, L.R_DISP));
+      // What is in another page is found hot as well.
+      f.if(i32.eqz(near), () => f.returnCall(lookupSlow, [record, budget]));
+      f.store('i32.store', at(L.LAST_RECORD), near);
       exitFor(f, budget, L.EXIT_BUDGET);
     });
     const generation = f.let(load('i32.load', at(L.ARENA_GENERATION)));

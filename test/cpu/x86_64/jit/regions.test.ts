@@ -191,6 +191,25 @@ test('what a region calls outside of itself is found hot', () => {
   assert.ok(translated > 0.85 * instructions, `${translated} of ${instructions} instructions were translated`);
 });
 
+test('a loop all of whose branches go to other pages is found by a sample', () => {
+  const ROUNDS = 20_000;
+  const guest = new Guest('at-once', (a) => {
+    a.mov('eax', 0);
+    a.mov('ecx', ROUNDS);
+    a.label('head');
+    a.add('rax', 1);
+    a.jmp('other');
+    a.align(4096);
+    a.label('other');
+    a.dec('ecx');
+    a.jcc('ne', 'head');
+    a.hlt();
+  });
+  assert.equal(guest.run(1000), BigInt(ROUNDS));
+  const { instructions, translated } = guest.cpu.counts();
+  assert.ok(translated > 0.9 * instructions, `${translated} of ${instructions} instructions were translated`);
+});
+
 describe('an instruction that crosses into the next page', () => {
   /** ADD RAX, imm32 of which the immediate's last two bytes are in page `next`, and what calls it. */
   const crossing = (a: Assembler, turn: () => void): void => {
