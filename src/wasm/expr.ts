@@ -112,11 +112,37 @@ function compare64(code: number, compute: (a: bigint, b: bigint) => boolean): Bi
       : new Expr(code, 'i32', [a, b], 0);
 }
 
+/** Comparisons of integers, and what is true where they are not: eq and ne, lt and ge, gt and le; signed, unsigned; of i32, then of i64. */
+const OPPOSITES: ReadonlyMap<number, number> = new Map(
+  [0x46, 0x51].flatMap((eq) =>
+    [
+      [0, 1],
+      [2, 8],
+      [3, 9],
+      [4, 6],
+      [5, 7],
+    ].flatMap(([a = 0, b = 0]): [number, number][] => [
+      [eq + a, eq + b],
+      [eq + b, eq + a],
+    ]),
+  ),
+);
+const OP_I64_EQZ = 0x50;
+const OP_I64_NE = 0x52;
+
+/** Of a comparison the opposite one: first-tier code of both would hold the first one's result in a register. */
+function eqz32(a: Expr): Expr {
+  if (a.isConst) return constI32(a.value === 0 ? 1 : 0);
+  if (a.code === OP_I64_EQZ) return new Expr(OP_I64_NE, 'i32', [...a.args, constI64(0)], 0);
+  const opposite = OPPOSITES.get(a.code);
+  return opposite === undefined ? new Expr(0x45, 'i32', [a], 0) : new Expr(opposite, 'i32', a.args, 0);
+}
+
 const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
 
 export const i32 = {
   const: constI32,
-  eqz: unary(0x45, 'i32'),
+  eqz: eqz32,
   eq: fold32(0x46, (a, b) => (a === b ? 1 : 0)),
   ne: fold32(0x47, (a, b) => (a !== b ? 1 : 0)),
   lt_s: binary(0x48, 'i32'),
