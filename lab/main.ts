@@ -6,8 +6,8 @@ import { commandLine, LabError, runInLab } from './run.ts';
 const USAGE = `usage: npm run lab -- [--cpus N] [--results FOLDER] COMMAND [ARGUMENT...]
 
 Runs COMMAND in an emulated machine whose processor has virtualisation, on this machine's files: what it changes is gone
-afterwards, but for what it leaves in /lab/results, which goes to FOLDER. One word is a line for the shell. The machine has two
-processors, unless N says otherwise; one thread of the host emulates them all.
+afterwards, but for what it leaves in /lab/results, which goes to FOLDER. One word is a line for the shell. The machine has one
+processor, unless N says otherwise; one thread of the host emulates them all.
 `;
 
 async function main(words: readonly string[]): Promise<number> {

@@ -15,7 +15,7 @@ export class LabError extends Error {
 }
 
 export interface LabOptions {
-  /** Processors of the emulated machine. */
+  /** Processors of the emulated machine: 1 where it is not said, since guests of several stand still in a lab of two. */
   readonly cpus?: number;
   /** Its memory, MiB. */
   readonly memory?: number;
@@ -68,7 +68,7 @@ function qemuArguments(lab: Lab, share: string, console: string, options: LabOpt
   return [
     // One thread for all processors: with several, QEMU before 8.1 loses some changes of code, which kernels and V8 make to theirs.
     ...['-accel', 'tcg,thread=single', '-cpu', 'EPYC,+svm,+npt', '-M', 'q35'],
-    ...['-smp', String(options.cpus ?? 2), '-m', String(options.memory ?? 4096)],
+    ...['-smp', String(options.cpus ?? 1), '-m', String(options.memory ?? 4096)],
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     ...['-kernel', lab.kernel, '-initrd', lab.initrd],
     ...['-append', 'console=ttyS0 panic=-1 softlockup_panic=1 mitigations=off quiet'],
