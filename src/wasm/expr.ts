@@ -188,7 +188,7 @@ export const i32 = {
 
 export const i64 = {
   const: constI64,
-  eqz: (a: Expr): Expr => (a.isConst ? constI32(a.value === 0n ? 1 : 0) : new Expr(0x50, 'i32', [a], 0)),
+  eqz: (a: Expr): Expr => (a.isConst ? constI32(a.value === 0n ? 1 : 0) : new Expr(OP_I64_EQZ, 'i32', [a], 0)),
   eq: compare64(0x51, (a, b) => a === b),
   ne: compare64(0x52, (a, b) => a !== b),
   lt_s: compare64(0x53, (a, b) => a < b),

@@ -41,6 +41,8 @@ export const ARENA_TRANSIENT = 0x7fffc00;
 export const ARENA_END = 0x8000000;
 /** Guest memory: everything above belongs to memory slots. */
 export const RAM_BASE = 0x8000000;
+/** WebAssembly pages (64 KiB) of the whole memory. */
+export const MEMORY_PAGES = 65536;
 
 // ---- General registers ---------------------------------------------------------------------------------------------
 /** Sixteen general registers of 8 bytes, in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. */

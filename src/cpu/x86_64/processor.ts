@@ -80,8 +80,6 @@ const SAMPLE_INTERVAL = 10_000;
 /** Translated regions that are kept at a time. */
 const MOST_REGIONS = 32768;
 
-const WHOLE_MEMORY = 65536;
-
 /** One x86-64 processor: its memory, the helpers, the interpreter. */
 export class Processor {
   readonly memory: WebAssembly.Memory;
@@ -109,8 +107,8 @@ export class Processor {
     const { counting = false, mismatch } = insight;
     this.#counting = counting;
     // Grown: V8 collects garbage before it makes so large a memory at once.
-    this.memory = new WebAssembly.Memory({ initial: 0, maximum: WHOLE_MEMORY });
-    this.memory.grow(WHOLE_MEMORY);
+    this.memory = new WebAssembly.Memory({ initial: 0, maximum: L.MEMORY_PAGES });
+    this.memory.grow(L.MEMORY_PAGES);
     const buffer = this.memory.buffer as ArrayBuffer;
     // Decoded code is read all over: fewer misses of the host's TLB, and fewer page faults while it grows.
     wishHugePages(buffer, L.ARENA, L.ARENA_END - L.ARENA);

@@ -18,6 +18,7 @@ import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { allLines, FIRST_HANDLER, handlerCount, operandsOf, shapesOf } from '../semantics/index.ts';
 import { type EngineFunctions, HandlerEmitter, RESULT_TYPES } from './handler-emitter.ts';
 import { jumpEntry, jumpKey } from './jump-cache.ts';
+import { tlbEntry } from './tlb.ts';
 
 const at = (address: number): Expr => constI32(address);
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
@@ -35,7 +36,7 @@ const FIND_RECORD = 16;
 /** The module's bytes. Imports: env.memory, helpers.* (helpers.wasm), host.decode. */
 export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder();
-  module.importMemory('env', 'memory', 0, 65536);
+  module.importMemory('env', 'memory', 0, L.MEMORY_PAGES);
   const helpers = new Map<HelperName, number>();
   for (const name of Object.keys(HELPERS) as HelperName[]) {
     const [params, result] = HELPERS[name].split(':') as [string, string];
@@ -102,12 +103,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
 
   /** Where the code byte at `linear` is: as tlb_fill() gives it. And its place in the TLB. */
   function fetchAddress(f: FunctionBuilder, linear: Expr): { entry: Expr; host: Expr } {
-    const entry = f.let(
-      i32.add(
-        load('i32.load', at(L.TLB_BASE)),
-        i32.and(i32.shr_u(i32.wrap_i64(linear), constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY)),
-      ),
-    );
+    const entry = f.let(tlbEntry(load('i32.load', at(L.TLB_BASE)), i32.wrap_i64(linear)));
     const host = f.local('i32');
     f.ifLikely(
       i64.eq(i64.and(linear, constI64(-4096)), load('i64.load', entry, L.TLB_O_EXEC)),

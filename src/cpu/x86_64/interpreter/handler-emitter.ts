@@ -4,6 +4,7 @@ import * as L from '../layout.ts';
 import { Emitter, loadSized, type Operand, raising, slotSource, storeSized, zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Shape } from '../semantics/instruction.ts';
+import { tlbEntry } from './tlb.ts';
 
 /** Function and type indices that handlers refer to. */
 export interface EngineFunctions {
@@ -211,12 +212,7 @@ export class HandlerEmitter extends Emitter {
     const { f } = this;
     const address = f.let(linear);
     const host = f.local('i32');
-    const entry = f.let(
-      i32.add(
-        load('i32.load', at(L.TLB_BASE)),
-        i32.and(i32.shr_u(i32.wrap_i64(address), constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY)),
-      ),
-    );
+    const entry = f.let(tlbEntry(load('i32.load', at(L.TLB_BASE)), i32.wrap_i64(address)));
     // The page of the last byte: an access that crosses pages never matches.
     const page = i64.and(i64.add(address, constI64(size - 1)), constI64(-4096));
     f.ifLikely(

@@ -2,6 +2,7 @@
 // region calls a helper that may change the TLB. Helpers that fill it do not: a mapping that was found holds until the guest flushes it.
 
 import { callExpr, constI32, constI64, type Expr, i32, i64, load } from '../../../wasm/expr.ts';
+import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { loadSized, type Operand, storeSized, zeroExtend } from '../semantics/emitter.ts';
 import type { HelperName } from '../semantics/helper-names.ts';
@@ -180,8 +181,7 @@ export abstract class RegionMemory extends RegionRegisters {
   /** Where the TLB has the page that all of `size` bytes at an address are in, their host address; else `otherwise`. */
   #lookUp(address: Expr, size: number, write: boolean, found: (host: Expr) => void, otherwise: () => void): void {
     const { f } = this;
-    const index = i32.and(i32.shr_u(i32.wrap_i64(address), constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY));
-    const entry = f.let(i32.add(this.c.tlb, index));
+    const entry = f.let(tlbEntry(this.c.tlb, i32.wrap_i64(address)));
     // The page of the last byte: an access that crosses pages never matches.
     const page = i64.and(i64.add(address, constI64(size - 1)), constI64(-4096));
     f.ifLikely(

@@ -7,6 +7,7 @@ import { ModuleBuilder } from '../../../wasm/module.ts';
 import { HANDLER_CROSS } from '../decode/blocks.ts';
 import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
+import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
@@ -32,9 +33,6 @@ import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './re
 
 /** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
 const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);
-
-/** Pages of a processor's memory. */
-const WHOLE_MEMORY = 65536;
 
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
@@ -70,7 +68,7 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     .filter(({ flow, skipped }) => !skipped.has(flow.entry.block.instructions[0] as Decoded));
   const module = new ModuleBuilder();
   // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
-  module.importMemory('env', 'memory', WHOLE_MEMORY, WHOLE_MEMORY);
+  module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
   module.importTable('env', 'table', 0);
   const helpers = new Map<HelperName, number>();
   for (const name of new Set(drafts.flatMap(({ draft }) => [...draft.helpersUsed]))) {
@@ -175,7 +173,7 @@ class FunctionWriter {
   readonly #dirtyBefore: ReadonlyMap<FlowNode, Dirty>;
   readonly #mode: number;
   /** The budget that came in, where what is run is counted. */
-  #budgetBefore: Expr | undefined;
+  #budgetGiven: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
   constructor(f: FunctionBuilder, imports: Imports, mode: number, skipped: Set<Decoded>, draft?: FunctionWriter) {
@@ -233,7 +231,7 @@ class FunctionWriter {
   write(flow: Flow, counting: boolean): void {
     const f = this.#f;
     const c = this.#context;
-    if (counting) this.#budgetBefore = f.copy(c.budget);
+    if (counting) this.#budgetGiven = f.copy(c.budget);
     loadRegisters(c);
     loadVectors(c);
     if (c.flagsUsed) loadFlags(c);
@@ -294,8 +292,8 @@ class FunctionWriter {
 
   /** Adds what was run since the region was entered to COUNT_TRANSLATED. */
   #count(kind: Exit): void {
-    if (!this.#budgetBefore) return;
-    let count = i32.sub(this.#budgetBefore, this.#exitBudget);
+    if (!this.#budgetGiven) return;
+    let count = i32.sub(this.#budgetGiven, this.#exitBudget);
     if (kind !== 'branch' && kind !== 'far' && kind !== 'jump' && kind !== 'lookup') {
       // The budget of these is one from which the record's own count is still to be taken.
       count = i32.add(count, load('i32.load8_u', this.#exitRecord, L.R_COUNT));
@@ -447,8 +445,7 @@ class FunctionWriter {
     });
     for (const decoded of block.instructions) {
       if (this.#skipped.has(decoded)) {
-        // The interpreter does it: its count starts at its block's beginning.
-        this.#exit('dispatch', constI32(decoded.record), i32.add(c.budget, constI32(decoded.count - 1 - c.unpaid)));
+        this.#exit('dispatch', constI32(decoded.record), this.#budgetBefore(decoded));
         return;
       }
       if (decoded.second !== undefined) this.#checkSecond(decoded, block.page, decoded.second);
@@ -484,21 +481,18 @@ class FunctionWriter {
   }
 
   /** The second page of an instruction that crosses must still be the one it was decoded from: the interpreter looks closer. */
-  #checkSecond({ record, count }: Decoded, page: number, host: number): void {
+  #checkSecond(decoded: Decoded, page: number, host: number): void {
     const f = this.#f;
     const c = this.#context;
     f.beginScope();
     const linear = f.let(i64.add(c.ipPage, constI64(page + 4096)));
     const low = f.let(i32.wrap_i64(linear));
-    const index = i32.and(i32.shr_u(low, constI32(7)), constI32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY));
-    const entry = f.let(i32.add(c.tlb, index));
+    const entry = f.let(tlbEntry(c.tlb, low));
     const isOther = i32.or(
       i64.ne(load('i64.load', entry, L.TLB_O_EXEC), linear),
       i32.ne(i32.add(load('i32.load', entry, L.TLB_O_ADDEND), low), constI32(host)),
     );
-    aside(c, isOther, () =>
-      this.#exit('cross', constI32(record - L.RECORD), i32.add(c.budget, constI32(count - 1 - c.unpaid))),
-    );
+    aside(c, isOther, () => this.#exit('cross', constI32(decoded.record - L.RECORD), this.#budgetBefore(decoded)));
     f.endScope(new Set());
   }
 
@@ -544,6 +538,11 @@ class FunctionWriter {
     // The record behind it: an instruction that is not part of the region, or the block's end, which has the same count.
     const record = constI32(last.record + L.RECORD);
     this.#exit('dispatch', record, i32.add(this.#context.budget, constI32(last.count - this.#context.unpaid)));
+  }
+
+  /** With which the interpreter begins an instruction: its count starts at its block's beginning. */
+  #budgetBefore({ count }: Decoded): Expr {
+    return i32.add(this.#context.budget, constI32(count - 1 - this.#context.unpaid));
   }
 
   #paid(): Expr {
