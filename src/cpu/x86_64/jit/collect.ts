@@ -92,13 +92,13 @@ export class Collector {
       const known = seen.get(first);
       if (known !== undefined) return known === page ? first : undefined;
       const host = this.#start(first) & ~0xfff;
-      const wanted = new Map([[page, host]]);
+      const wanted: [number, number][] = [[page, host]];
       const second = this.#second(first);
-      if (second) wanted.set(page + 4096, this.#view.getUint32(second + L.NODE_START, true));
-      const differs = ([at, start]: [number, number]): boolean => (hosts.get(at) ?? start) !== start;
-      const pages = new Map([...hosts, ...wanted]);
-      if (pages.size > MAX_PAGES || [...wanted].some(differs)) return undefined;
-      for (const [at, start] of wanted) hosts.set(at, start);
+      if (second !== undefined) wanted.push([page + 4096, view.getUint32(second + L.NODE_START, true)]);
+      const fresh = wanted.filter(([at]) => !hosts.has(at));
+      const differs = wanted.some(([at, start]) => (hosts.get(at) ?? start) !== start);
+      if (differs || hosts.size + fresh.length > MAX_PAGES) return undefined;
+      for (const [at, start] of fresh) hosts.set(at, start);
       seen.set(first, page);
       queue.push(first);
       return first;
@@ -141,7 +141,7 @@ export class Collector {
       this.#copies.set(first, this.#copiesOf(first) + 1);
       this.#widen(ranges, page, first - L.NODE);
       const second = this.#second(first);
-      if (second) this.#widen(ranges, page + 4096, second);
+      if (second !== undefined) this.#widen(ranges, page + 4096, second);
     }
     return { blocks: kept, ranges: [...ranges.values()], mode };
   }
