@@ -21,6 +21,23 @@ function sameAsInterpreted(program: (a: Assembler) => void): bigint {
   return result;
 }
 
+/** Code that maps a page elsewhere, as whatToRemap() says. Changes RBX, RDX. */
+function remap(a: Assembler): void {
+  a.mov('rdx', absolute(DATA + 8, 8));
+  a.mov('rbx', absolute(DATA, 8));
+  a.mov(at('rbx', 0, 8), 'rdx');
+  a.mov('rbx', absolute(DATA + 16, 8));
+  a.invlpg(at('rbx', 0));
+}
+
+/** remap() will map the upper half's page of `page` to `to`, physical addresses. */
+function whatToRemap({ cpu }: Guest, page: number, to: number): void {
+  const set = (address: number, value: bigint): void => cpu.view.setBigUint64(L.RAM_BASE + address, value, true);
+  set(DATA, BigInt(TABLES + (page >> 12) * 8));
+  set(DATA + 8, BigInt(to | 0x103));
+  set(DATA + 16, UPPER + BigInt(page));
+}
+
 describe('regions', () => {
   test('calls, returns and branches across pages', () => {
     const result = sameAsInterpreted((a) => {
@@ -112,11 +129,7 @@ describe('regions', () => {
       a.dec('ecx');
       a.jcc('ne', 'head');
       // The page behind becomes the function's, after the first round.
-      a.mov('rdx', absolute(DATA + 8, 8));
-      a.mov('rbx', absolute(DATA, 8));
-      a.mov(at('rbx', 0, 8), 'rdx');
-      a.mov('rbx', absolute(DATA + 16, 8));
-      a.invlpg(at('rbx', 0));
+      remap(a);
       a.dec('esi');
       a.jcc('ne', 'again');
       a.hlt();
@@ -131,11 +144,7 @@ describe('regions', () => {
     for (const interval of [1, 100]) {
       const guest = new Guest('at-once', program);
       const page = guest.labels.get('function') as number;
-      const set = (address: number, value: bigint): void =>
-        guest.cpu.view.setBigUint64(L.RAM_BASE + address, value, true);
-      set(DATA, BigInt(TABLES + (page >> 12) * 8));
-      set(DATA + 8, BigInt((page + 0x1000) | 0x103));
-      set(DATA + 16, UPPER + BigInt(page));
+      whatToRemap(guest, page, page + 0x1000);
       assert.equal(guest.run(interval), 400n + 400_000n);
     }
   });
@@ -268,11 +277,7 @@ describe('an instruction that crosses into the next page', () => {
       crossing(a, () => {
         a.cmp('ecx', 300);
         a.jcc('ne', 'unchanged');
-        a.mov('rdx', absolute(DATA + 8, 8));
-        a.mov('rbx', absolute(DATA, 8));
-        a.mov(at('rbx', 0, 8), 'rdx');
-        a.mov('rbx', absolute(DATA + 16, 8));
-        a.invlpg(at('rbx', 0));
+        remap(a);
         a.label('unchanged');
       });
       a.align(4096);
@@ -285,11 +290,7 @@ describe('an instruction that crosses into the next page', () => {
     for (const interval of [1, 100]) {
       const guest = new Guest('at-once', program);
       const [next, other] = ['next', 'other'].map((label) => guest.labels.get(label)) as [number, number];
-      const set = (address: number, value: bigint): void =>
-        guest.cpu.view.setBigUint64(L.RAM_BASE + address, value, true);
-      set(DATA, BigInt(TABLES + (next >> 12) * 8));
-      set(DATA + 8, BigInt(other | 0x103));
-      set(DATA + 16, UPPER + BigInt(next));
+      whatToRemap(guest, next, other);
       // With ECX from 600 to 300: 1, and 2 more where it is odd.
       assert.equal(guest.run(interval), 301n + 300n + 299n * 0x10005n);
     }
