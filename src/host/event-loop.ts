@@ -110,7 +110,7 @@ export class EventLoop {
       return events.length > 0;
     };
     this.#awake.wait(
-      Number.POSITIVE_INFINITY,
+      timeout < 0 ? Number.POSITIVE_INFINITY : timeout * 1e6,
       () => look(0),
       () => look(timeout),
     );
