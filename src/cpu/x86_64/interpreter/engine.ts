@@ -271,9 +271,15 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   // An access could not be made: a fault, or a device must be asked first and the instruction starts again.
   module.define(leave, (f) => {
     const record = f.param(0);
-    f.if(i32.eq(load('i32.load', at(L.LEAVE_STATUS)), constI32(L.STATUS_FAULT)), () =>
-      f.returnCall(fault, [record, f.param(1)]),
-    );
+    const status = f.let(load('i32.load', at(L.LEAVE_STATUS)));
+    f.if(i32.eq(status, constI32(L.STATUS_FAULT)), () => f.returnCall(fault, [record, f.param(1)]));
+    f.if(i32.eq(status, constI32(L.STATUS_INTERPRET)), () => {
+      // A region leaves so: it may stand in the place of the record's handler.
+      const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
+      const isRegion = i32.ge_u(handler, constI32(handlerCount()));
+      f.if(isRegion, () => f.set(handler, load('i32.load16_u', i32.sub(record, constI32(L.NODE)), L.NODE_ORIGINAL)));
+      f.returnCallIndirect(handlerType, [record, f.param(1)], handler);
+    });
     f.call(sync, [record]);
     exit(f, i32.sub(f.param(1), i32.sub(count(record), constI32(1))));
   });
@@ -308,7 +314,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   });
   module.exportFunction('run', run);
   // For translated code.
-  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow, posted }))
+  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow }))
     module.exportFunction(name, index);
 
   // ---- The engine's own handlers -------------------------------------------------------------------------------------

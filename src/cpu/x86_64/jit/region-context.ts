@@ -13,7 +13,7 @@ export class Untranslatable extends Error {}
 
 /** Ways out of a region; each has one epilogue. */
 export type Exit =
-  /** LEAVE_STATUS says how the instruction is left. */
+  /** An access could not be made: LEAVE_STATUS says how the instruction is left, LEAVE_RECORD which. */
   | 'leave'
   /** The record's branch is taken, within its page. */
   | 'branch'
@@ -28,9 +28,7 @@ export type Exit =
   /** RIP holds where to go on. */
   | 'lookup'
   /** A helper's status says how to go on. */
-  | 'after'
-  /** Device writes wait after the instruction. */
-  | 'posted';
+  | 'after';
 
 /** Of RegionContext.dirty: the flags. */
 export const DIRTY_FLAGS = 1 << 16;
@@ -86,8 +84,6 @@ export interface RegionContext {
   readonly budget: Expr;
   /** Local (i64): where 'jump' goes on, the page of what 'far' goes on with. */
   readonly target: Expr;
-  /** Local: an access of this instruction went the long way. */
-  readonly slow: Expr;
   /** Local that is floatsOdd(). */
   readonly odd: Expr;
   oddUsed: boolean;
@@ -110,6 +106,10 @@ export interface RegionContext {
   readonly isDraft: boolean;
   /** Instructions run and not paid yet, the current one included. */
   unpaid: number;
+  /** Function index of what finds an address that the TLB did not settle: (address, size and budget, record) to its host address, or 0. */
+  long(access: 'read' | 'write'): number;
+  /** Leaves where an access could not be made: its host address (i32) is 0. */
+  leaveUnless(host: Expr): void;
   /** Leaves for the record, whose budget is corrected by `budget`. */
   exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
 }

@@ -61,6 +61,8 @@ function helperOf(name: HelperName): Helper {
 export class RegionEmitter extends RegionMemory {
   readonly #ways: Ways;
   #ended = false;
+  /** A helper may have written to devices or to code. */
+  #mayHaveWritten = false;
   /** What is known of the flags before it. */
   readonly #knownBefore: KnownFlags | undefined;
 
@@ -188,10 +190,6 @@ export class RegionEmitter extends RegionMemory {
     return i32.add(this.c.budget, constI32(count - this.c.unpaid));
   }
 
-  protected leave(): void {
-    this.c.exit('leave', this.d.record, this.#budgetFor(this.d.count));
-  }
-
   protected helper(name: HelperName): number {
     return this.c.helper(name);
   }
@@ -249,7 +247,6 @@ export class RegionEmitter extends RegionMemory {
 
   #around<T>(name: HelperName, call: () => T): T {
     const vectors = helperOf(name).looksAtVectors;
-    this.finishStore();
     this.#isConditional();
     this.#spill(vectors);
     const value = call();
@@ -263,8 +260,7 @@ export class RegionEmitter extends RegionMemory {
     this.sync();
     if (helperOf(name).isPure) return f.let(callExpr(this.helper(name), 'i32', values));
     const status = this.#around(name, () => f.let(callExpr(this.helper(name), 'i32', values)));
-    f.set(this.c.slow, constI32(1));
-    this.mayPost = true;
+    this.#mayHaveWritten = true;
     return status;
   }
 
@@ -312,19 +308,16 @@ export class RegionEmitter extends RegionMemory {
   }
 
   branch(): void {
-    this.finishStore();
     this.#ways.taken();
     this.#ended = true;
   }
 
   branchIf(condition: Expr): void {
-    this.finishStore();
     aside(this.c, condition, () => this.#ways.taken());
   }
 
   jump(ip: Expr): void {
     const target = this.f.let(ip);
-    this.finishStore();
     this.#ways.jumped(target);
     this.f.set(this.c.target, target);
     this.c.exit('jump', this.d.record, this.#budgetFor(0));
@@ -337,23 +330,15 @@ export class RegionEmitter extends RegionMemory {
     this.#after(constI32(L.STATUS_FAULT));
   }
 
-  /** Looks whether an access that went the long way wants the region to be left. */
+  /** Leaves where a helper has written what must be seen before the next instruction: to a device, or to code. */
   end(): void {
     this.settlePlaces();
-    if (!this.mayPost) return;
-    this.mayPost = false;
+    if (!this.#mayHaveWritten) return;
     const { f } = this;
-    f.ifUnlikely(this.c.slow, () => {
-      this.commitStore();
-      f.set(this.c.slow, constI32(0));
-      f.if(load('i32.load', at(L.MMIO_POSTED)), () =>
-        this.c.exit('posted', this.d.record, this.#budgetFor(this.d.count)),
-      );
-      f.if(load('i32.load', at(L.CODE_STALE)), () => {
-        f.store('i32.store', at(L.CODE_STALE), constI32(0));
-        f.store('i64.store', at(L.RIP), i64.add(this.c.ipPage, constI64(this.d.offset + this.d.length)));
-        this.c.exit('lookup', this.d.record, this.#budgetFor(0));
-      });
+    f.ifUnlikely(i32.or(load('i32.load', at(L.MMIO_POSTED)), load('i32.load', at(L.CODE_STALE))), () => {
+      f.store('i32.store', at(L.CODE_STALE), constI32(0));
+      this.sync();
+      this.#after(constI32(L.STATUS_NEXT));
     });
   }
 }

@@ -1,6 +1,6 @@
 // Registers of a region are locals. The operands of an instruction that are registers or constants; what is known of vectors.
 
-import { constI32, constI64, type Expr, i32, i64, OP_I64_ADD, OP_I64_SUB } from '../../../wasm/expr.ts';
+import { constI32, constI64, type Expr, i32, i64, OP_I64_ADD } from '../../../wasm/expr.ts';
 import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import * as L from '../layout.ts';
 import {
@@ -138,10 +138,9 @@ export abstract class RegionRegisters extends Emitter {
     if (known) return known;
     const a = value.args[0];
     const b = value.args[1];
-    if (!a || !b?.isConst || (value.code !== OP_I64_ADD && value.code !== OP_I64_SUB)) return undefined;
+    if (!a || !b?.isConst || value.code !== OP_I64_ADD) return undefined;
     const place = this.placeOf(a);
-    const distance = Number(b.value);
-    return place && near(place.base, place.offset + (value.code === OP_I64_ADD ? distance : -distance));
+    return place && near(place.base, place.offset + Number(b.value));
   }
 
   override let(value: Expr): Expr {

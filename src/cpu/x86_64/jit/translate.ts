@@ -1,7 +1,7 @@
 // Regions to WebAssembly: one function each, with the interpreter's handler type, so that whoever goes on with a record
 // comes into the region by the same call.
 
-import { constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import { HANDLER_CROSS } from '../decode/blocks.ts';
@@ -45,7 +45,7 @@ interface Imports {
   readonly after: number;
   readonly lookup: number;
   readonly branchSlow: number;
-  readonly posted: number;
+  readonly long: Readonly<Record<'read' | 'write', number>>;
   readonly handlerType: number;
 }
 
@@ -86,8 +86,8 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     after: engine('after', ['i32', 'i32', 'i32']),
     lookup: engine('lookup', HANDLER),
     branchSlow: engine('branch_slow', HANDLER),
-    posted: engine('posted', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
+    long: longWays(module),
   };
   for (const { slot, flow, mode, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
@@ -150,10 +150,50 @@ function dirtyBefore(edges: readonly WrittenEdge[]): ReadonlyMap<FlowNode, Dirty
   return before;
 }
 
+/**
+ * Functions of a module that its regions call where the TLB does not settle an access: short calls, where those of imports are
+ * many bytes of first-tier code, one for each access.
+ */
+function longWays(module: ModuleBuilder): Imports['long'] {
+  const importSlow = (name: 'load_slow' | 'store_slow'): number =>
+    module.importFunction('helpers', name, ['i64', 'i32', 'i32'], STATUS);
+  const slow = { read: importSlow('load_slow'), write: importSlow('store_slow') };
+  const declare = (name: string): number => module.declare(name, ['i64', 'i32', 'i32'], STATUS);
+  const long = { read: declare('read'), write: declare('write') };
+  for (const access of ['read', 'write'] as const)
+    module.define(long[access], (f) => {
+      const size = i32.and(f.param(1), constI32((1 << L.LONG_SIZE_BITS) - 1));
+      const host = f.let(callExpr(slow[access], 'i32', [f.param(0), size, f.param(2)]));
+      if (access === 'write') {
+        // What is written elsewhere and carried out later, and what changes code, the interpreter does.
+        const isElsewhere = i32.eq(host, constI32(L.SCRATCH));
+        f.ifUnlikely(i32.or(isElsewhere, load('i32.load', constI32(L.CODE_STALE))), () => {
+          f.if(host, () => f.store('i32.store', constI32(L.LEAVE_STATUS), constI32(L.STATUS_INTERPRET)));
+          f.store('i32.store', constI32(L.CODE_STALE), constI32(0));
+          f.set(host, constI32(0));
+        });
+      }
+      f.ifUnlikely(i32.eqz(host), () => {
+        f.store('i32.store', constI32(L.LEAVE_RECORD), f.param(2));
+        f.store('i32.store', constI32(L.LEAVE_BUDGET), i32.shr_s(f.param(1), constI32(L.LONG_SIZE_BITS)));
+      });
+      f.return(host);
+    });
+  return long;
+}
+
 /** Writes a region's function to see what it uses. */
 function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
-  const nowhere: Imports = { helper: () => 0, leave: 0, after: 0, lookup: 0, branchSlow: 0, posted: 0, handlerType: 0 };
+  const nowhere: Imports = {
+    helper: () => 0,
+    leave: 0,
+    after: 0,
+    lookup: 0,
+    branchSlow: 0,
+    handlerType: 0,
+    long: { read: 0, write: 0 },
+  };
   const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS, true), nowhere, mode);
   draft.body(flow);
   return { flow, mode, draft };
@@ -212,7 +252,6 @@ class FunctionWriter {
       tlb: f.local('i32'),
       budget: f.param(1),
       target: f.local('i64'),
-      slow: f.local('i32'),
       odd: f.local('i32'),
       oddUsed: used?.oddUsed ?? false,
       ordinary: NOT_KNOWN_ORDINARY,
@@ -225,6 +264,8 @@ class FunctionWriter {
       spans: [],
       isDraft: draft === undefined,
       unpaid: 0,
+      long: (access) => imports.long[access],
+      leaveUnless: (host) => this.#leaveUnless(host),
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
     if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
@@ -263,14 +304,33 @@ class FunctionWriter {
       storeVectors(c, c.dirtyVectors);
       if (c.dirty & DIRTY_FLAGS) spillFlags(c);
     } else {
-      // What follows here is another way, on which nothing has been settled.
-      const { settled } = c;
-      settleFlags(c);
-      c.settled = settled;
+      this.#settleAside();
     }
     const label = this.#exitLabels.get(kind);
     if (label) f.br(label);
     else f.unreachable();
+  }
+
+  #leaveUnless(host: Expr): void {
+    const f = this.#f;
+    const c = this.#context;
+    this.#exitsUsed.add('leave');
+    const label = this.#exitLabels.get('leave');
+    const leave = (): void => {
+      this.#settleAside();
+      if (label) f.br(label);
+      else f.unreachable();
+    };
+    if (label && (!c.known || c.settled)) f.brIfUnlikely(label, i32.eqz(host));
+    else f.ifUnlikely(i32.eqz(host), leave);
+  }
+
+  /** The locals have the flags on the way out that follows; here is another way, on which nothing has been settled. */
+  #settleAside(): void {
+    const c = this.#context;
+    const { settled } = c;
+    settleFlags(c);
+    c.settled = settled;
   }
 
   /** One block around the body for each way out, its epilogue behind it. */
@@ -288,6 +348,10 @@ class FunctionWriter {
       storeRegisters(this.#context, this.#context.written);
       storeVectors(this.#context, this.#context.vectorsWritten);
       if (this.#context.flagsWritten) storeFlags(this.#context);
+    }
+    if (kind === 'leave') {
+      this.#f.set(this.#exitRecord, load('i32.load', constI32(L.LEAVE_RECORD)));
+      this.#f.set(this.#exitBudget, i32.add(this.#context.budget, load('i32.load', constI32(L.LEAVE_BUDGET))));
     }
     this.#count(kind);
     this.#leaveBy(kind);
@@ -310,7 +374,7 @@ class FunctionWriter {
     const f = this.#f;
     const record = this.#exitRecord;
     const budget = this.#exitBudget;
-    const { leave, after, lookup, branchSlow, posted, handlerType } = this.#imports;
+    const { leave, after, lookup, branchSlow, handlerType } = this.#imports;
     const dispatch = (to: Expr): void =>
       f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
     switch (kind) {
@@ -325,8 +389,6 @@ class FunctionWriter {
         return f.returnCall(lookup, [record, budget]);
       case 'after':
         return f.returnCall(after, [record, budget, this.#exitStatus]);
-      case 'posted':
-        return f.returnCall(posted, [record, budget]);
       case 'branch': {
         const target = f.let(load('i32.load', record, L.R_DISP));
         f.ifLikely(i32.and(i32.ne(target, constI32(0)), i32.ge_s(budget, constI32(0))), () => dispatch(target));
