@@ -298,7 +298,7 @@ export type MemoryOp =
   | 'v128.load32_zero'
   | 'v128.load64_zero';
 
-const LOADS: Record<MemoryOp, number> = {
+const LOAD_CODES: Record<MemoryOp, number> = {
   'i32.load': 0x28,
   'i64.load': 0x29,
   'f32.load': 0x2a,
@@ -318,9 +318,14 @@ const LOADS: Record<MemoryOp, number> = {
   'v128.load64_zero': 0xfd5d,
 };
 
+const LOADS = Object.fromEntries(
+  Object.entries(LOAD_CODES).map(([op, code]) => [op, { code, type: op.slice(0, op.indexOf('.')) as ValType }]),
+) as Record<MemoryOp, { readonly code: number; readonly type: ValType }>;
+
 /** Reads memory at `address + offset`. */
 export function load(op: MemoryOp, address: Expr, offset = 0): Expr {
-  return new Expr(LOADS[op], op.slice(0, op.indexOf('.')) as ValType, [address], offset);
+  const { code, type } = LOADS[op];
+  return new Expr(code, type, [address], offset);
 }
 
 export type StoreOp =

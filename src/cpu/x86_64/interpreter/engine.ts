@@ -15,7 +15,7 @@ import {
 import * as L from '../layout.ts';
 import { zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
-import { allLines, FIRST_HANDLER, handlerCount, operandsOf, shapesOf } from '../semantics/index.ts';
+import { allLines, FIRST_HANDLER, handlerCount, shapesOf } from '../semantics/index.ts';
 import { type EngineFunctions, HandlerEmitter, RESULT_TYPES } from './handler-emitter.ts';
 import { jumpEntry, jumpKey } from './jump-cache.ts';
 import { tlbEntry } from './tlb.ts';
@@ -384,7 +384,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       );
       module.define(index, (f) => {
         const emitter = new HandlerEmitter(f, shape, engine);
-        line.meaning(emitter, ...operandsOf(shape));
+        line.meaning(emitter, ...shape.operands);
         if (line.encoding.lockable && shape.form !== 'register') {
           const locked = i32.and(load('i32.load8_u', f.param(0), L.R_PREFIX), constI32(L.RP_LOCK));
           f.if(locked, () => f.fence());

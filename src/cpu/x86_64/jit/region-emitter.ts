@@ -34,12 +34,28 @@ const at = (address: number): Expr => constI32(address);
 /** Helpers that look at no register and no flag of the state: those of x87 have registers of their own, which are always there. */
 const PURE =
   /^(pdep|pext|quotient|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
-function isPure(name: HelperName): boolean {
-  return PURE.test(name);
-}
 
 /** Helpers that look at vector registers. */
 const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
+
+interface Helper {
+  readonly isPure: boolean;
+  readonly looksAtVectors: boolean;
+  readonly result: ValType;
+}
+
+/** Those that have been met. */
+const helpers = new Map<HelperName, Helper>();
+
+function helperOf(name: HelperName): Helper {
+  let helper = helpers.get(name);
+  if (!helper) {
+    const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
+    helper = { isPure: PURE.test(name), looksAtVectors: VECTOR_HELPERS.test(name), result };
+    helpers.set(name, helper);
+  }
+  return helper;
+}
 
 /** Writes one instruction of a region: operands are known, registers and flags are locals. */
 export class RegionEmitter extends RegionMemory {
@@ -70,7 +86,14 @@ export class RegionEmitter extends RegionMemory {
     plain: boolean,
   ): void {
     const conditional = this.#isConditional();
-    this.#know({ kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b), plain });
+    this.#know({
+      kind,
+      result: result && this.#kept(result),
+      a: this.#kept(a),
+      b: b && this.#kept(b),
+      plain,
+      locals: undefined,
+    });
     if (!conditional) return;
     settleFlags(this.c);
     this.c.known = undefined;
@@ -97,7 +120,7 @@ export class RegionEmitter extends RegionMemory {
     if (c.f.depth === this.depth) return false;
     if (c.known && !c.settled) {
       if (c.known !== this.#knownBefore) throw new Untranslatable();
-      c.settleFirst.add(this.d);
+      this.d.settleFirst = true;
     }
     return true;
   }
@@ -134,7 +157,8 @@ export class RegionEmitter extends RegionMemory {
         return;
       }
       const rest = c.known?.rest ?? i64.and(this.#flagsOfLocals(), constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)));
-      this.#know({ kind: L.CC_KIND_FLAGS, result: undefined, a: i64.or(rest, bits), b: undefined, plain: false, rest });
+      const a = i64.or(rest, bits);
+      this.#know({ kind: L.CC_KIND_FLAGS, result: undefined, a, b: undefined, plain: false, locals: undefined, rest });
       return;
     }
     const { kind, a, result } = c.known;
@@ -185,11 +209,17 @@ export class RegionEmitter extends RegionMemory {
     const isCertain = c.f.depth === this.depth;
     loadRegisters(c);
     if (c.flagsUsed) loadFlags(c);
-    if (isCertain) Object.assign(c, { dirty: 0, isSynced: true });
+    if (isCertain) {
+      c.dirty = 0;
+      c.isSynced = true;
+    }
     if (vectors) {
       loadVectors(c);
       this.forgetVectors();
-      if (isCertain) Object.assign(c, { dirtyVectors: 0, isVectorsSynced: true });
+      if (isCertain) {
+        c.dirtyVectors = 0;
+        c.isVectorsSynced = true;
+      }
     }
     if (c.oddUsed) this.controlsChanged();
     c.known = undefined;
@@ -204,19 +234,19 @@ export class RegionEmitter extends RegionMemory {
   }
 
   call(name: HelperName, ...args: Expr[]): Expr {
-    const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
+    const { isPure, result } = helperOf(name);
     const value = (): Expr => this.f.let(callExpr(this.helper(name), result, args));
-    return isPure(name) ? value() : this.#around(name, value);
+    return isPure ? value() : this.#around(name, value);
   }
 
   run(name: HelperName, ...args: Expr[]): void {
     const call = (): void => this.f.call(this.helper(name), args);
-    if (isPure(name)) call();
+    if (helperOf(name).isPure) call();
     else this.#around(name, call);
   }
 
   #around<T>(name: HelperName, call: () => T): T {
-    const vectors = VECTOR_HELPERS.test(name);
+    const vectors = helperOf(name).looksAtVectors;
     this.#isConditional();
     this.#spill(vectors);
     const value = call();
@@ -228,7 +258,7 @@ export class RegionEmitter extends RegionMemory {
     const { f } = this;
     const values = args.map((arg) => f.let(arg));
     this.sync();
-    if (isPure(name)) return f.let(callExpr(this.helper(name), 'i32', values));
+    if (helperOf(name).isPure) return f.let(callExpr(this.helper(name), 'i32', values));
     const status = this.#around(name, () => f.let(callExpr(this.helper(name), 'i32', values)));
     this.#mayHaveWritten = true;
     return status;

@@ -117,15 +117,13 @@ export abstract class RegionMemory extends RegionRegisters {
     const { c } = this;
     const count = this.#accesses++;
     if (!c.isDraft) {
-      const span = c.spansOf.get(this.d)?.[count];
+      const span = this.d.spans[count];
       const isAlone = span && !span.host && span.accesses === 1;
       return isAlone ? undefined : span;
     }
-    const spans = c.spansOf.get(this.d) ?? [];
-    c.spansOf.set(this.d, spans);
     // What is deeper may not be run.
     const span = place && c.f.depth === this.depth ? draftSpan(c, place, size, write) : undefined;
-    spans[count] = span;
+    this.d.spans[count] = span;
     return undefined;
   }
 

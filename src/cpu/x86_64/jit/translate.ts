@@ -11,7 +11,7 @@ import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
-import { handlerCount, operandsOf } from '../semantics/index.ts';
+import { handlerCount } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
 import type { BasicBlock, Decoded, Region } from './region.ts';
 import {
@@ -33,6 +33,8 @@ import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './re
 
 /** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
 const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);
+
+const NO_LOCALS: readonly Expr[] = [];
 
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
@@ -65,7 +67,7 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
   const drafts = regions
     .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
     // A region that hands its first instruction to the interpreter would hand it to itself.
-    .filter(({ flow, skipped }) => !skipped.has(flow.entry.block.instructions[0] as Decoded));
+    .filter(({ flow }) => !flow.entry.block.instructions[0]?.isSkipped);
   const module = new ModuleBuilder();
   // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
   module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
@@ -87,9 +89,9 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     handlerType: module.type(HANDLER, STATUS),
     long: longWays(module),
   };
-  for (const { slot, flow, mode, skipped, draft } of drafts) {
+  for (const { slot, flow, mode, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, mode, skipped, draft).write(flow, counting));
+    module.define(index, (f) => new FunctionWriter(f, imports, mode, draft).write(flow, counting));
     module.elements(slot, [index]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
@@ -98,7 +100,6 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
 interface Draft {
   readonly flow: Flow;
   readonly mode: number;
-  readonly skipped: Set<Decoded>;
   readonly draft: FunctionWriter;
 }
 
@@ -108,6 +109,11 @@ interface Labels {
   loop?: Label;
   /** ORDINARY_* that all of the branches to the block so far know. */
   ordinary?: readonly number[];
+}
+
+/** ORDINARY_* that two ways know. */
+function bothOrdinary(a: readonly number[], b: readonly number[]): readonly number[] {
+  return a === b ? a : a.map((bits, i) => bits & (b[i] as number));
 }
 
 /** Registers, by bits as RegionContext.dirty. */
@@ -179,7 +185,6 @@ function longWays(module: ModuleBuilder): Imports['long'] {
 /** Writes a region's function to see what it uses. */
 function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
-  const skipped = new Set<Decoded>();
   const nowhere: Imports = {
     helper: () => 0,
     leave: 0,
@@ -189,15 +194,14 @@ function draftRegion({ entry, mode }: Region): Draft {
     handlerType: 0,
     long: { read: 0, write: 0 },
   };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode, skipped);
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS, true), nowhere, mode);
   draft.body(flow);
-  return { flow, mode, skipped, draft };
+  return { flow, mode, draft };
 }
 
 class FunctionWriter {
   readonly #f: FunctionBuilder;
   readonly #imports: Imports;
-  readonly #skipped: Set<Decoded>;
   readonly #context: RegionContext;
   readonly helpersUsed = new Set<HelperName>();
   readonly #exitsUsed = new Set<Exit>();
@@ -216,24 +220,25 @@ class FunctionWriter {
   #budgetGiven: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
-  constructor(f: FunctionBuilder, imports: Imports, mode: number, skipped: Set<Decoded>, draft?: FunctionWriter) {
+  constructor(f: FunctionBuilder, imports: Imports, mode: number, draft?: FunctionWriter) {
     this.#f = f;
     this.#mode = mode;
     this.#imports = imports;
-    this.#skipped = skipped;
     this.#exitRecord = f.local('i32');
     this.#exitBudget = f.local('i32');
     this.#exitStatus = f.local('i32');
     const used = draft ? draft.#context : undefined;
+    const locals = (type: ValType, count: number, used?: readonly (Expr | undefined)[]): (Expr | undefined)[] =>
+      used ? used.map((local) => local && f.local(type)) : new Array<undefined>(count).fill(undefined);
     this.#context = {
       f,
       helper: (name) => {
         this.helpersUsed.add(name);
         return imports.helper(name);
       },
-      registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
+      registers: locals('i64', 16, used?.registers),
       written: used?.written ?? 0,
-      vectors: Array.from({ length: 32 }, (_, i) => (used?.vectors[i] ? f.local('v128') : undefined)),
+      vectors: locals('v128', 32, used?.vectors),
       vectorsWritten: used?.vectorsWritten ?? 0,
       mode,
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
@@ -252,14 +257,12 @@ class FunctionWriter {
       ordinary: NOT_KNOWN_ORDINARY,
       known: undefined,
       settled: false,
-      settleFirst: used?.settleFirst ?? new Set(),
       pinned: new Set(),
       places: new Array<undefined>(16).fill(undefined),
       bases: new Map(),
       baseCount: FIRST_BASE,
       spans: [],
       isDraft: draft === undefined,
-      spansOf: used?.spansOf ?? new Map(),
       unpaid: 0,
       long: (access) => imports.long[access],
       leaveUnless: (host) => this.#leaveUnless(host),
@@ -442,9 +445,8 @@ class FunctionWriter {
   // ---- Blocks ----------------------------------------------------------------------------------------------------------
   /** A block and all that it dominates. */
   #node(node: FlowNode): void {
-    const merges = [...node.merges].sort((a, b) => b.order - a.order);
     if (!node.isLoop) {
-      this.#within(node, merges);
+      this.#within(node, node.merges.length);
       return;
     }
     this.#f.loop((label) => {
@@ -453,7 +455,7 @@ class FunctionWriter {
       this.#context.known = undefined;
       this.#context.unpaid = 0;
       this.#forgetOrdinary();
-      this.#within(node, merges);
+      this.#within(node, node.merges.length);
     });
     // Nothing comes here: every way goes on elsewhere.
     this.#f.unreachable();
@@ -476,16 +478,16 @@ class FunctionWriter {
     return labels;
   }
 
-  /** The block's code inside a WebAssembly block for each merge that follows it. */
-  #within(node: FlowNode, merges: readonly FlowNode[]): void {
-    const [merge, ...rest] = merges;
+  /** The block's code inside a WebAssembly block for each of the first `count` merges that follow it. */
+  #within(node: FlowNode, count: number): void {
+    const merge = node.merges[count - 1];
     if (!merge) {
       this.#instructions(node);
       return;
     }
     this.#f.block((label) => {
       this.#labelsOf(merge).block = label;
-      this.#within(node, rest);
+      this.#within(node, count - 1);
     });
     forgetPlaces(this.#context);
     this.#context.known = undefined;
@@ -499,20 +501,18 @@ class FunctionWriter {
     const f = this.#f;
     const { block } = node;
     const before = this.#dirtyBefore.get(node);
-    Object.assign(c, {
-      dirty: before?.registers ?? 0,
-      dirtyVectors: before?.vectors ?? 0,
-      isSynced: false,
-      isVectorsSynced: false,
-    });
+    c.dirty = before?.registers ?? 0;
+    c.dirtyVectors = before?.vectors ?? 0;
+    c.isSynced = false;
+    c.isVectorsSynced = false;
     for (const decoded of block.instructions) {
-      if (this.#skipped.has(decoded)) {
+      if (decoded.isSkipped) {
         this.#exit('dispatch', constI32(decoded.record), this.#budgetBefore(decoded));
         return;
       }
       if (decoded.second !== undefined) this.#checkSecond(decoded, block.page, decoded.second);
       c.unpaid++;
-      if (c.settleFirst.has(decoded)) settleFlags(c);
+      if (decoded.settleFirst) settleFlags(c);
       const knownBefore = c.known;
       f.beginScope();
       const emitter = new RegionEmitter(c, decoded, {
@@ -520,23 +520,23 @@ class FunctionWriter {
         jumped: (target) => this.#jumped(node, target),
       });
       try {
-        decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
+        decoded.shape.line.meaning(emitter, ...decoded.shape.operands);
         if ((decoded.prefix & L.RP_LOCK) !== 0) f.fence();
       } catch (error) {
         if (!(error instanceof Untranslatable)) throw error;
         // What is written so far belongs to the draft.
-        this.#skipped.add(decoded);
+        decoded.isSkipped = true;
         this.#exitsUsed.add('dispatch');
         return;
       }
       emitter.end();
-      const kept = new Set(flagLocals(c));
+      const kept = c.known ? flagLocals(c.known, c.flags) : NO_LOCALS;
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
       if (knownBefore && knownBefore !== c.known) {
-        for (const local of new Set(flagLocals({ known: knownBefore, flags: c.flags })))
-          if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
+        for (const local of flagLocals(knownBefore, c.flags))
+          if (!kept.includes(local) && !c.pinned.has(local)) f.release(local);
       }
     }
     this.#next(node);
@@ -555,7 +555,7 @@ class FunctionWriter {
       i32.ne(i32.add(load('i32.load', entry, L.TLB_O_ADDEND), low), constI32(host)),
     );
     aside(c, isOther, () => this.#exit('cross', constI32(decoded.record - L.RECORD), this.#budgetBefore(decoded)));
-    f.endScope(new Set());
+    f.endScope(NO_LOCALS);
   }
 
   #taken(from: FlowNode, decoded: Decoded): void {
@@ -650,7 +650,7 @@ class FunctionWriter {
     }
     if (node.isMerge) {
       f.set(c.budget, this.#paid());
-      labels.ordinary = (labels.ordinary ?? c.ordinary).map((bits, i) => bits & (c.ordinary[i] as number));
+      labels.ordinary = bothOrdinary(labels.ordinary ?? c.ordinary, c.ordinary);
       f.br(labels.block as Label);
     } else {
       if (node.isLoop) f.set(c.budget, this.#paid());
