@@ -1,3 +1,5 @@
+const encoder = new TextEncoder();
+
 /** Growing byte buffer with the WebAssembly binary format's number encodings (core specification, section 5.2.2). */
 export class ByteWriter {
   #bytes: Uint8Array<ArrayBuffer>;
@@ -25,8 +27,12 @@ export class ByteWriter {
 
   /** Unsigned LEB128 of a value below 2^32. */
   u32(value: number): void {
-    this.#grow(5);
     let rest = value >>> 0;
+    if (rest < 0x80) {
+      this.u8(rest);
+      return;
+    }
+    this.#grow(5);
     while (rest >= 0x80) {
       this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
       rest >>>= 7;
@@ -36,8 +42,12 @@ export class ByteWriter {
 
   /** Signed LEB128 of a 32-bit value. */
   s32(value: number): void {
-    this.#grow(5);
     let rest = value | 0;
+    if (rest >= -64 && rest <= 63) {
+      this.u8(rest & 0x7f);
+      return;
+    }
+    this.#grow(5);
     while (rest < -64 || rest > 63) {
       this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
       rest >>= 7;
@@ -71,7 +81,7 @@ export class ByteWriter {
   }
 
   name(text: string): void {
-    const encoded = new TextEncoder().encode(text);
+    const encoded = encoder.encode(text);
     this.u32(encoded.length);
     this.bytes(encoded);
   }

@@ -10,7 +10,6 @@ export const OP_LOCAL = -2;
 export const OP_CALL = -3;
 export const OP_SELECT = -4;
 export const OP_I64_ADD = 0x7c;
-export const OP_I64_SUB = 0x7d;
 
 /** One node of an expression tree. `code` is a WebAssembly opcode (0xfd00 + n for vector ones, 0xfc00 + n for 0xfc-prefixed), or OP_*. */
 export class Expr {
@@ -94,6 +93,12 @@ function fold32(code: number, compute: (a: number, b: number) => number, neutral
   };
 }
 
+/** Less a constant is plus another: first-tier code has only the sum with a constant in one instruction. */
+const sub32 = (a: Expr, b: Expr): Expr =>
+  b.isConst ? i32.add(a, constI32(-(b.value as number))) : new Expr(0x6b, 'i32', [a, b], 0);
+const sub64 = (a: Expr, b: Expr): Expr =>
+  b.isConst ? i64.add(a, constI64(-(b.value as bigint))) : new Expr(0x7d, 'i64', [a, b], 0);
+
 function fold64(code: number, compute: (a: bigint, b: bigint) => bigint, neutral?: bigint): Binary {
   return (a, b) => {
     if (b.isConst) {
@@ -157,7 +162,7 @@ export const i32 = {
   ctz: unary(0x68, 'i32'),
   popcnt: unary(0x69, 'i32'),
   add: fold32(0x6a, (a, b) => a + b, 0),
-  sub: fold32(0x6b, (a, b) => a - b, 0),
+  sub: sub32,
   mul: fold32(0x6c, Math.imul, 1),
   div_s: binary(0x6d, 'i32'),
   div_u: binary(0x6e, 'i32'),
@@ -203,7 +208,7 @@ export const i64 = {
   ctz: unary(0x7a, 'i64'),
   popcnt: unary(0x7b, 'i64'),
   add: fold64(0x7c, (a, b) => a + b, 0n),
-  sub: fold64(0x7d, (a, b) => a - b, 0n),
+  sub: sub64,
   mul: fold64(0x7e, (a, b) => a * b, 1n),
   div_s: binary(0x7f, 'i64'),
   div_u: binary(0x80, 'i64'),
@@ -293,7 +298,7 @@ export type MemoryOp =
   | 'v128.load32_zero'
   | 'v128.load64_zero';
 
-const LOADS: Record<MemoryOp, number> = {
+const LOAD_CODES: Record<MemoryOp, number> = {
   'i32.load': 0x28,
   'i64.load': 0x29,
   'f32.load': 0x2a,
@@ -313,9 +318,14 @@ const LOADS: Record<MemoryOp, number> = {
   'v128.load64_zero': 0xfd5d,
 };
 
+const LOADS = Object.fromEntries(
+  Object.entries(LOAD_CODES).map(([op, code]) => [op, { code, type: op.slice(0, op.indexOf('.')) as ValType }]),
+) as Record<MemoryOp, { readonly code: number; readonly type: ValType }>;
+
 /** Reads memory at `address + offset`. */
 export function load(op: MemoryOp, address: Expr, offset = 0): Expr {
-  return new Expr(LOADS[op], op.slice(0, op.indexOf('.')) as ValType, [address], offset);
+  const { code, type } = LOADS[op];
+  return new Expr(code, type, [address], offset);
 }
 
 export type StoreOp =

@@ -34,6 +34,9 @@ export interface Label {
   readonly depth: number;
 }
 
+/** What most functions need at once. */
+const CAPACITY = 2048;
+
 /**
  * Writes the body of one WebAssembly function. Statements are written at once, in order; expressions are trees
  * (expr.ts) written where a statement uses them.
@@ -41,18 +44,24 @@ export interface Label {
 export class FunctionBuilder {
   readonly params: readonly ValType[];
   readonly results: readonly ValType[];
-  readonly code = new ByteWriter();
+  readonly code: ByteWriter;
+  readonly #isDraft: boolean;
   readonly #locals: ValType[] = [];
-  /** Locals that are free again, by type. */
-  readonly #free = new Map<ValType, Expr[]>();
-  /** Locals taken in each open scope, the innermost last. */
-  readonly #scopes: Expr[][] = [];
+  /** Locals that are free again. */
+  readonly #free: Readonly<Record<ValType, Expr[]>> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  /** Locals taken in the open scopes, and how many were before each scope, the innermost last. */
+  readonly #taken: Expr[] = [];
+  #takenCount = 0;
+  readonly #scopes: number[] = [];
   readonly #hints: BranchHint[] = [];
   #depth = 0;
 
-  constructor(params: readonly ValType[], results: readonly ValType[]) {
+  /** `isDraft`: nothing is written. The same is done as else to find out what a function uses. */
+  constructor(params: readonly ValType[], results: readonly ValType[], isDraft = false) {
     this.params = params;
     this.results = results;
+    this.code = new ByteWriter(isDraft ? 0 : CAPACITY);
+    this.#isDraft = isDraft;
   }
 
   param(index: number): Expr {
@@ -61,13 +70,13 @@ export class FunctionBuilder {
 
   local(type: ValType): Expr {
     const local = this.lasting(type);
-    this.#scopes.at(-1)?.push(local);
+    if (this.#scopes.length > 0) this.#taken[this.#takenCount++] = local;
     return local;
   }
 
   /** A local that no scope frees. */
   lasting(type: ValType): Expr {
-    const local = this.#free.get(type)?.pop();
+    const local = this.#free[type].pop();
     if (local) return local;
     this.#locals.push(type);
     return localGet(this.params.length + this.#locals.length - 1, type);
@@ -75,19 +84,22 @@ export class FunctionBuilder {
 
   /** Locals taken from here to the matching endScope() are free again then: engines compile functions of few locals faster. */
   beginScope(): void {
-    this.#scopes.push([]);
+    this.#scopes.push(this.#takenCount);
   }
 
   /** Frees what the innermost scope took, but for `kept`. */
-  endScope(kept: ReadonlySet<Expr>): void {
-    for (const local of this.#scopes.pop() ?? []) if (!kept.has(local)) this.release(local);
+  endScope(kept: readonly Expr[]): void {
+    const first = this.#scopes.pop() as number;
+    for (let i = first; i < this.#takenCount; i++) {
+      const local = this.#taken[i] as Expr;
+      if (!kept.includes(local)) this.release(local);
+    }
+    this.#takenCount = first;
   }
 
   /** The local's value is not needed any more. */
   release(local: Expr): void {
-    const free = this.#free.get(local.type);
-    if (free) free.push(local);
-    else this.#free.set(local.type, [local]);
+    this.#free[local.type].push(local);
   }
 
   /** Evaluates now and gives the value a local, so that later uses are free of effects and cost. */
@@ -106,12 +118,14 @@ export class FunctionBuilder {
   }
 
   set(local: Expr, value: Expr): void {
+    if (this.#isDraft) return;
     this.expr(value);
     this.code.u8(0x21);
     this.code.u32(local.value as number);
   }
 
   store(op: StoreOp, address: Expr, value: Expr, offset = 0): void {
+    if (this.#isDraft) return;
     this.expr(address);
     this.expr(value);
     const code = STORES[op];
@@ -125,23 +139,27 @@ export class FunctionBuilder {
   }
 
   drop(value: Expr): void {
+    if (this.#isDraft) return;
     this.expr(value);
     this.code.u8(0x1a);
   }
 
   /** Calls a function without a result. */
   call(functionIndex: number, args: readonly Expr[]): void {
+    if (this.#isDraft) return;
     for (const arg of args) this.expr(arg);
     this.code.u8(0x10);
     this.code.u32(functionIndex);
   }
 
   return(value?: Expr): void {
+    if (this.#isDraft) return;
     if (value) this.expr(value);
     this.code.u8(0x0f);
   }
 
   returnCall(functionIndex: number, args: readonly Expr[]): void {
+    if (this.#isDraft) return;
     for (const arg of args) this.expr(arg);
     this.code.u8(0x12);
     this.code.u32(functionIndex);
@@ -149,6 +167,7 @@ export class FunctionBuilder {
 
   /** Tail call through table 0. */
   returnCallIndirect(typeIndex: number, args: readonly Expr[], target: Expr): void {
+    if (this.#isDraft) return;
     for (const arg of args) this.expr(arg);
     this.expr(target);
     this.code.u8(0x13);
@@ -183,16 +202,16 @@ export class FunctionBuilder {
     }
     this.expr(condition);
     this.#hint(likely);
-    this.code.u8(0x04);
-    this.code.u8(0x40);
+    this.#byte(0x04);
+    this.#byte(0x40);
     this.#depth++;
     then();
     if (otherwise) {
-      this.code.u8(0x05);
+      this.#byte(0x05);
       otherwise();
     }
     this.#depth--;
-    this.code.u8(0x0b);
+    this.#byte(0x0b);
   }
 
   /** A block that `br(label)` leaves. */
@@ -206,15 +225,16 @@ export class FunctionBuilder {
   }
 
   #structured(opcode: number, body: (label: Label) => void): void {
-    this.code.u8(opcode);
-    this.code.u8(0x40);
+    this.#byte(opcode);
+    this.#byte(0x40);
     this.#depth++;
     body({ depth: this.#depth });
     this.#depth--;
-    this.code.u8(0x0b);
+    this.#byte(0x0b);
   }
 
   br(label: Label): void {
+    if (this.#isDraft) return;
     this.code.u8(0x0c);
     this.code.u32(this.#depth - label.depth);
   }
@@ -229,6 +249,7 @@ export class FunctionBuilder {
   }
 
   #brIf(label: Label, condition: Expr, likely?: boolean): void {
+    if (this.#isDraft) return;
     this.expr(condition);
     this.#hint(likely);
     this.code.u8(0x0d);
@@ -242,6 +263,7 @@ export class FunctionBuilder {
 
   /** Jumps to labels[index], or to the last for any other index. */
   brTable(index: Expr, labels: readonly Label[]): void {
+    if (this.#isDraft) return;
     this.expr(index);
     this.code.u8(0x0e);
     this.code.u32(labels.length - 1);
@@ -249,23 +271,31 @@ export class FunctionBuilder {
   }
 
   unreachable(): void {
+    if (this.#isDraft) return;
     this.code.u8(0x00);
   }
 
   /** Stores before it are seen by other threads before loads after it are made. */
   fence(): void {
+    if (this.#isDraft) return;
     this.code.bytes([0xfe, 0x03, 0]);
   }
 
   memoryCopy(to: Expr, from: Expr, length: Expr): void {
+    if (this.#isDraft) return;
     this.expr(to);
     this.expr(from);
     this.expr(length);
     this.code.bytes([0xfc, 0x0a, 0, 0]);
   }
 
+  #byte(value: number): void {
+    if (!this.#isDraft) this.code.u8(value);
+  }
+
   /** Writes the tree in post-order, leaving its value on the stack. */
   expr(node: Expr): void {
+    if (this.#isDraft) return;
     const { code } = this;
     switch (node.code) {
       case OP_CONST:

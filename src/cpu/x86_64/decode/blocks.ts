@@ -187,7 +187,7 @@ export class BlockBuilder {
     view.setUint32(node + L.NODE_START, host, true);
     view.setUint32(node + L.NODE_LENGTH, length, true);
     view.setUint32(node + L.NODE_RECORDS, first, true);
-    view.setUint32(node + L.NODE_COUNT, records, true);
+    view.setUint16(node + L.NODE_COUNT, records, true);
     view.setUint32(node + L.NODE_HASH, slot, true);
     view.setUint32(node + L.NODE_HEAT, 0, true);
     view.setUint32(node + L.NODE_MODE, mode, true);

@@ -36,7 +36,7 @@ export function code_written(host: u32, size: u32): void {
 function make_stale(node: u32): void {
   store<u32>(CODE_STALE, 1);
   const records = load<u32>(node, NODE_RECORDS);
-  const count = load<u32>(node, NODE_COUNT);
+  const count = <u32>load<u16>(node, NODE_COUNT);
   for (let i: u32 = 0; i < count; i++) store<u16>(records + i * RECORD, HANDLER_STALE, R_HANDLER);
   const slot = load<u32>(node, NODE_HASH);
   if (slot) memory.fill(slot, 0, BLOCK_HASH_ENTRY);

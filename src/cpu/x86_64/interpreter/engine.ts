@@ -15,7 +15,7 @@ import {
 import * as L from '../layout.ts';
 import { zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
-import { allLines, FIRST_HANDLER, handlerCount, operandsOf, shapesOf } from '../semantics/index.ts';
+import { allLines, FIRST_HANDLER, handlerCount, shapesOf } from '../semantics/index.ts';
 import { type EngineFunctions, HandlerEmitter, RESULT_TYPES } from './handler-emitter.ts';
 import { jumpEntry, jumpKey } from './jump-cache.ts';
 import { tlbEntry } from './tlb.ts';
@@ -271,9 +271,15 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   // An access could not be made: a fault, or a device must be asked first and the instruction starts again.
   module.define(leave, (f) => {
     const record = f.param(0);
-    f.if(i32.eq(load('i32.load', at(L.LEAVE_STATUS)), constI32(L.STATUS_FAULT)), () =>
-      f.returnCall(fault, [record, f.param(1)]),
-    );
+    const status = f.let(load('i32.load', at(L.LEAVE_STATUS)));
+    f.if(i32.eq(status, constI32(L.STATUS_FAULT)), () => f.returnCall(fault, [record, f.param(1)]));
+    f.if(i32.eq(status, constI32(L.STATUS_INTERPRET)), () => {
+      // A region leaves so: it may stand in the place of the record's handler.
+      const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
+      const isRegion = i32.ge_u(handler, constI32(handlerCount()));
+      f.if(isRegion, () => f.set(handler, load('i32.load16_u', i32.sub(record, constI32(L.NODE)), L.NODE_ORIGINAL)));
+      f.returnCallIndirect(handlerType, [record, f.param(1)], handler);
+    });
     f.call(sync, [record]);
     exit(f, i32.sub(f.param(1), i32.sub(count(record), constI32(1))));
   });
@@ -308,7 +314,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   });
   module.exportFunction('run', run);
   // For translated code.
-  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow, posted }))
+  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow }))
     module.exportFunction(name, index);
 
   // ---- The engine's own handlers -------------------------------------------------------------------------------------
@@ -378,7 +384,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
       );
       module.define(index, (f) => {
         const emitter = new HandlerEmitter(f, shape, engine);
-        line.meaning(emitter, ...operandsOf(shape));
+        line.meaning(emitter, ...shape.operands);
         if (line.encoding.lockable && shape.form !== 'register') {
           const locked = i32.and(load('i32.load8_u', f.param(0), L.R_PREFIX), constI32(L.RP_LOCK));
           f.if(locked, () => f.fence());

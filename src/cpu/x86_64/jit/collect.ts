@@ -106,7 +106,7 @@ export class Collector {
     if (visit(entry, 0) === undefined) return undefined;
     for (let first = queue.shift(); first !== undefined && instructions < MAX_INSTRUCTIONS; first = queue.shift()) {
       const page = seen.get(first) as number;
-      const count = view.getUint32(first - L.NODE + L.NODE_COUNT, true);
+      const count = view.getUint16(first - L.NODE + L.NODE_COUNT, true);
       const records = this.#bytes.slice(first, first + count * L.RECORD);
       const original = this.#original(first);
       if (original !== undefined) new DataView(records.buffer).setUint16(L.R_HANDLER, original, true);
@@ -163,7 +163,7 @@ export class Collector {
   #second(first: number): number | undefined {
     const handler = this.#original(first) ?? this.#view.getUint16(first + L.R_HANDLER, true);
     if (handler !== HANDLER_CROSS) return undefined;
-    return first + this.#view.getUint32(first - L.NODE + L.NODE_COUNT, true) * L.RECORD;
+    return first + this.#view.getUint16(first - L.NODE + L.NODE_COUNT, true) * L.RECORD;
   }
 
   #copiesOf(first: number): number {

@@ -9,7 +9,7 @@ export interface FlowNode {
   readonly order: number;
   dominator: FlowNode;
   readonly predecessors: FlowNode[];
-  /** Blocks that this one immediately dominates and that several others go to. */
+  /** Blocks that this one immediately dominates and that several others go to, by `order`. */
   readonly merges: FlowNode[];
   isLoop: boolean;
   isMerge: boolean;
@@ -21,29 +21,34 @@ export interface Flow {
 }
 
 function successors(block: BasicBlock): BasicBlock[] {
-  return [block.taken, block.next, ...block.returns].filter((b) => b !== undefined);
+  const found: BasicBlock[] = [];
+  if (block.taken) found.push(block.taken);
+  if (block.next) found.push(block.next);
+  found.push(...block.returns);
+  return found;
 }
 
 function postorder(entry: BasicBlock): BasicBlock[] {
   const order: BasicBlock[] = [];
   const seen = new Set([entry]);
   // A stack of its own: regions can be deep.
-  const stack = [{ block: entry, rest: successors(entry) }];
+  const stack = [{ block: entry, after: successors(entry), done: 0 }];
   for (let top = stack.at(-1); top; top = stack.at(-1)) {
-    const next = top.rest.shift();
+    const next = top.after[top.done++];
     if (!next) {
       order.push(top.block);
       stack.pop();
     } else if (!seen.has(next)) {
       seen.add(next);
-      stack.push({ block: next, rest: successors(next) });
+      stack.push({ block: next, after: successors(next), done: 0 });
     }
   }
   return order;
 }
 
 function common(a: FlowNode, b: FlowNode): FlowNode {
-  let [x, y] = [a, b];
+  let x = a;
+  let y = b;
   while (x !== y) {
     while (x.order > y.order) x = x.dominator;
     while (y.order > x.order) y = y.dominator;
@@ -70,18 +75,22 @@ export function analyze(entryBlock: BasicBlock): Flow {
   for (const node of nodes) for (const to of successors(node.block)) nodeOf.get(to)?.predecessors.push(node);
   const entry = nodes[0] as FlowNode;
   // Cooper, Harvey, Kennedy: "A simple, fast dominance algorithm". Nodes that have none yet name themselves.
-  const placed = new Set([entry]);
   for (let changed = true; changed; ) {
     changed = false;
-    for (const node of nodes.slice(1)) {
-      const dominator = node.predecessors.filter((p) => placed.has(p)).reduce(common);
-      if (dominator !== node.dominator || !placed.has(node)) changed = true;
+    for (const node of nodes) {
+      let dominator: FlowNode | undefined;
+      for (const p of node.predecessors) {
+        const isPlaced = p === entry || p.dominator !== p;
+        if (isPlaced) dominator = dominator ? common(dominator, p) : p;
+      }
+      if (node === entry || !dominator || dominator === node.dominator) continue;
       node.dominator = dominator;
-      placed.add(node);
+      changed = true;
     }
   }
   for (const node of nodes) {
-    const forward = node.predecessors.filter((p) => p.order < node.order).length;
+    let forward = 0;
+    for (const p of node.predecessors) if (p.order < node.order) forward++;
     node.isLoop = node.predecessors.some((p) => p.order >= node.order && dominates(node, p));
     node.isMerge = forward >= 2;
     if (node.isMerge) node.dominator.merges.push(node);

@@ -4,7 +4,6 @@ import { constI32, type Expr, load } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
 import type { HelperName } from '../semantics/helper-names.ts';
-import type { Decoded } from './region.ts';
 import { type KnownFlags, pin } from './region-flags.ts';
 
 const at = (address: number): Expr => constI32(address);
@@ -14,7 +13,7 @@ export class Untranslatable extends Error {}
 
 /** Ways out of a region; each has one epilogue. */
 export type Exit =
-  /** LEAVE_STATUS says how the instruction is left. */
+  /** An access could not be made: LEAVE_STATUS says how the instruction is left, LEAVE_RECORD which. */
   | 'leave'
   /** The record's branch is taken, within its page. */
   | 'branch'
@@ -29,9 +28,7 @@ export type Exit =
   /** RIP holds where to go on. */
   | 'lookup'
   /** A helper's status says how to go on. */
-  | 'after'
-  /** Device writes wait after the instruction. */
-  | 'posted';
+  | 'after';
 
 /** Of RegionContext.dirty: the flags. */
 export const DIRTY_FLAGS = 1 << 16;
@@ -87,8 +84,6 @@ export interface RegionContext {
   readonly budget: Expr;
   /** Local (i64): where 'jump' goes on, the page of what 'far' goes on with. */
   readonly target: Expr;
-  /** Local: an access of this instruction went the long way. */
-  readonly slow: Expr;
   /** Local that is floatsOdd(). */
   readonly odd: Expr;
   oddUsed: boolean;
@@ -100,8 +95,6 @@ export interface RegionContext {
   settled: boolean;
   /** Locals of what two ways know: they live on. */
   readonly pinned: Set<Expr>;
-  /** Instructions that need the flags in the locals from the start: what they do with them depends on a condition. */
-  readonly settleFirst: Set<Decoded>;
   /** Where the general registers point to; undefined: that depends on a condition. */
   places: readonly (Place | undefined)[];
   /** Numbers of the values that places are told from: of sums of registers by how they are made, and how many there are. */
@@ -109,11 +102,14 @@ export interface RegionContext {
   baseCount: number;
   /** Spans that a further access may belong to. */
   spans: readonly Span[];
-  /** The first pass finds the spans: of each instruction's accesses one after the other. */
+  /** The first pass finds the spans. */
   readonly isDraft: boolean;
-  readonly spansOf: Map<Decoded, (Span | undefined)[]>;
   /** Instructions run and not paid yet, the current one included. */
   unpaid: number;
+  /** Function index of what finds an address that the TLB did not settle: (address, size and budget, record) to its host address, or 0. */
+  long(access: 'read' | 'write'): number;
+  /** Leaves where an access could not be made: its host address (i32) is 0. */
+  leaveUnless(host: Expr): void;
   /** Leaves for the record, whose budget is corrected by `budget`. */
   exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
 }
@@ -128,15 +124,18 @@ export interface Ways {
 
 /** Registers into the state: those of `dirty`. */
 export function storeRegisters(c: RegionContext, dirty: number): void {
-  c.registers.forEach((local, index) => {
+  for (let index = 0; index < c.registers.length; index++) {
+    const local = c.registers[index];
     if (local && dirty & (1 << index)) c.f.store('i64.store', at(L.GPR + index * 8), local);
-  });
+  }
 }
 
 export function storeVectors(c: RegionContext, dirty: number): void {
-  c.vectors.forEach((local, index) => {
+  if (dirty === 0) return;
+  for (let index = 0; index < c.vectors.length; index++) {
+    const local = c.vectors[index];
     if (local && dirty & (1 << index)) c.f.store('v128.store', at(halfAddress(index)), local);
-  });
+  }
 }
 
 export function loadVectors(c: RegionContext): void {
@@ -180,5 +179,14 @@ export function aside(c: RegionContext, condition: Expr, way: () => void): void 
   pin(c);
   c.f.if(condition, way);
   // The other way knows nothing of what the first one did.
-  Object.assign(c, { known, settled, unpaid, ordinary, places, spans, dirty, dirtyVectors, isSynced, isVectorsSynced });
+  c.known = known;
+  c.settled = settled;
+  c.unpaid = unpaid;
+  c.ordinary = ordinary;
+  c.places = places;
+  c.spans = spans;
+  c.dirty = dirty;
+  c.dirtyVectors = dirtyVectors;
+  c.isSynced = isSynced;
+  c.isVectorsSynced = isVectorsSynced;
 }

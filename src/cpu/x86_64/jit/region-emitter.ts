@@ -34,17 +34,35 @@ const at = (address: number): Expr => constI32(address);
 /** Helpers that look at no register and no flag of the state: those of x87 have registers of their own, which are always there. */
 const PURE =
   /^(pdep|pext|quotient|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
-function isPure(name: HelperName): boolean {
-  return PURE.test(name);
-}
 
 /** Helpers that look at vector registers. */
 const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
+
+interface Helper {
+  readonly isPure: boolean;
+  readonly looksAtVectors: boolean;
+  readonly result: ValType;
+}
+
+/** Those that have been met. */
+const helpers = new Map<HelperName, Helper>();
+
+function helperOf(name: HelperName): Helper {
+  let helper = helpers.get(name);
+  if (!helper) {
+    const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
+    helper = { isPure: PURE.test(name), looksAtVectors: VECTOR_HELPERS.test(name), result };
+    helpers.set(name, helper);
+  }
+  return helper;
+}
 
 /** Writes one instruction of a region: operands are known, registers and flags are locals. */
 export class RegionEmitter extends RegionMemory {
   readonly #ways: Ways;
   #ended = false;
+  /** A helper may have written to devices or to code. */
+  #mayHaveWritten = false;
   /** What is known of the flags before it. */
   readonly #knownBefore: KnownFlags | undefined;
 
@@ -68,7 +86,14 @@ export class RegionEmitter extends RegionMemory {
     plain: boolean,
   ): void {
     const conditional = this.#isConditional();
-    this.#know({ kind, result: result && this.#kept(result), a: this.#kept(a), b: b && this.#kept(b), plain });
+    this.#know({
+      kind,
+      result: result && this.#kept(result),
+      a: this.#kept(a),
+      b: b && this.#kept(b),
+      plain,
+      locals: undefined,
+    });
     if (!conditional) return;
     settleFlags(this.c);
     this.c.known = undefined;
@@ -95,7 +120,7 @@ export class RegionEmitter extends RegionMemory {
     if (c.f.depth === this.depth) return false;
     if (c.known && !c.settled) {
       if (c.known !== this.#knownBefore) throw new Untranslatable();
-      c.settleFirst.add(this.d);
+      this.d.settleFirst = true;
     }
     return true;
   }
@@ -132,7 +157,8 @@ export class RegionEmitter extends RegionMemory {
         return;
       }
       const rest = c.known?.rest ?? i64.and(this.#flagsOfLocals(), constI64(L.FLAGS_ARITH & ~(L.FLAG_CF | L.FLAG_OF)));
-      this.#know({ kind: L.CC_KIND_FLAGS, result: undefined, a: i64.or(rest, bits), b: undefined, plain: false, rest });
+      const a = i64.or(rest, bits);
+      this.#know({ kind: L.CC_KIND_FLAGS, result: undefined, a, b: undefined, plain: false, locals: undefined, rest });
       return;
     }
     const { kind, a, result } = c.known;
@@ -164,10 +190,6 @@ export class RegionEmitter extends RegionMemory {
     return i32.add(this.c.budget, constI32(count - this.c.unpaid));
   }
 
-  protected leave(): void {
-    this.c.exit('leave', this.d.record, this.#budgetFor(this.d.count));
-  }
-
   protected helper(name: HelperName): number {
     return this.c.helper(name);
   }
@@ -187,11 +209,17 @@ export class RegionEmitter extends RegionMemory {
     const isCertain = c.f.depth === this.depth;
     loadRegisters(c);
     if (c.flagsUsed) loadFlags(c);
-    if (isCertain) Object.assign(c, { dirty: 0, isSynced: true });
+    if (isCertain) {
+      c.dirty = 0;
+      c.isSynced = true;
+    }
     if (vectors) {
       loadVectors(c);
       this.forgetVectors();
-      if (isCertain) Object.assign(c, { dirtyVectors: 0, isVectorsSynced: true });
+      if (isCertain) {
+        c.dirtyVectors = 0;
+        c.isVectorsSynced = true;
+      }
     }
     if (c.oddUsed) this.controlsChanged();
     c.known = undefined;
@@ -206,20 +234,19 @@ export class RegionEmitter extends RegionMemory {
   }
 
   call(name: HelperName, ...args: Expr[]): Expr {
-    const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
+    const { isPure, result } = helperOf(name);
     const value = (): Expr => this.f.let(callExpr(this.helper(name), result, args));
-    return isPure(name) ? value() : this.#around(name, value);
+    return isPure ? value() : this.#around(name, value);
   }
 
   run(name: HelperName, ...args: Expr[]): void {
     const call = (): void => this.f.call(this.helper(name), args);
-    if (isPure(name)) call();
+    if (helperOf(name).isPure) call();
     else this.#around(name, call);
   }
 
   #around<T>(name: HelperName, call: () => T): T {
-    const vectors = VECTOR_HELPERS.test(name);
-    this.finishStore();
+    const vectors = helperOf(name).looksAtVectors;
     this.#isConditional();
     this.#spill(vectors);
     const value = call();
@@ -231,10 +258,9 @@ export class RegionEmitter extends RegionMemory {
     const { f } = this;
     const values = args.map((arg) => f.let(arg));
     this.sync();
-    if (isPure(name)) return f.let(callExpr(this.helper(name), 'i32', values));
+    if (helperOf(name).isPure) return f.let(callExpr(this.helper(name), 'i32', values));
     const status = this.#around(name, () => f.let(callExpr(this.helper(name), 'i32', values)));
-    f.set(this.c.slow, constI32(1));
-    this.mayPost = true;
+    this.#mayHaveWritten = true;
     return status;
   }
 
@@ -282,19 +308,16 @@ export class RegionEmitter extends RegionMemory {
   }
 
   branch(): void {
-    this.finishStore();
     this.#ways.taken();
     this.#ended = true;
   }
 
   branchIf(condition: Expr): void {
-    this.finishStore();
     aside(this.c, condition, () => this.#ways.taken());
   }
 
   jump(ip: Expr): void {
     const target = this.f.let(ip);
-    this.finishStore();
     this.#ways.jumped(target);
     this.f.set(this.c.target, target);
     this.c.exit('jump', this.d.record, this.#budgetFor(0));
@@ -307,23 +330,15 @@ export class RegionEmitter extends RegionMemory {
     this.#after(constI32(L.STATUS_FAULT));
   }
 
-  /** Looks whether an access that went the long way wants the region to be left. */
+  /** Leaves where a helper has written what must be seen before the next instruction: to a device, or to code. */
   end(): void {
     this.settlePlaces();
-    if (!this.mayPost) return;
-    this.mayPost = false;
+    if (!this.#mayHaveWritten) return;
     const { f } = this;
-    f.ifUnlikely(this.c.slow, () => {
-      this.commitStore();
-      f.set(this.c.slow, constI32(0));
-      f.if(load('i32.load', at(L.MMIO_POSTED)), () =>
-        this.c.exit('posted', this.d.record, this.#budgetFor(this.d.count)),
-      );
-      f.if(load('i32.load', at(L.CODE_STALE)), () => {
-        f.store('i32.store', at(L.CODE_STALE), constI32(0));
-        f.store('i64.store', at(L.RIP), i64.add(this.c.ipPage, constI64(this.d.offset + this.d.length)));
-        this.c.exit('lookup', this.d.record, this.#budgetFor(0));
-      });
+    f.ifUnlikely(i32.or(load('i32.load', at(L.MMIO_POSTED)), load('i32.load', at(L.CODE_STALE))), () => {
+      f.store('i32.store', at(L.CODE_STALE), constI32(0));
+      this.sync();
+      this.#after(constI32(L.STATUS_NEXT));
     });
   }
 }

@@ -18,6 +18,8 @@ export interface KnownFlags {
   readonly rest?: Expr;
   /** Of an addition or subtraction: nothing was carried or borrowed in. */
   readonly plain: boolean;
+  /** flagLocals(), once somebody has asked. */
+  locals: readonly Expr[] | undefined;
 }
 
 /** Bit 63: carry or borrow out of an addition or subtraction; bit 3 the half-carry. */
@@ -133,22 +135,25 @@ export function isPureTree({ code, args }: Expr): boolean {
   return arithmetic && args.every(isPureTree);
 }
 
-/** The locals that what is known is made of, but for the flags' own. */
-export function flagLocals({ known, flags }: Pick<RegionContext, 'known' | 'flags'>): Expr[] {
+/** The locals that what is known is made of, each once, but for the flags' own. */
+export function flagLocals(known: KnownFlags, { kind, a, b, result }: RegionContext['flags']): readonly Expr[] {
+  if (known.locals) return known.locals;
   const found: Expr[] = [];
-  const own = new Set(Object.values(flags));
-  const collect = (value: Expr | undefined): void => {
-    if (value?.code === OP_LOCAL) {
-      if (!own.has(value)) found.push(value);
-    } else value?.args.forEach(collect);
+  const collect = (value: Expr): void => {
+    for (const arg of value.args) collect(arg);
+    const isOwn = value === kind || value === a || value === b || value === result;
+    if (value.code === OP_LOCAL && !isOwn && !found.includes(value)) found.push(value);
   };
-  for (const value of [known?.result, known?.a, known?.b]) collect(value);
+  if (known.result) collect(known.result);
+  collect(known.a);
+  if (known.b) collect(known.b);
+  known.locals = found;
   return found;
 }
 
 /** Another way knows the same of the flags. */
-export function pin(c: RegionContext): void {
-  for (const local of flagLocals(c)) c.pinned.add(local);
+export function pin({ known, flags, pinned }: RegionContext): void {
+  if (known) for (const local of flagLocals(known, flags)) pinned.add(local);
 }
 
 /** Known flags into the locals. */

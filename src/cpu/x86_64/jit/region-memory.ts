@@ -5,7 +5,6 @@ import { callExpr, constI32, constI64, type Expr, i32, i64, load } from '../../.
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { loadSized, type Operand, storeSized, zeroExtend } from '../semantics/emitter.ts';
-import type { HelperName } from '../semantics/helper-names.ts';
 import { BASE_PAGE, BASE_ZERO, type Place, type RegionContext, type Span, Untranslatable } from './region-context.ts';
 import { near, RegionRegisters } from './region-registers.ts';
 
@@ -18,8 +17,8 @@ interface Located {
   readonly offset: number;
 }
 
-type Access = 'read' | 'write' | 'modify';
-const SLOW: Record<Access, HelperName> = { read: 'load_slow', write: 'store_slow', modify: 'rmw_slow' };
+/** Size of an access and budget are handed over in one number: the size is below this. */
+const SIZE_END = 1 << L.LONG_SIZE_BITS;
 
 /** The part of RegionEmitter that is about memory. */
 export abstract class RegionMemory extends RegionRegisters {
@@ -27,15 +26,6 @@ export abstract class RegionMemory extends RegionRegisters {
   #linear: Expr | undefined;
   /** Accesses of the instruction so far. */
   #accesses = 0;
-  /** A store to commit, where it went the long way. */
-  #stored: Located | undefined;
-  /** Something may wait for the instruction's end: a device write, code made stale. */
-  protected mayPost = false;
-
-  protected abstract helper(name: HelperName): number;
-
-  /** The access could not be made: the instruction is left as LEAVE_STATUS says. */
-  protected abstract leave(): void;
 
   // ---- Operands --------------------------------------------------------------------------------------------------------
   protected readAs(operand: Operand, signed: boolean): Expr {
@@ -45,7 +35,7 @@ export abstract class RegionMemory extends RegionRegisters {
 
   modify(operand: Operand, signed = false): Expr {
     if (operand.place !== 'memory') return this.readAs(operand, signed);
-    this.#opened = this.#locate(operand.size, this.#address(), 'modify');
+    this.#opened = this.#locate(operand.size, this.#address(), true);
     return this.#loadAt(this.#opened, operand.size, signed);
   }
 
@@ -55,7 +45,6 @@ export abstract class RegionMemory extends RegionRegisters {
       this.writePlace(operand, value);
     } else if (this.#opened) {
       storeSized(this.f, size, this.#opened.host, value, this.#opened.offset);
-      this.commit();
     } else {
       this.store(size, this.#address(), value);
     }
@@ -128,23 +117,20 @@ export abstract class RegionMemory extends RegionRegisters {
     const { c } = this;
     const count = this.#accesses++;
     if (!c.isDraft) {
-      const span = c.spansOf.get(this.d)?.[count];
+      const span = this.d.spans[count];
       const isAlone = span && !span.host && span.accesses === 1;
       return isAlone ? undefined : span;
     }
-    const spans = c.spansOf.get(this.d) ?? [];
-    c.spansOf.set(this.d, spans);
     // What is deeper may not be run.
     const span = place && c.f.depth === this.depth ? draftSpan(c, place, size, write) : undefined;
-    spans[count] = span;
+    this.d.spans[count] = span;
     return undefined;
   }
 
   // ---- Memory ----------------------------------------------------------------------------------------------------------
-  #locate(size: number, linear: Expr, access: Access): Located {
-    this.finishStore();
+  #locate(size: number, linear: Expr, write: boolean): Located {
+    if (size >= SIZE_END) throw new Untranslatable();
     const { f } = this;
-    const write = access !== 'read';
     const address = this.let(linear);
     const place = this.placeOf(address);
     const span = this.#spanAt(place, size, write);
@@ -152,10 +138,10 @@ export abstract class RegionMemory extends RegionRegisters {
     // The rest of a span is at small offsets from its first byte, which are a part of loads and stores.
     const offset = place && span ? place.offset - span.min : 0;
     const theLongWay = (): void => {
-      f.set(host, callExpr(this.helper(SLOW[access]), 'i32', [address, constI32(size), this.record()]));
-      f.ifUnlikely(i32.eqz(host), () => this.leave());
+      const sizeAndBudget = constI32(size | ((this.d.count - this.c.unpaid) << L.LONG_SIZE_BITS));
+      f.set(host, callExpr(this.c.long(write ? 'write' : 'read'), 'i32', [address, sizeAndBudget, this.record()]));
+      this.c.leaveUnless(host);
       if (offset > 0) f.set(host, i32.sub(host, constI32(offset)));
-      if (write) f.set(this.c.slow, constI32(1));
     };
     if (!span || !place) {
       this.#lookUp(address, size, write, (found) => f.set(host, found), theLongWay);
@@ -201,28 +187,12 @@ export abstract class RegionMemory extends RegionRegisters {
   }
 
   load(size: number, linear: Expr, signed = false): Expr {
-    return this.#loadAt(this.#locate(size, linear, 'read'), size, signed);
+    return this.#loadAt(this.#locate(size, linear, false), size, signed);
   }
 
   store(size: number, linear: Expr, value: Expr): void {
-    const located = this.#locate(size, linear, 'write');
-    storeSized(this.f, size, located.host, value, located.offset);
-    this.#stored = located;
-    this.mayPost = true;
-  }
-
-  /** Inside of what is done where an access of the instruction went the long way. */
-  protected commitStore(): void {
-    if (!this.#stored) return;
-    const { f } = this;
-    const { host, offset } = this.#stored;
-    this.#stored = undefined;
-    f.if(i32.eq(host, constI32(L.SCRATCH - offset)), () => f.drop(callExpr(this.helper('commit_store'), 'i32', [])));
-  }
-
-  /** A store of the instruction is made before whatever follows it. */
-  protected finishStore(): void {
-    if (this.#stored) this.f.ifUnlikely(this.c.slow, () => this.commitStore());
+    const { host, offset } = this.#locate(size, linear, true);
+    storeSized(this.f, size, host, value, offset);
   }
 
   #hostOf({ host, offset }: Located): Expr {
@@ -230,18 +200,16 @@ export abstract class RegionMemory extends RegionRegisters {
   }
 
   hostForRead(size: number): Expr {
-    return this.#hostOf(this.#locate(size, this.#address(), 'read'));
+    return this.#hostOf(this.#locate(size, this.#address(), false));
   }
 
-  hostForWrite(size: number, read: boolean): Expr {
-    this.#opened = this.#locate(size, this.#address(), read ? 'modify' : 'write');
+  hostForWrite(size: number): Expr {
+    this.#opened = this.#locate(size, this.#address(), true);
     return this.#hostOf(this.#opened);
   }
 
-  commit(): void {
-    this.#stored = this.#opened;
-    this.mayPost = true;
-  }
+  /** What is not to be written at its host address leaves the region. */
+  commit(): void {}
 }
 
 const ZERO_PLACE: Place = { base: BASE_ZERO, offset: 0 };

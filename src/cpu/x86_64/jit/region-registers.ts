@@ -1,6 +1,6 @@
 // Registers of a region are locals. The operands of an instruction that are registers or constants; what is known of vectors.
 
-import { constI32, constI64, type Expr, i32, i64, OP_I64_ADD, OP_I64_SUB } from '../../../wasm/expr.ts';
+import { constI32, constI64, type Expr, i32, i64, OP_I64_ADD } from '../../../wasm/expr.ts';
 import { i32x4, i64x2 } from '../../../wasm/vector.ts';
 import * as L from '../layout.ts';
 import {
@@ -40,6 +40,16 @@ export function near(base: number, offset: number): Place | undefined {
   return Math.abs(offset) < FAR ? { base, offset } : undefined;
 }
 
+/** What is known of a value: of a local of the instruction's own that is not set again. */
+interface Note {
+  readonly value: Expr;
+  place: Place | undefined;
+  /** ORDINARY_* of a vector or float. */
+  ordinary: number;
+  /** Number of the vector's half that it was read from, if that is still the same. */
+  origin: number | undefined;
+}
+
 /** The part of RegionEmitter that is about registers. */
 export abstract class RegionRegisters extends Emitter {
   override readonly fused = hostFuses();
@@ -47,11 +57,8 @@ export abstract class RegionRegisters extends Emitter {
   protected readonly d: Decoded;
   /** Of the instruction itself: what is deeper may not be run. */
   protected readonly depth: number;
-  /** ORDINARY_* of vectors and floats, and the vector registers that they were read from and that are still the same. */
-  readonly #ordinary = new Map<Expr, number>();
-  readonly #origins = new Map<Expr, number>();
-  /** Of locals that are not set again. */
-  readonly #places = new Map<Expr, Place>();
+  /** A few at most: found faster than in a Map, and made faster. */
+  readonly #notes: Note[] = [];
 
   constructor(context: RegionContext, decoded: Decoded) {
     super(context.f, decoded.shape.size, true);
@@ -105,21 +112,35 @@ export abstract class RegionRegisters extends Emitter {
     }
   }
 
+  #noteOf(value: Expr): Note | undefined {
+    for (const note of this.#notes) if (note.value === value) return note;
+    return undefined;
+  }
+
+  #note(value: Expr): Note {
+    let note = this.#noteOf(value);
+    if (!note) {
+      note = { value, place: undefined, ordinary: 0, origin: undefined };
+      this.#notes.push(note);
+    }
+    return note;
+  }
+
   // ---- Places ------------------------------------------------------------------------------------------------------------
   /** A local of the instruction's own has an address, or a number that is added to one. */
   protected notePlace(local: Expr, place: Place | undefined): Expr {
-    if (place) this.#places.set(local, place);
+    if (place) this.#note(local).place = place;
     return local;
   }
 
   protected placeOf(value: Expr): Place | undefined {
-    const known = this.#places.get(value);
+    const known = this.#noteOf(value)?.place;
     if (known) return known;
-    const [a, b] = value.args;
-    if (!a || !b?.isConst || (value.code !== OP_I64_ADD && value.code !== OP_I64_SUB)) return undefined;
+    const a = value.args[0];
+    const b = value.args[1];
+    if (!a || !b?.isConst || value.code !== OP_I64_ADD) return undefined;
     const place = this.placeOf(a);
-    const distance = Number(b.value);
-    return place && near(place.base, place.offset + (value.code === OP_I64_ADD ? distance : -distance));
+    return place && near(place.base, place.offset + Number(b.value));
   }
 
   override let(value: Expr): Expr {
@@ -155,7 +176,7 @@ export abstract class RegionRegisters extends Emitter {
   /** A vector register has a new value. */
   #wrote(index: number, value: Expr): void {
     const c = this.c;
-    for (const [copy, origin] of this.#origins) if (origin === index) this.#origins.delete(copy);
+    for (const note of this.#notes) if (note.origin === index) note.origin = undefined;
     // What is deeper may not be run.
     const isCertain = c.f.depth === this.depth;
     c.ordinary = c.ordinary.with(index, isCertain ? this.ordinary(value) : 0);
@@ -169,20 +190,21 @@ export abstract class RegionRegisters extends Emitter {
 
   override ordinary(value: Expr): number {
     const isZero = value.isConst && value.extra instanceof Uint8Array && value.extra.every((byte) => byte === 0);
-    return isZero ? ORDINARY_ALL : (this.#ordinary.get(value) ?? 0);
+    return isZero ? ORDINARY_ALL : (this.#noteOf(value)?.ordinary ?? 0);
   }
 
   override noteOrdinary(value: Expr, bits: number): void {
     const c = this.c;
-    this.#ordinary.set(value, this.ordinary(value) | bits);
-    const index = this.#origins.get(value);
+    const note = this.#note(value);
+    note.ordinary = this.ordinary(value) | bits;
+    const index = note.origin;
     if (index !== undefined) c.ordinary = c.ordinary.with(index, (c.ordinary[index] as number) | bits);
   }
 
   override noteLane(value: Expr, vector: Expr, low: number): void {
-    const index = this.#origins.get(vector);
-    if (index !== undefined) this.#origins.set(value, index);
-    this.#ordinary.set(value, this.ordinary(vector) & low);
+    const note = this.#note(value);
+    note.origin = this.#noteOf(vector)?.origin ?? note.origin;
+    note.ordinary = this.ordinary(vector) & low;
   }
 
   override setFloatsOdd(): void {
@@ -201,8 +223,8 @@ export abstract class RegionRegisters extends Emitter {
   }
 
   override isSameValue(a: Expr, b: Expr): boolean {
-    const index = this.#origins.get(a);
-    return index !== undefined && index === this.#origins.get(b);
+    const origin = this.#noteOf(a)?.origin;
+    return origin !== undefined && origin === this.#noteOf(b)?.origin;
   }
 
   readHalf(operand: Operand, half: number): Expr {
@@ -212,8 +234,9 @@ export abstract class RegionRegisters extends Emitter {
   #copyOf(slot: number, half: number): Expr {
     const copy = this.f.copy(this.#vector(slot, half));
     const index = vectorIndex(slot, half);
-    this.#origins.set(copy, index);
-    this.#ordinary.set(copy, this.c.ordinary[index] as number);
+    const note = this.#note(copy);
+    note.origin = index;
+    note.ordinary = this.c.ordinary[index] as number;
     return copy;
   }
 
@@ -236,7 +259,7 @@ export abstract class RegionRegisters extends Emitter {
   /** The vector registers have been loaded from the state. */
   protected forgetVectors(): void {
     this.c.ordinary = NOT_KNOWN_ORDINARY;
-    this.#origins.clear();
+    for (const note of this.#notes) note.origin = undefined;
   }
 
   override vectorZero(): Expr {

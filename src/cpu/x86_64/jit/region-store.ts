@@ -162,6 +162,7 @@ export class RegionStore {
   #putIn(entry: Entry): void {
     const at = entry.record + L.R_HANDLER;
     entry.original = this.#view.getUint16(at, true);
+    this.#view.setUint16(entry.record - L.NODE + L.NODE_ORIGINAL, entry.original, true);
     this.#view.setUint16(at, entry.slot, true);
     // From now on writes to the bytes must make this record stale.
     for (const node of entry.nodes) {
@@ -211,7 +212,7 @@ export class RegionStore {
       view.setUint32(node + L.NODE_START, start, true);
       view.setUint32(node + L.NODE_LENGTH, end - start, true);
       view.setUint32(node + L.NODE_RECORDS, own, true);
-      view.setUint32(node + L.NODE_COUNT, 1, true);
+      view.setUint16(node + L.NODE_COUNT, 1, true);
       view.setUint32(node + L.NODE_HASH, 0, true);
       view.setUint32(page, node, true);
       return node;

@@ -4,6 +4,7 @@ import { HANDLER_CROSS } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import { allLines, FIRST_HANDLER, type Shape, shapesOf } from '../semantics/index.ts';
 import type { BlockCopy, Collected } from './collect.ts';
+import type { Span } from './region-context.ts';
 
 /** A decoded instruction: the fields of its record (layout.ts, R_*). */
 export interface Decoded {
@@ -26,6 +27,14 @@ export interface Decoded {
   readonly vvvv: number;
   /** Of an instruction that crosses into the next page: host address of that page. The record before says so to the interpreter. */
   readonly second: number | undefined;
+
+  // What the first pass finds out.
+  /** The interpreter must run it. */
+  isSkipped: boolean;
+  /** It needs the flags in the locals from the start: what it does with them depends on a condition. */
+  settleFirst: boolean;
+  /** Of its accesses, one after the other. */
+  readonly spans: (Span | undefined)[];
 }
 
 /** Instructions that are always run from the first to the last, unless one of them leaves. */
@@ -58,13 +67,16 @@ interface Target {
 /** More places to return to are not looked through. */
 const MOST_RETURNS = 4;
 
+/** By handler: those that have been met. */
 const shapes: (Shape | undefined)[] = [];
+
 function shapeOf(handler: number): Shape | undefined {
-  if (shapes.length === 0) {
-    shapes.length = FIRST_HANDLER;
-    for (const line of allLines()) shapes.push(...shapesOf(line));
-  }
-  return shapes[handler];
+  return handler < FIRST_HANDLER ? undefined : (shapes[handler] ??= findShape(handler));
+}
+
+function findShape(handler: number): Shape | undefined {
+  const line = allLines().findLast(({ base }) => base <= handler);
+  return line && shapesOf(line)[handler - line.base];
 }
 
 export function isDirectBranch({ shape }: Decoded): boolean {
@@ -136,6 +148,9 @@ function decodedAt(
     immediate: view.getBigInt64(at + L.R_IMM, true),
     vvvv: view.getUint16(at + L.R_VVVV, true),
     second,
+    isSkipped: false,
+    settleFirst: false,
+    spans: [],
   };
 }
 

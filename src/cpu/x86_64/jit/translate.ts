@@ -1,7 +1,7 @@
 // Regions to WebAssembly: one function each, with the interpreter's handler type, so that whoever goes on with a record
 // comes into the region by the same call.
 
-import { constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import { HANDLER_CROSS } from '../decode/blocks.ts';
@@ -11,7 +11,7 @@ import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
-import { handlerCount, operandsOf } from '../semantics/index.ts';
+import { handlerCount } from '../semantics/index.ts';
 import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
 import type { BasicBlock, Decoded, Region } from './region.ts';
 import {
@@ -34,6 +34,8 @@ import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './re
 /** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
 const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);
 
+const NO_LOCALS: readonly Expr[] = [];
+
 const HANDLER: readonly ValType[] = ['i32', 'i32'];
 const STATUS: readonly ValType[] = ['i32'];
 
@@ -43,7 +45,7 @@ interface Imports {
   readonly after: number;
   readonly lookup: number;
   readonly branchSlow: number;
-  readonly posted: number;
+  readonly long: Readonly<Record<'read' | 'write', number>>;
   readonly handlerType: number;
 }
 
@@ -65,7 +67,7 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
   const drafts = regions
     .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
     // A region that hands its first instruction to the interpreter would hand it to itself.
-    .filter(({ flow, skipped }) => !skipped.has(flow.entry.block.instructions[0] as Decoded));
+    .filter(({ flow }) => !flow.entry.block.instructions[0]?.isSkipped);
   const module = new ModuleBuilder();
   // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
   module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
@@ -84,12 +86,12 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     after: engine('after', ['i32', 'i32', 'i32']),
     lookup: engine('lookup', HANDLER),
     branchSlow: engine('branch_slow', HANDLER),
-    posted: engine('posted', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
+    long: longWays(module),
   };
-  for (const { slot, flow, mode, skipped, draft } of drafts) {
+  for (const { slot, flow, mode, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, mode, skipped, draft).write(flow, counting));
+    module.define(index, (f) => new FunctionWriter(f, imports, mode, draft).write(flow, counting));
     module.elements(slot, [index]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
@@ -98,7 +100,6 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
 interface Draft {
   readonly flow: Flow;
   readonly mode: number;
-  readonly skipped: Set<Decoded>;
   readonly draft: FunctionWriter;
 }
 
@@ -108,6 +109,11 @@ interface Labels {
   loop?: Label;
   /** ORDINARY_* that all of the branches to the block so far know. */
   ordinary?: readonly number[];
+}
+
+/** ORDINARY_* that two ways know. */
+function bothOrdinary(a: readonly number[], b: readonly number[]): readonly number[] {
+  return a === b ? a : a.map((bits, i) => bits & (b[i] as number));
 }
 
 /** Registers, by bits as RegionContext.dirty. */
@@ -144,20 +150,58 @@ function dirtyBefore(edges: readonly WrittenEdge[]): ReadonlyMap<FlowNode, Dirty
   return before;
 }
 
+/**
+ * Functions of a module that its regions call where the TLB does not settle an access: short calls, where those of imports are
+ * many bytes of first-tier code, one for each access.
+ */
+function longWays(module: ModuleBuilder): Imports['long'] {
+  const importSlow = (name: 'load_slow' | 'store_slow'): number =>
+    module.importFunction('helpers', name, ['i64', 'i32', 'i32'], STATUS);
+  const slow = { read: importSlow('load_slow'), write: importSlow('store_slow') };
+  const declare = (name: string): number => module.declare(name, ['i64', 'i32', 'i32'], STATUS);
+  const long = { read: declare('read'), write: declare('write') };
+  for (const access of ['read', 'write'] as const)
+    module.define(long[access], (f) => {
+      const size = i32.and(f.param(1), constI32((1 << L.LONG_SIZE_BITS) - 1));
+      const host = f.let(callExpr(slow[access], 'i32', [f.param(0), size, f.param(2)]));
+      if (access === 'write') {
+        // What is written elsewhere and carried out later, and what changes code, the interpreter does.
+        const isElsewhere = i32.eq(host, constI32(L.SCRATCH));
+        f.ifUnlikely(i32.or(isElsewhere, load('i32.load', constI32(L.CODE_STALE))), () => {
+          f.if(host, () => f.store('i32.store', constI32(L.LEAVE_STATUS), constI32(L.STATUS_INTERPRET)));
+          f.store('i32.store', constI32(L.CODE_STALE), constI32(0));
+          f.set(host, constI32(0));
+        });
+      }
+      f.ifUnlikely(i32.eqz(host), () => {
+        f.store('i32.store', constI32(L.LEAVE_RECORD), f.param(2));
+        f.store('i32.store', constI32(L.LEAVE_BUDGET), i32.shr_s(f.param(1), constI32(L.LONG_SIZE_BITS)));
+      });
+      f.return(host);
+    });
+  return long;
+}
+
 /** Writes a region's function to see what it uses. */
 function draftRegion({ entry, mode }: Region): Draft {
   const flow = analyze(entry);
-  const skipped = new Set<Decoded>();
-  const nowhere: Imports = { helper: () => 0, leave: 0, after: 0, lookup: 0, branchSlow: 0, posted: 0, handlerType: 0 };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode, skipped);
+  const nowhere: Imports = {
+    helper: () => 0,
+    leave: 0,
+    after: 0,
+    lookup: 0,
+    branchSlow: 0,
+    handlerType: 0,
+    long: { read: 0, write: 0 },
+  };
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS, true), nowhere, mode);
   draft.body(flow);
-  return { flow, mode, skipped, draft };
+  return { flow, mode, draft };
 }
 
 class FunctionWriter {
   readonly #f: FunctionBuilder;
   readonly #imports: Imports;
-  readonly #skipped: Set<Decoded>;
   readonly #context: RegionContext;
   readonly helpersUsed = new Set<HelperName>();
   readonly #exitsUsed = new Set<Exit>();
@@ -176,24 +220,25 @@ class FunctionWriter {
   #budgetGiven: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
-  constructor(f: FunctionBuilder, imports: Imports, mode: number, skipped: Set<Decoded>, draft?: FunctionWriter) {
+  constructor(f: FunctionBuilder, imports: Imports, mode: number, draft?: FunctionWriter) {
     this.#f = f;
     this.#mode = mode;
     this.#imports = imports;
-    this.#skipped = skipped;
     this.#exitRecord = f.local('i32');
     this.#exitBudget = f.local('i32');
     this.#exitStatus = f.local('i32');
     const used = draft ? draft.#context : undefined;
+    const locals = (type: ValType, count: number, used?: readonly (Expr | undefined)[]): (Expr | undefined)[] =>
+      used ? used.map((local) => local && f.local(type)) : new Array<undefined>(count).fill(undefined);
     this.#context = {
       f,
       helper: (name) => {
         this.helpersUsed.add(name);
         return imports.helper(name);
       },
-      registers: Array.from({ length: 16 }, (_, i) => (used?.registers[i] ? f.local('i64') : undefined)),
+      registers: locals('i64', 16, used?.registers),
       written: used?.written ?? 0,
-      vectors: Array.from({ length: 32 }, (_, i) => (used?.vectors[i] ? f.local('v128') : undefined)),
+      vectors: locals('v128', 32, used?.vectors),
       vectorsWritten: used?.vectorsWritten ?? 0,
       mode,
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
@@ -207,21 +252,20 @@ class FunctionWriter {
       tlb: f.local('i32'),
       budget: f.param(1),
       target: f.local('i64'),
-      slow: f.local('i32'),
       odd: f.local('i32'),
       oddUsed: used?.oddUsed ?? false,
       ordinary: NOT_KNOWN_ORDINARY,
       known: undefined,
       settled: false,
-      settleFirst: used?.settleFirst ?? new Set(),
       pinned: new Set(),
       places: new Array<undefined>(16).fill(undefined),
       bases: new Map(),
       baseCount: FIRST_BASE,
       spans: [],
       isDraft: draft === undefined,
-      spansOf: used?.spansOf ?? new Map(),
       unpaid: 0,
+      long: (access) => imports.long[access],
+      leaveUnless: (host) => this.#leaveUnless(host),
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
     if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
@@ -260,14 +304,33 @@ class FunctionWriter {
       storeVectors(c, c.dirtyVectors);
       if (c.dirty & DIRTY_FLAGS) spillFlags(c);
     } else {
-      // What follows here is another way, on which nothing has been settled.
-      const { settled } = c;
-      settleFlags(c);
-      c.settled = settled;
+      this.#settleAside();
     }
     const label = this.#exitLabels.get(kind);
     if (label) f.br(label);
     else f.unreachable();
+  }
+
+  #leaveUnless(host: Expr): void {
+    const f = this.#f;
+    const c = this.#context;
+    this.#exitsUsed.add('leave');
+    const label = this.#exitLabels.get('leave');
+    const leave = (): void => {
+      this.#settleAside();
+      if (label) f.br(label);
+      else f.unreachable();
+    };
+    if (label && (!c.known || c.settled)) f.brIfUnlikely(label, i32.eqz(host));
+    else f.ifUnlikely(i32.eqz(host), leave);
+  }
+
+  /** The locals have the flags on the way out that follows; here is another way, on which nothing has been settled. */
+  #settleAside(): void {
+    const c = this.#context;
+    const { settled } = c;
+    settleFlags(c);
+    c.settled = settled;
   }
 
   /** One block around the body for each way out, its epilogue behind it. */
@@ -285,6 +348,10 @@ class FunctionWriter {
       storeRegisters(this.#context, this.#context.written);
       storeVectors(this.#context, this.#context.vectorsWritten);
       if (this.#context.flagsWritten) storeFlags(this.#context);
+    }
+    if (kind === 'leave') {
+      this.#f.set(this.#exitRecord, load('i32.load', constI32(L.LEAVE_RECORD)));
+      this.#f.set(this.#exitBudget, i32.add(this.#context.budget, load('i32.load', constI32(L.LEAVE_BUDGET))));
     }
     this.#count(kind);
     this.#leaveBy(kind);
@@ -307,7 +374,7 @@ class FunctionWriter {
     const f = this.#f;
     const record = this.#exitRecord;
     const budget = this.#exitBudget;
-    const { leave, after, lookup, branchSlow, posted, handlerType } = this.#imports;
+    const { leave, after, lookup, branchSlow, handlerType } = this.#imports;
     const dispatch = (to: Expr): void =>
       f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
     switch (kind) {
@@ -322,8 +389,6 @@ class FunctionWriter {
         return f.returnCall(lookup, [record, budget]);
       case 'after':
         return f.returnCall(after, [record, budget, this.#exitStatus]);
-      case 'posted':
-        return f.returnCall(posted, [record, budget]);
       case 'branch': {
         const target = f.let(load('i32.load', record, L.R_DISP));
         f.ifLikely(i32.and(i32.ne(target, constI32(0)), i32.ge_s(budget, constI32(0))), () => dispatch(target));
@@ -380,9 +445,8 @@ class FunctionWriter {
   // ---- Blocks ----------------------------------------------------------------------------------------------------------
   /** A block and all that it dominates. */
   #node(node: FlowNode): void {
-    const merges = [...node.merges].sort((a, b) => b.order - a.order);
     if (!node.isLoop) {
-      this.#within(node, merges);
+      this.#within(node, node.merges.length);
       return;
     }
     this.#f.loop((label) => {
@@ -391,7 +455,7 @@ class FunctionWriter {
       this.#context.known = undefined;
       this.#context.unpaid = 0;
       this.#forgetOrdinary();
-      this.#within(node, merges);
+      this.#within(node, node.merges.length);
     });
     // Nothing comes here: every way goes on elsewhere.
     this.#f.unreachable();
@@ -414,16 +478,16 @@ class FunctionWriter {
     return labels;
   }
 
-  /** The block's code inside a WebAssembly block for each merge that follows it. */
-  #within(node: FlowNode, merges: readonly FlowNode[]): void {
-    const [merge, ...rest] = merges;
+  /** The block's code inside a WebAssembly block for each of the first `count` merges that follow it. */
+  #within(node: FlowNode, count: number): void {
+    const merge = node.merges[count - 1];
     if (!merge) {
       this.#instructions(node);
       return;
     }
     this.#f.block((label) => {
       this.#labelsOf(merge).block = label;
-      this.#within(node, rest);
+      this.#within(node, count - 1);
     });
     forgetPlaces(this.#context);
     this.#context.known = undefined;
@@ -437,20 +501,18 @@ class FunctionWriter {
     const f = this.#f;
     const { block } = node;
     const before = this.#dirtyBefore.get(node);
-    Object.assign(c, {
-      dirty: before?.registers ?? 0,
-      dirtyVectors: before?.vectors ?? 0,
-      isSynced: false,
-      isVectorsSynced: false,
-    });
+    c.dirty = before?.registers ?? 0;
+    c.dirtyVectors = before?.vectors ?? 0;
+    c.isSynced = false;
+    c.isVectorsSynced = false;
     for (const decoded of block.instructions) {
-      if (this.#skipped.has(decoded)) {
+      if (decoded.isSkipped) {
         this.#exit('dispatch', constI32(decoded.record), this.#budgetBefore(decoded));
         return;
       }
       if (decoded.second !== undefined) this.#checkSecond(decoded, block.page, decoded.second);
       c.unpaid++;
-      if (c.settleFirst.has(decoded)) settleFlags(c);
+      if (decoded.settleFirst) settleFlags(c);
       const knownBefore = c.known;
       f.beginScope();
       const emitter = new RegionEmitter(c, decoded, {
@@ -458,23 +520,23 @@ class FunctionWriter {
         jumped: (target) => this.#jumped(node, target),
       });
       try {
-        decoded.shape.line.meaning(emitter, ...operandsOf(decoded.shape));
+        decoded.shape.line.meaning(emitter, ...decoded.shape.operands);
         if ((decoded.prefix & L.RP_LOCK) !== 0) f.fence();
       } catch (error) {
         if (!(error instanceof Untranslatable)) throw error;
         // What is written so far belongs to the draft.
-        this.#skipped.add(decoded);
+        decoded.isSkipped = true;
         this.#exitsUsed.add('dispatch');
         return;
       }
       emitter.end();
-      const kept = new Set(flagLocals(c));
+      const kept = c.known ? flagLocals(c.known, c.flags) : NO_LOCALS;
       f.endScope(kept);
       if (emitter.ended) return;
       // What was known of the flags before lives on where another way still looks at it.
       if (knownBefore && knownBefore !== c.known) {
-        for (const local of new Set(flagLocals({ known: knownBefore, flags: c.flags })))
-          if (!kept.has(local) && !c.pinned.has(local)) f.release(local);
+        for (const local of flagLocals(knownBefore, c.flags))
+          if (!kept.includes(local) && !c.pinned.has(local)) f.release(local);
       }
     }
     this.#next(node);
@@ -493,7 +555,7 @@ class FunctionWriter {
       i32.ne(i32.add(load('i32.load', entry, L.TLB_O_ADDEND), low), constI32(host)),
     );
     aside(c, isOther, () => this.#exit('cross', constI32(decoded.record - L.RECORD), this.#budgetBefore(decoded)));
-    f.endScope(new Set());
+    f.endScope(NO_LOCALS);
   }
 
   #taken(from: FlowNode, decoded: Decoded): void {
@@ -588,7 +650,7 @@ class FunctionWriter {
     }
     if (node.isMerge) {
       f.set(c.budget, this.#paid());
-      labels.ordinary = (labels.ordinary ?? c.ordinary).map((bits, i) => bits & (c.ordinary[i] as number));
+      labels.ordinary = bothOrdinary(labels.ordinary ?? c.ordinary, c.ordinary);
       f.br(labels.block as Label);
     } else {
       if (node.isLoop) f.set(c.budget, this.#paid());

@@ -26,7 +26,6 @@ export {
   FIRST_HANDLER,
   handlerCount,
   type Line,
-  operandsOf,
   type Shape,
   shapesOf,
 } from './instruction.ts';

@@ -11,6 +11,8 @@ export type Meaning = (e: Emitter, ...operands: Operand[]) => void;
 /** One handler: an encoding with what the decoder fixes beforehand. */
 export interface Shape extends Handler {
   readonly line: Line;
+  /** As the meaning gets them. */
+  readonly operands: readonly Operand[];
 }
 
 /** An encoding in the table, with its handlers' numbers. */
@@ -49,13 +51,13 @@ export function handlerCount(): number {
 
 /** Every handler of a line, in the order of their numbers. */
 export function shapesOf(line: Line): Shape[] {
-  return handlersOf(line.encoding).map((handler) => ({ line, ...handler }));
+  return handlersOf(line.encoding).map((handler) => ({ line, ...handler, operands: operandsOf(line, handler) }));
 }
 
-/** The operands of a shape, as the meaning gets them. */
-export function operandsOf(shape: Shape): Operand[] {
-  return shape.line.encoding.operands.map(({ place, size }) => {
-    const memory = shape.form !== 'register' && 'EMWQ'.includes(place) && place.length === 1;
-    return { place: memory || place === 'O' ? 'memory' : place, size: operandBytes(size, shape.size) };
+function operandsOf({ encoding }: Line, { size, form }: Handler): Operand[] {
+  return encoding.operands.map((operand) => {
+    const { place } = operand;
+    const memory = form !== 'register' && 'EMWQ'.includes(place) && place.length === 1;
+    return { place: memory || place === 'O' ? 'memory' : place, size: operandBytes(operand.size, size) };
   });
 }
