@@ -59,6 +59,8 @@ export abstract class RegionRegisters extends Emitter {
   protected readonly depth: number;
   /** A few at most: found faster than in a Map, and made faster. */
   readonly #notes: Note[] = [];
+  /** A condition decided where a register points to. */
+  #isUnsettled = false;
 
   constructor(context: RegionContext, decoded: Decoded) {
     super(context.f, decoded.shape.size, true);
@@ -88,7 +90,9 @@ export abstract class RegionRegisters extends Emitter {
     c.dirty |= 1 << index;
     this.f.set(this.register(index), value);
     // What is deeper may not be run.
-    c.places = c.places.with(index, c.f.depth === this.depth ? (place ?? newPlace(c)) : undefined);
+    const isCertain = c.f.depth === this.depth;
+    if (!isCertain) this.#isUnsettled = true;
+    c.places = c.places.with(index, isCertain ? (place ?? newPlace(c)) : undefined);
   }
 
   /** Value of `size` bytes at a general register's state address. */
@@ -150,7 +154,7 @@ export abstract class RegionRegisters extends Emitter {
   /** At the instruction's end: what a condition decided has a value from here on. */
   protected settlePlaces(): void {
     const c = this.c;
-    if (c.places.includes(undefined)) c.places = c.places.map((place) => place ?? newPlace(c));
+    if (this.#isUnsettled) c.places = c.places.map((place) => place ?? newPlace(c));
   }
 
   // ---- Vector registers ------------------------------------------------------------------------------------------------

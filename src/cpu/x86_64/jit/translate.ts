@@ -196,7 +196,7 @@ function draftRegion({ entry, mode }: Region): Draft {
     handlerType: 0,
     long: { read: 0, write: 0 },
   };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS, true), nowhere, mode);
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode);
   draft.body(first);
   return { entry: first, mode, draft };
 }
