@@ -43,8 +43,12 @@ export class FunctionBuilder {
   readonly results: readonly ValType[];
   readonly #code: ByteWriter | undefined;
   readonly #locals: ValType[] = [];
-  /** Locals that are free again. */
-  readonly #free: Readonly<Record<ValType, Expr[]>> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  /** Locals that are free again, by type. */
+  readonly #freeI32: Expr[] = [];
+  readonly #freeI64: Expr[] = [];
+  readonly #freeF32: Expr[] = [];
+  readonly #freeF64: Expr[] = [];
+  readonly #freeV128: Expr[] = [];
   /** Locals taken in the open scopes, and how many were before each scope, the innermost last. */
   readonly #taken: Expr[] = [];
   #takenCount = 0;
@@ -69,9 +73,24 @@ export class FunctionBuilder {
     return local;
   }
 
+  #free(type: ValType): Expr[] {
+    switch (type) {
+      case 'i32':
+        return this.#freeI32;
+      case 'i64':
+        return this.#freeI64;
+      case 'f32':
+        return this.#freeF32;
+      case 'f64':
+        return this.#freeF64;
+      case 'v128':
+        return this.#freeV128;
+    }
+  }
+
   /** A local that no scope frees. */
   lasting(type: ValType): Expr {
-    const local = this.#free[type].pop();
+    const local = this.#free(type).pop();
     if (local) return local;
     this.#locals.push(type);
     return localGet(this.params.length + this.#locals.length - 1, type);
@@ -94,7 +113,7 @@ export class FunctionBuilder {
 
   /** The local's value is not needed any more. */
   release(local: Expr): void {
-    this.#free[local.type].push(local);
+    this.#free(local.type).push(local);
   }
 
   /** Evaluates now and gives the value a local, so that later uses are free of effects and cost. */

@@ -234,10 +234,12 @@ class FunctionWriter {
       used ? used.map((local) => local && f.local(type)) : new Array<undefined>(count).fill(undefined);
     this.#context = {
       f,
-      helper: (name) => {
-        this.helpersUsed.add(name);
-        return imports.helper(name);
-      },
+      helper: draft
+        ? imports.helper
+        : (name) => {
+            this.helpersUsed.add(name);
+            return 0;
+          },
       registers: locals('i64', 16, used?.registers),
       written: used?.written ?? 0,
       vectors: locals('v128', 32, used?.vectors),
