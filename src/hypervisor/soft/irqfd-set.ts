@@ -71,18 +71,23 @@ export class IrqfdSet {
     });
   }
 
-  /** Calls `raise` for each line that has a signal. Throws OsError. */
-  take(raise: (gsi: number) => void): void {
+  /** Calls `raise` for each line that has a signal. Was there one? Throws OsError. */
+  take(raise: (gsi: number) => void): boolean {
     const { version } = this.#table;
     const events = this.#epoll.wait(0);
-    if (events.length === 0) return;
+    if (events.length === 0) return false;
+    let raised = false;
     this.#table.exclusive(() => {
       // An event removed meanwhile may be closed, its number somebody else's.
       for (const { token } of this.#table.version === version ? events : this.#epoll.wait(0)) {
         if (token === WAKE_TOKEN) takeEvent(this.wakeFd);
-        else if (takeEvent(Math.floor(token / MAX_GSI)) > 0) raise(token % MAX_GSI);
+        else if (takeEvent(Math.floor(token / MAX_GSI)) > 0) {
+          raise(token % MAX_GSI);
+          raised = true;
+        }
       }
     });
+    return raised;
   }
 
   /** Blocks this thread until there is a signal, `milliseconds` at most (fractions count). Throws OsError. */

@@ -13,6 +13,7 @@ import type {
   VcpuInsight,
 } from '../hypervisor.ts';
 import type { CpuInterrupts } from '../irqchip/irqchip.ts';
+import { AnswerWatch } from './answer-watch.ts';
 import { describeCounts } from './counts.ts';
 import { TSC_HZ } from './cpuid.ts';
 import { InstructionTime } from './instruction-time.ts';
@@ -24,8 +25,6 @@ import { SlotMap, type SlotTable } from './slots.ts';
 import { Stepper } from './stepper.ts';
 import { readXsave, writeXsave } from './xsave.ts';
 
-/** Instructions between two looks at clocks and requests: some hundred microseconds at the interpreter's speed. */
-const BUDGET = 20_000;
 /** Longest sleep of a halted vCPU, milliseconds: requests wake it at once, this bounds the rest. */
 const LONGEST_SLEEP = 1000;
 
@@ -71,6 +70,7 @@ export class SoftVcpu implements Vcpu {
   readonly #around: VcpuSurroundings;
   readonly #irq: CpuInterrupts;
   readonly #irqfds: VcpuSurroundings['irqfds'];
+  readonly #answers = new AnswerWatch();
   readonly #cpu: Processor;
   readonly #view: DataView<ArrayBuffer>;
   readonly #slots: SlotMap;
@@ -138,7 +138,7 @@ export class SoftVcpu implements Vcpu {
     for (;;) {
       const exit = this.#requests();
       if (exit) return exit;
-      if (this.#irqfds?.set.used) this.#irqfds.set.take(this.#irqfds.raise);
+      if (this.#irqfds?.set.used && this.#irqfds.set.take(this.#irqfds.raise)) this.#answers.answered();
       const now = this.#around.clock.now();
       if (now >= this.#nextSample) this.#sample(now, true);
       if (now >= this.#nextDeadline) {
@@ -166,7 +166,7 @@ export class SoftVcpu implements Vcpu {
 
   #runSome(): number {
     if (this.#stepper.active) return this.#stepper.step();
-    if (!this.#time) return this.#cpu.run(BUDGET);
+    if (!this.#time) return this.#cpu.run(this.#answers.nextPiece());
     return this.#time.run(this.#nextDeadline, () => this.#stepper.runWhole());
   }
 
@@ -174,6 +174,7 @@ export class SoftVcpu implements Vcpu {
     const view = this.#view;
     switch (reason) {
       case L.EXIT_HLT:
+        this.#answers.halted();
         return undefined;
       case L.EXIT_IO_IN:
         this.#unfinished = 'io-in';
@@ -182,7 +183,7 @@ export class SoftVcpu implements Vcpu {
       case L.EXIT_IO_OUT: {
         const port = view.getUint32(L.IO_ADDRESS, true);
         const size = view.getUint32(L.IO_SIZE, true);
-        if (this.#around.ioEvents.signal('pio', port, size, this.#ioView)) return undefined;
+        if (this.#signalled('pio', port, size)) return undefined;
         if (this.#time && this.#chipPort(true)) return undefined;
         return { kind: 'io-out', port, data: this.#bytesOf() };
       }
@@ -223,13 +224,21 @@ export class SoftVcpu implements Vcpu {
       view.setUint32(L.IO_SIZE, size, true);
       this.#cpu.bytes.copyWithin(L.MMIO_WRITES, L.MMIO_WRITES + 24, L.MMIO_WRITES + 24 * count);
       view.setUint32(L.MMIO_POSTED, count - 1, true);
-      if (this.#around.ioEvents.signal('mmio', address, size, this.#ioView)) continue;
+      if (this.#signalled('mmio', address, size)) continue;
       if (this.#time) {
         view.setBigUint64(L.IO_ADDRESS, BigInt(address), true);
         if (this.#chipMmio(true)) continue;
       }
       return { kind: 'mmio-write', address, data: this.#bytesOf() };
     }
+  }
+
+  /** A write was a notification: its event has been signalled. */
+  #signalled(space: 'pio' | 'mmio', address: number, size: number): boolean {
+    if (!this.#around.ioEvents.signal(space, address, size, this.#ioView)) return false;
+    // Another vCPU takes the answer.
+    if (this.#irqfds) this.#answers.notified();
+    return true;
   }
 
   /** Completes the instruction whose read the last exit asked for. */
