@@ -1,7 +1,8 @@
 /** Bytes between files and memory, without a copy in between. */
-import { IoVector } from '../disk/io-vector.ts';
+
 import { type HostRange, lengthOf, sliceRanges } from '../disk/iovec.ts';
 import { check, libc, uninterrupted } from '../host/ffi.ts';
+import { IoVector } from '../host/io-vector.ts';
 
 const RWF_APPEND = 0x10;
 
@@ -16,13 +17,13 @@ function transfer(
   name: string,
   ranges: readonly HostRange[],
   offset: number,
-  move: (iov: Uint8Array, count: number, offset: number) => number,
+  move: (iov: Uint32Array, count: number, offset: number) => number,
 ): number {
   const total = lengthOf(ranges);
   let rest = ranges;
   let done = 0;
   while (done < total) {
-    const count = vector.load(rest);
+    const count = vector.set(rest);
     const moved = uninterrupted(() => move(vector.bytes, count, offset + done));
     if (moved < 0 && done === 0) check(name, moved);
     if (moved <= 0) break;
