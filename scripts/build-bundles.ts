@@ -1,4 +1,4 @@
-// Makes the bundles in build/, one for the program, one for what it starts first, one for each of its threads and for the devices'
+// Makes the bundles in build/, one for the program, one for what it starts first, one for each of its threads and for jailed
 // processes, and a list of their sources, from the project's root.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { bundle } from './bundle.ts';
 mkdirSync('build', { recursive: true });
 const sources = await bundle(
   {
+    '9s-process': 'src/9s/9s-process.ts',
     'device-process': 'src/vm/jailed-backend.ts',
     'device-thread': 'src/virtio/device-thread.ts',
     'early-vcpu': 'src/vm/early-vcpu.ts',

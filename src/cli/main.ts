@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import project from '../../package.json' with { type: 'json' };
 import { EndedBySignal, signalStatus } from '../host/signals.ts';
 import { takeEarlyVcpu } from '../vm/early-vcpu.ts';
+import { nineServerCommand } from './9s.ts';
 import { balloonCommand } from './balloon.ts';
 import { createQcow2Command } from './create-qcow2.ts';
 import { diskCommand } from './disk.ts';
@@ -47,6 +48,7 @@ async function runCommandLine(argv: readonly string[]): Promise<number> {
     guestCommand(),
     diskCommand(done),
     createQcow2Command(),
+    nineServerCommand(),
   ];
   for (const command of commands) addCommand(program, command);
 

@@ -21,9 +21,9 @@ const TARGET = /^(\/[\w.@%+=-]+)+$/;
 /** 0xffffffff is no id. */
 const MAX_ID = 2 ** 32 - 2;
 
-/** The absolute path of a directory. */
-function directory(path: string): string {
-  if (path === '') throw new InvalidArgumentError('it takes the path of a directory, a colon and a tag');
+/** The absolute path of a directory. Throws InvalidArgumentError. */
+export function directory(path: string): string {
+  if (path === '') throw new InvalidArgumentError('it takes the path of a directory');
   try {
     if (statSync(path).isDirectory()) return resolve(path);
   } catch (error) {

@@ -5,16 +5,13 @@ import { fileURLToPath } from 'node:url';
 import type { SharedDirectory } from '../fs/shared-directory.ts';
 import { BUNDLE_FOLDER } from '../host/bundle.ts';
 import type { Poller } from '../host/poller.ts';
-import type { Bind } from '../jail/bubblewrap.ts';
-import { type DeviceProcess, startDeviceProcess } from '../jail/device-process.ts';
-import { allIds, type IdMaps } from '../jail/id-maps.ts';
+import { type DeviceProcess, type DeviceProcessOptions, startDeviceProcess } from '../jail/device-process.ts';
+import { allIds } from '../jail/id-maps.ts';
 import type { BackendStart } from '../virtio/backend-start.ts';
 import type { SandboxConfig } from './config.ts';
 import type { RunningBackend } from './virtio-devices.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const BUNDLE = join(ROOT, 'build/device-process.cjs');
-
 /** Where a shared directory is in its device's root. */
 const SHARED = '/shared';
 
@@ -55,32 +52,34 @@ async function startJailed(
 ): Promise<DeviceProcess> {
   const jail = JAILS[data.device];
   if (jail === undefined) throw new Error(`${data.device} has no jail: run with --disable-sandbox`);
-  checkBundle();
-  const binds: Bind[] = [];
-  let { params } = data;
-  let users: IdMaps | undefined;
-  if (jail.sharesDirectory) {
-    const directory = params as unknown as SharedDirectory;
-    binds.push({ source: directory.path, target: SHARED, readOnly: directory.readOnly });
-    params = { ...directory, path: SHARED };
-    // With a number of the guest's for its own user, it acts for that one alone.
-    if (process.geteuid?.() === 0 && directory.uid === null && directory.gid === null) users = allIds();
+  const options = { policy: jail.policy, ...sandbox, bundle: builtBundle('device-process'), fds } as const;
+  if (!jail.sharesDirectory) {
+    return startDeviceProcess({ ...options, data, network: jail.network ?? 'none' }, poller);
   }
-  const options = {
-    policy: jail.policy,
-    ...sandbox,
-    bundle: BUNDLE,
-    data: { ...data, params },
-    fds,
-    network: jail.network ?? 'none',
-    binds,
-    proc: jail.sharesDirectory ?? false,
-    users,
-  } as const;
-  return startDeviceProcess(options, poller);
+  const { directory, view } = viewOf(data.params as unknown as SharedDirectory);
+  return startDeviceProcess({ ...options, ...view, data: { ...data, params: directory } }, poller);
 }
 
-async function endOf(started: Promise<DeviceProcess>): Promise<string | undefined> {
+/** How a jailed process sees a directory of the host: what is to be shared in there, and what else its jail needs for it. */
+export function viewOf<T extends Pick<SharedDirectory, 'path' | 'readOnly' | 'uid' | 'gid'>>(
+  directory: T,
+): { readonly directory: T; readonly view: Pick<DeviceProcessOptions, 'binds' | 'network' | 'proc' | 'users'> } {
+  const { path, readOnly, uid, gid } = directory;
+  // With a number of the guest's for its own user, it acts for that one alone.
+  const actsForAll = process.geteuid?.() === 0 && uid === null && gid === null;
+  return {
+    directory: { ...directory, path: SHARED },
+    view: {
+      binds: [{ source: path, target: SHARED, readOnly }],
+      network: 'none',
+      proc: true,
+      users: actsForAll ? allIds() : undefined,
+    },
+  };
+}
+
+/** Why it has ended, in one line: undefined if that was in order. */
+export async function endOf(started: Promise<DeviceProcess>): Promise<string | undefined> {
   try {
     const { status, cause } = await (await started).ended;
     return status === 0 ? undefined : cause;
@@ -89,17 +88,22 @@ async function endOf(started: Promise<DeviceProcess>): Promise<string | undefine
   }
 }
 
-/** Code that has changed must have been built: threads would run other code than processes do. Bundles are all as old. */
-function checkBundle(): void {
-  if (BUNDLE_FOLDER !== undefined) return;
-  const built = statSync(BUNDLE, { throwIfNoEntry: false });
-  if (built === undefined) throw new Error(`${BUNDLE} is missing: run npm run build`);
+/**
+ * Path of a jailed process's bundle. Code that has changed must have been built: threads would run other code than processes do. Bundles are
+ * all as old.
+ */
+export function builtBundle(name: string): string {
+  const bundle = join(ROOT, `build/${name}.cjs`);
+  if (BUNDLE_FOLDER !== undefined) return bundle;
+  const built = statSync(bundle, { throwIfNoEntry: false });
+  if (built === undefined) throw new Error(`${bundle} is missing: run npm run build`);
   const list = join(ROOT, 'build/bundles.sources');
-  if (!existsSync(list)) return;
+  if (!existsSync(list)) return bundle;
   for (const source of readFileSync(list, 'utf8').split('\n')) {
     const status = statSync(join(ROOT, source), { throwIfNoEntry: false });
     if (status !== undefined && status.mtimeMs > built.mtimeMs) {
-      throw new Error(`${BUNDLE} is older than ${source}: run npm run build`);
+      throw new Error(`${bundle} is older than ${source}: run npm run build`);
     }
   }
+  return bundle;
 }

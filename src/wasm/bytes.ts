@@ -13,6 +13,11 @@ export class ByteWriter {
     return this.#length;
   }
 
+  /** Forgets what was written. */
+  clear(): void {
+    this.#length = 0;
+  }
+
   #grow(need: number): void {
     if (this.#length + need <= this.#bytes.length) return;
     const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + need));

@@ -34,9 +34,6 @@ export interface Label {
   readonly depth: number;
 }
 
-/** What most functions need at once. */
-const CAPACITY = 2048;
-
 /**
  * Writes the body of one WebAssembly function. Statements are written at once, in order; expressions are trees
  * (expr.ts) written where a statement uses them.
@@ -44,11 +41,14 @@ const CAPACITY = 2048;
 export class FunctionBuilder {
   readonly params: readonly ValType[];
   readonly results: readonly ValType[];
-  readonly code: ByteWriter;
-  readonly #isDraft: boolean;
+  readonly #code: ByteWriter | undefined;
   readonly #locals: ValType[] = [];
-  /** Locals that are free again. */
-  readonly #free: Readonly<Record<ValType, Expr[]>> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
+  /** Locals that are free again, by type. */
+  readonly #freeI32: Expr[] = [];
+  readonly #freeI64: Expr[] = [];
+  readonly #freeF32: Expr[] = [];
+  readonly #freeF64: Expr[] = [];
+  readonly #freeV128: Expr[] = [];
   /** Locals taken in the open scopes, and how many were before each scope, the innermost last. */
   readonly #taken: Expr[] = [];
   #takenCount = 0;
@@ -56,12 +56,11 @@ export class FunctionBuilder {
   readonly #hints: BranchHint[] = [];
   #depth = 0;
 
-  /** `isDraft`: nothing is written. The same is done as else to find out what a function uses. */
-  constructor(params: readonly ValType[], results: readonly ValType[], isDraft = false) {
+  /** `code`: where it is written to. Without it nothing is written: what a function uses is found out by doing the same. */
+  constructor(params: readonly ValType[], results: readonly ValType[], code?: ByteWriter) {
     this.params = params;
     this.results = results;
-    this.code = new ByteWriter(isDraft ? 0 : CAPACITY);
-    this.#isDraft = isDraft;
+    this.#code = code;
   }
 
   param(index: number): Expr {
@@ -74,9 +73,24 @@ export class FunctionBuilder {
     return local;
   }
 
+  #free(type: ValType): Expr[] {
+    switch (type) {
+      case 'i32':
+        return this.#freeI32;
+      case 'i64':
+        return this.#freeI64;
+      case 'f32':
+        return this.#freeF32;
+      case 'f64':
+        return this.#freeF64;
+      case 'v128':
+        return this.#freeV128;
+    }
+  }
+
   /** A local that no scope frees. */
   lasting(type: ValType): Expr {
-    const local = this.#free[type].pop();
+    const local = this.#free(type).pop();
     if (local) return local;
     this.#locals.push(type);
     return localGet(this.params.length + this.#locals.length - 1, type);
@@ -99,7 +113,7 @@ export class FunctionBuilder {
 
   /** The local's value is not needed any more. */
   release(local: Expr): void {
-    this.#free[local.type].push(local);
+    this.#free(local.type).push(local);
   }
 
   /** Evaluates now and gives the value a local, so that later uses are free of effects and cost. */
@@ -118,61 +132,48 @@ export class FunctionBuilder {
   }
 
   set(local: Expr, value: Expr): void {
-    if (this.#isDraft) return;
-    this.expr(value);
-    this.code.u8(0x21);
-    this.code.u32(local.value as number);
+    const code = this.#code;
+    if (!code) return;
+    writeExpr(code, value);
+    code.u8(0x21);
+    code.u32(local.value as number);
   }
 
   store(op: StoreOp, address: Expr, value: Expr, offset = 0): void {
-    if (this.#isDraft) return;
-    this.expr(address);
-    this.expr(value);
-    const code = STORES[op];
-    if (code >= 0xfd00) {
-      this.code.u8(0xfd);
-      this.code.u32(code - 0xfd00);
+    const code = this.#code;
+    if (!code) return;
+    writeExpr(code, address);
+    writeExpr(code, value);
+    const opcode = STORES[op];
+    if (opcode >= 0xfd00) {
+      code.u8(0xfd);
+      code.u32(opcode - 0xfd00);
     } else {
-      this.code.u8(code);
+      code.u8(opcode);
     }
-    this.#memarg(offset);
+    writeMemarg(code, offset);
   }
 
   drop(value: Expr): void {
-    if (this.#isDraft) return;
-    this.expr(value);
-    this.code.u8(0x1a);
+    this.#write([value], 0x1a);
   }
 
   /** Calls a function without a result. */
   call(functionIndex: number, args: readonly Expr[]): void {
-    if (this.#isDraft) return;
-    for (const arg of args) this.expr(arg);
-    this.code.u8(0x10);
-    this.code.u32(functionIndex);
+    this.#write(args, 0x10, functionIndex);
   }
 
   return(value?: Expr): void {
-    if (this.#isDraft) return;
-    if (value) this.expr(value);
-    this.code.u8(0x0f);
+    this.#write(value ? [value] : [], 0x0f);
   }
 
   returnCall(functionIndex: number, args: readonly Expr[]): void {
-    if (this.#isDraft) return;
-    for (const arg of args) this.expr(arg);
-    this.code.u8(0x12);
-    this.code.u32(functionIndex);
+    this.#write(args, 0x12, functionIndex);
   }
 
   /** Tail call through table 0. */
   returnCallIndirect(typeIndex: number, args: readonly Expr[], target: Expr): void {
-    if (this.#isDraft) return;
-    for (const arg of args) this.expr(arg);
-    this.expr(target);
-    this.code.u8(0x13);
-    this.code.u32(typeIndex);
-    this.code.u32(0);
+    this.#write([...args, target], 0x13, typeIndex, 0);
   }
 
   /** How many structured blocks are open. */
@@ -200,18 +201,19 @@ export class FunctionBuilder {
       (condition.value ? then : otherwise)?.();
       return;
     }
+    const code = this.#code;
     this.expr(condition);
     this.#hint(likely);
-    this.#byte(0x04);
-    this.#byte(0x40);
+    code?.u8(0x04);
+    code?.u8(0x40);
     this.#depth++;
     then();
     if (otherwise) {
-      this.#byte(0x05);
+      code?.u8(0x05);
       otherwise();
     }
     this.#depth--;
-    this.#byte(0x0b);
+    code?.u8(0x0b);
   }
 
   /** A block that `br(label)` leaves. */
@@ -225,18 +227,17 @@ export class FunctionBuilder {
   }
 
   #structured(opcode: number, body: (label: Label) => void): void {
-    this.#byte(opcode);
-    this.#byte(0x40);
+    const code = this.#code;
+    code?.u8(opcode);
+    code?.u8(0x40);
     this.#depth++;
     body({ depth: this.#depth });
     this.#depth--;
-    this.#byte(0x0b);
+    code?.u8(0x0b);
   }
 
   br(label: Label): void {
-    if (this.#isDraft) return;
-    this.code.u8(0x0c);
-    this.code.u32(this.#depth - label.depth);
+    this.#write([], 0x0c, this.#depth - label.depth);
   }
 
   brIf(label: Label, condition: Expr): void {
@@ -249,127 +250,50 @@ export class FunctionBuilder {
   }
 
   #brIf(label: Label, condition: Expr, likely?: boolean): void {
-    if (this.#isDraft) return;
     this.expr(condition);
     this.#hint(likely);
-    this.code.u8(0x0d);
-    this.code.u32(this.#depth - label.depth);
+    this.#write([], 0x0d, this.#depth - label.depth);
   }
 
   /** Of the instruction that comes next. */
   #hint(likely: boolean | undefined): void {
-    if (likely !== undefined) this.#hints.push({ offset: this.code.length, likely });
+    if (likely !== undefined && this.#code) this.#hints.push({ offset: this.#code.length, likely });
   }
 
   /** Jumps to labels[index], or to the last for any other index. */
   brTable(index: Expr, labels: readonly Label[]): void {
-    if (this.#isDraft) return;
-    this.expr(index);
-    this.code.u8(0x0e);
-    this.code.u32(labels.length - 1);
-    for (const label of labels) this.code.u32(this.#depth - label.depth);
+    this.#write([index], 0x0e, labels.length - 1, ...labels.map((label) => this.#depth - label.depth));
   }
 
   unreachable(): void {
-    if (this.#isDraft) return;
-    this.code.u8(0x00);
+    this.#code?.u8(0x00);
   }
 
   /** Stores before it are seen by other threads before loads after it are made. */
   fence(): void {
-    if (this.#isDraft) return;
-    this.code.bytes([0xfe, 0x03, 0]);
+    this.#code?.bytes([0xfe, 0x03, 0]);
   }
 
   memoryCopy(to: Expr, from: Expr, length: Expr): void {
-    if (this.#isDraft) return;
-    this.expr(to);
-    this.expr(from);
-    this.expr(length);
-    this.code.bytes([0xfc, 0x0a, 0, 0]);
+    this.#write([to, from, length], 0xfc, 0x0a, 0, 0);
   }
 
-  #byte(value: number): void {
-    if (!this.#isDraft) this.code.u8(value);
+  /** An instruction behind its operands. */
+  #write(operands: readonly Expr[], opcode: number, ...immediates: number[]): void {
+    const code = this.#code;
+    if (!code) return;
+    for (const operand of operands) writeExpr(code, operand);
+    code.u8(opcode);
+    for (const immediate of immediates) code.u32(immediate);
   }
 
-  /** Writes the tree in post-order, leaving its value on the stack. */
+  /** Writes the tree, leaving its value on the stack. */
   expr(node: Expr): void {
-    if (this.#isDraft) return;
-    const { code } = this;
-    switch (node.code) {
-      case OP_CONST:
-        this.#constant(node);
-        return;
-      case OP_LOCAL:
-        code.u8(0x20);
-        code.u32(node.value as number);
-        return;
-      default:
-    }
-    for (const arg of node.args) this.expr(arg);
-    if (node.code === OP_CALL) {
-      code.u8(0x10);
-      code.u32(node.value as number);
-    } else if (node.code === OP_SELECT) {
-      code.u8(0x1b);
-    } else if (node.code >= 0xfd00) {
-      this.#vector(node);
-    } else if (node.code >= 0xfc00) {
-      code.u8(0xfc);
-      code.u32(node.code - 0xfc00);
-    } else {
-      code.u8(node.code);
-      if (node.code >= 0x28 && node.code <= 0x35) this.#memarg(node.value as number);
-    }
-  }
-
-  #constant(node: Expr): void {
-    const { code } = this;
-    switch (node.type) {
-      case 'i32':
-        code.u8(0x41);
-        code.s32(node.value as number);
-        break;
-      case 'i64':
-        code.u8(0x42);
-        code.s64(node.value as bigint);
-        break;
-      case 'f32':
-        code.u8(0x43);
-        scratch.setFloat32(0, node.value as number, true);
-        code.bytes(scratchBytes.subarray(0, 4));
-        break;
-      case 'f64':
-        code.u8(0x44);
-        scratch.setFloat64(0, node.value as number, true);
-        code.bytes(scratchBytes);
-        break;
-      case 'v128':
-        code.bytes([0xfd, 0x0c]);
-        code.bytes(node.extra as Uint8Array);
-        break;
-    }
-  }
-
-  #vector(node: Expr): void {
-    const { code } = this;
-    const op = node.code - 0xfd00;
-    code.u8(0xfd);
-    code.u32(op);
-    if (op === 0 || op === 0x5c || op === 0x5d) this.#memarg(node.value as number);
-    else if (node.extra instanceof Uint8Array) code.bytes(node.extra);
-    else if (node.extra !== undefined) code.u8(node.extra);
-  }
-
-  #memarg(offset: number): void {
-    // Alignment hint 0: the engines ignore it.
-    this.code.u8(0);
-    this.code.u32(offset);
+    if (this.#code) writeExpr(this.#code, node);
   }
 
   finish(): FinishedBody {
-    const body = new ByteWriter(this.code.length + 32);
+    const locals = new ByteWriter(32);
     // Runs of equal types are declared together.
     const runs: { type: ValType; count: number }[] = [];
     for (const type of this.#locals) {
@@ -377,14 +301,90 @@ export class FunctionBuilder {
       if (last?.type === type) last.count++;
       else runs.push({ type, count: 1 });
     }
-    body.u32(runs.length);
+    locals.u32(runs.length);
     for (const run of runs) {
-      body.u32(run.count);
-      body.u8(VALTYPE[run.type]);
+      locals.u32(run.count);
+      locals.u8(VALTYPE[run.type]);
     }
-    const hints = this.#hints.map(({ offset, likely }) => ({ offset: body.length + offset, likely }));
-    body.append(this.code);
+    const code = this.#code ?? new ByteWriter();
+    const body = new ByteWriter(locals.length + code.length + 1);
+    body.append(locals);
+    body.append(code);
     body.u8(0x0b);
-    return { bytes: body.finish(), hints };
+    return {
+      bytes: body.view(),
+      hints: this.#hints.map(({ offset, likely }) => ({ offset: locals.length + offset, likely })),
+    };
   }
+}
+
+/** A tree in post-order. */
+function writeExpr(code: ByteWriter, node: Expr): void {
+  const opcode = node.code;
+  if (opcode === OP_CONST) {
+    writeConstant(code, node);
+    return;
+  }
+  if (opcode === OP_LOCAL) {
+    code.u8(0x20);
+    code.u32(node.value as number);
+    return;
+  }
+  for (const arg of node.args) writeExpr(code, arg);
+  if (opcode === OP_CALL) {
+    code.u8(0x10);
+    code.u32(node.value as number);
+  } else if (opcode === OP_SELECT) {
+    code.u8(0x1b);
+  } else if (opcode >= 0xfd00) {
+    writeVector(code, node);
+  } else if (opcode >= 0xfc00) {
+    code.u8(0xfc);
+    code.u32(opcode - 0xfc00);
+  } else {
+    code.u8(opcode);
+    if (opcode >= 0x28 && opcode <= 0x35) writeMemarg(code, node.value as number);
+  }
+}
+
+function writeConstant(code: ByteWriter, node: Expr): void {
+  switch (node.type) {
+    case 'i32':
+      code.u8(0x41);
+      code.s32(node.value as number);
+      break;
+    case 'i64':
+      code.u8(0x42);
+      code.s64(node.value as bigint);
+      break;
+    case 'f32':
+      code.u8(0x43);
+      scratch.setFloat32(0, node.value as number, true);
+      code.bytes(scratchBytes.subarray(0, 4));
+      break;
+    case 'f64':
+      code.u8(0x44);
+      scratch.setFloat64(0, node.value as number, true);
+      code.bytes(scratchBytes);
+      break;
+    case 'v128':
+      code.bytes([0xfd, 0x0c]);
+      code.bytes(node.extra as Uint8Array);
+      break;
+  }
+}
+
+function writeVector(code: ByteWriter, node: Expr): void {
+  const op = node.code - 0xfd00;
+  code.u8(0xfd);
+  code.u32(op);
+  if (op === 0 || op === 0x5c || op === 0x5d) writeMemarg(code, node.value as number);
+  else if (node.extra instanceof Uint8Array) code.bytes(node.extra);
+  else if (node.extra !== undefined) code.u8(node.extra);
+}
+
+function writeMemarg(code: ByteWriter, offset: number): void {
+  // Alignment hint 0: the engines ignore it.
+  code.u8(0);
+  code.u32(offset);
 }

@@ -9,7 +9,7 @@ interface Signature {
 
 interface Declared {
   readonly type: number;
-  body: FunctionBuilder | undefined;
+  body: FinishedBody | undefined;
 }
 
 /** Writes a WebAssembly module (core specification, section 5.5): function imports first, then functions. */
@@ -22,6 +22,8 @@ export class ModuleBuilder {
   readonly #names = new Map<number, string>();
   #memory: { module: string; name: string; minimum: number; maximum: number } | undefined;
   #table: { minimum: number; imported?: { module: string; name: string } } | undefined;
+  /** Where functions are written, one after the other. */
+  readonly #code = new ByteWriter(1 << 13);
   readonly #elements: { offset: number; functions: number[] }[] = [];
 
   type(params: readonly ValType[], results: readonly ValType[]): number {
@@ -70,9 +72,10 @@ export class ModuleBuilder {
   define(index: number, build: (f: FunctionBuilder) => void): void {
     const declared = this.#functions[index - this.#imports.length] as Declared;
     const { params, results } = this.#types[declared.type] as Signature;
-    const body = new FunctionBuilder(params, results);
+    this.#code.clear();
+    const body = new FunctionBuilder(params, results, this.#code);
     build(body);
-    declared.body = body;
+    declared.body = body.finish();
   }
 
   exportFunction(name: string, index: number): void {
@@ -154,7 +157,7 @@ export class ModuleBuilder {
     const bodies = this.#functions.map(({ body }, i) => {
       const index = this.#imports.length + i;
       if (!body) throw new Error(`function ${this.#names.get(index)} was never defined`);
-      return { index, ...body.finish() };
+      return { index, ...body };
     });
     this.#hintSection(
       out,

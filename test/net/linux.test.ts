@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { GuestNamespace, namespacesMissing } from './namespace.ts';
+import { GuestNamespace, HostNamespace, namespacesMissing } from './namespace.ts';
 import { answerTo, startResolver, type TestResolver } from './resolver.ts';
 
 const skip = namespacesMissing();
@@ -313,5 +313,52 @@ describe('a Linux guest without offloads, on a way that loses frames', { skip },
       server.close();
       await guest.stop();
     }
+  });
+});
+
+describe('pings of others', { skip }, () => {
+  const addresses = ['198.51.100.1/32', '2001:db8::1/128'];
+  const allow = ['198.51.100.0/24', '[2001:db8::]/32'];
+
+  test('go by the sockets of the host', async (t) => {
+    const host = new HostNamespace(addresses, { pings: true });
+    t.after(() => host.remove());
+    const guest = await GuestNamespace.start({ allow, deny: ['198.51.100.2'] }, {}, host);
+    t.after(() => guest.stop());
+    for (const [address, ...args] of [
+      ['198.51.100.1', '-c', '3', '-i', '0.2'],
+      ['198.51.100.1', '-c', '1', '-s', '4000'],
+      ['2001:db8::1', '-c', '2', '-i', '0.2'],
+    ] as const) {
+      const { status, output } = await guest.run('ping', ...args, '-W', '5', address);
+      assert.equal(status, 0, output);
+      assert.match(output, new RegExp(`from ${address}: icmp_seq=1 `));
+      await guest.logged({ event: 'open', protocol: 'icmp', remote: address });
+    }
+    // Two at once have an identifier each.
+    const both = await Promise.all(
+      [1, 2].map(() => guest.run('ping', '-c', '3', '-i', '0.2', '-W', '5', '198.51.100.1')),
+    );
+    for (const { output } of both) assert.match(output, /3 received/);
+    // Allowed, and nobody has that address: the host has no way there.
+    const nobody = await guest.run('ping', '-c', '1', '-W', '5', '198.51.100.9');
+    assert.match(nobody.output, /Net Unreachable/);
+    await guest.logged({ event: 'fail', protocol: 'icmp', remote: '198.51.100.9', error: 'ENETUNREACH' });
+    for (const address of ['198.51.100.2', '203.0.113.7']) {
+      const { output } = await guest.run('ping', '-c', '1', '-W', '5', address);
+      assert.match(output, /Packet filtered/);
+      await guest.logged({ event: 'deny', protocol: 'icmp', remote: address });
+    }
+  });
+
+  test('are refused where the host gives no such sockets', async (t) => {
+    const host = new HostNamespace(addresses, { pings: false });
+    t.after(() => host.remove());
+    const guest = await GuestNamespace.start({ allow }, {}, host);
+    t.after(() => guest.stop());
+    const { status, output } = await guest.run('ping', '-c', '1', '-W', '5', '198.51.100.1');
+    assert.equal(status, 1);
+    assert.match(output, /Packet filtered/);
+    await guest.logged({ event: 'fail', protocol: 'icmp', remote: '198.51.100.1', error: 'EACCES' });
   });
 });

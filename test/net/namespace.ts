@@ -33,6 +33,28 @@ export function namespacesMissing(): string | false {
 /** Namespaces that this process has made. */
 let made = 0;
 
+/** Names of namespaces that nobody else has. */
+const newName = (): string => `vm${process.pid}-${++made}`;
+
+/** A namespace that stands for the host: an address of its own that is not its loopback, and sockets for pings or none. */
+export class HostNamespace {
+  readonly name = newName();
+
+  constructor(addresses: readonly string[], { pings }: { readonly pings: boolean }) {
+    execFileSync('ip', ['netns', 'add', this.name]);
+    const setUp = [
+      'ip link set lo up',
+      ...addresses.map((address) => `ip addr add ${address} dev lo`),
+      `sysctl -qw net.ipv4.ping_group_range='${pings ? '0 2147483647' : '1 0'}'`,
+    ];
+    execFileSync('ip', ['netns', 'exec', this.name, 'sh', '-ec', setUp.join('\n')]);
+  }
+
+  remove(): void {
+    spawnSync('ip', ['netns', 'del', this.name]);
+  }
+}
+
 export interface Ran {
   readonly status: number | null;
   readonly output: string;
@@ -52,10 +74,11 @@ export class GuestNamespace {
     this.#folder = folder;
   }
 
-  /** A namespace with an address by DHCP, and one by SLAAC. */
+  /** A namespace with an address by DHCP, and one by SLAAC. `host`: where the network is; with this process if not given. */
   static async start(
     settings: Partial<UserNetworkConfig> = {},
     options: Partial<Omit<TapNetworkOptions, 'config'>> = {},
+    host?: HostNamespace,
   ): Promise<GuestNamespace> {
     const folder = mkdtempSync(join(tmpdir(), 'vivarium-net-'));
     const config: UserNetworkConfig = {
@@ -69,15 +92,18 @@ export class GuestNamespace {
       ...settings,
     };
     const all: TapNetworkOptions = { config, offloads: true, log: join(folder, 'log'), ...options };
-    const child = spawn(process.execPath, [NETWORK, JSON.stringify(all)], { stdio: ['pipe', 'pipe', 'inherit'] });
+    const command = [process.execPath, NETWORK, JSON.stringify(all)];
+    const [program = '', ...args] = host === undefined ? command : ['ip', 'netns', 'exec', host.name, ...command];
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     const tap = await new Promise<string>((resolve, reject) => {
       child.stdout?.setEncoding('utf8').once('data', (text: string) => resolve(text.trim()));
       child.once('exit', () => reject(new Error('the network did not start')));
     });
-    const name = `vm${process.pid}-${++made}`;
+    const name = newName();
     const guest = new GuestNamespace(name, child, folder);
     execFileSync('ip', ['netns', 'add', name]);
-    execFileSync('ip', ['link', 'set', tap, 'netns', name]);
+    const there = host === undefined ? [] : ['-n', host.name];
+    execFileSync('ip', [...there, 'link', 'set', tap, 'netns', name]);
     const script = join(folder, 'lease');
     writeFileSync(script, LEASE_SCRIPT, { mode: 0o755 });
     const setUp = [

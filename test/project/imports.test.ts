@@ -11,7 +11,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** The folders of src/ from top to bottom. A folder may import those of lower layers. */
 const LAYERS = [
   ['cli'],
-  ['vm'],
+  ['vm', '9s'],
   ['arch', 'devices', 'virtio', 'jail', 'control', 'guest', 'disk', 'fs', 'net'],
   ['hypervisor'],
   ['cpu'],
@@ -20,6 +20,7 @@ const LAYERS = [
 
 /** Imports inside one layer: each names a folder and those of its neighbours which it may import. */
 const NEIGHBOURS: Record<string, readonly string[]> = {
+  '9s': ['vm'],
   arch: ['devices'],
   guest: ['disk'],
   fs: ['disk'],

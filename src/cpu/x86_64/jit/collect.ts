@@ -13,12 +13,10 @@ const MOST_COPIES = 2;
 /** Pages of a region at most. */
 const MAX_PAGES = 4;
 
-/** A decoded block: survives structured clone. */
-export interface BlockCopy {
+/** A decoded block, and those that it goes to. */
+export interface LinkedBlock {
   /** Address of the first record. */
   readonly first: number;
-  /** The records. */
-  readonly records: Uint8Array;
   /** Bytes from the entry's page to this block's page: linear addresses. */
   readonly page: number;
   /** By record address: first record of the block that the branch there is linked to. */
@@ -27,6 +25,11 @@ export interface BlockCopy {
   readonly next: number | undefined;
   /** First record of the block that a call at the block's end returns to. */
   readonly returns: number | undefined;
+}
+
+/** Survives structured clone. */
+export interface BlockCopy extends LinkedBlock {
+  readonly records: Uint8Array;
 }
 
 /** Host addresses of code bytes, within one page. */
@@ -83,22 +86,24 @@ export class Collector {
     /** By first record: the block's page. */
     const seen = new Map<number, number>();
     const queue: number[] = [];
-    const blocks: BlockCopy[] = [];
+    const blocks: LinkedBlock[] = [];
     /** Host pages, by distance from the entry's; and what of them is used. */
     const hosts = new Map<number, number>();
     let instructions = 0;
+    const isFresh = (at: number, host: number | undefined): boolean => host !== undefined && !hosts.has(at);
+    const differs = (at: number, host: number | undefined): boolean =>
+      host !== undefined && (hosts.get(at) ?? host) !== host;
     const visit = (first: number | undefined, page: number): number | undefined => {
       if (first === undefined || view.getUint16(first + L.R_HANDLER, true) === L.HANDLER_STALE) return undefined;
       const known = seen.get(first);
       if (known !== undefined) return known === page ? first : undefined;
       const host = this.#start(first) & ~0xfff;
-      const wanted: [number, number][] = [[page, host]];
       const second = this.#second(first);
-      if (second !== undefined) wanted.push([page + 4096, view.getUint32(second + L.NODE_START, true)]);
-      const fresh = wanted.filter(([at]) => !hosts.has(at));
-      const differs = wanted.some(([at, start]) => (hosts.get(at) ?? start) !== start);
-      if (differs || hosts.size + fresh.length > MAX_PAGES) return undefined;
-      for (const [at, start] of fresh) hosts.set(at, start);
+      const secondHost = second === undefined ? undefined : this.#start(second + L.NODE);
+      const fresh = (isFresh(page, host) ? 1 : 0) + (isFresh(page + 4096, secondHost) ? 1 : 0);
+      if (differs(page, host) || differs(page + 4096, secondHost) || hosts.size + fresh > MAX_PAGES) return undefined;
+      hosts.set(page, host);
+      if (secondHost !== undefined) hosts.set(page + 4096, secondHost);
       seen.set(first, page);
       queue.push(first);
       return first;
@@ -107,9 +112,6 @@ export class Collector {
     for (let first = queue.shift(); first !== undefined && instructions < MAX_INSTRUCTIONS; first = queue.shift()) {
       const page = seen.get(first) as number;
       const count = view.getUint16(first - L.NODE + L.NODE_COUNT, true);
-      const records = this.#bytes.slice(first, first + count * L.RECORD);
-      const original = this.#original(first);
-      if (original !== undefined) new DataView(records.buffer).setUint16(L.R_HANDLER, original, true);
       const targets = new Map<number, number>();
       for (let record = first; record < first + count * L.RECORD; record += L.RECORD) {
         if ((view.getUint8(record + L.R_SCALE) & L.SCALE_BRANCH) === 0) continue;
@@ -127,12 +129,12 @@ export class Collector {
       const host = hosts.get(following);
       const isSeen = stops && (offset < 4096 || this.#second(first) !== undefined);
       const before = last - L.RECORD;
-      const kind = before >= first ? kindOf(new DataView(records.buffer).getUint16(before - first, true)) : 0;
+      const kind = before >= first ? kindOf(this.#handler(before)) : 0;
       const after = (): number | undefined =>
         isSeen && host !== undefined ? visit(this.#blockAt(host + (offset & 0xfff), mode), following) : undefined;
       const next = kind === 0 ? after() : undefined;
       const returns = kind & CALL && targets.has(before) ? after() : undefined;
-      blocks.push({ first, records, page, targets, next, returns });
+      blocks.push({ first, page, targets, next, returns });
       instructions += count - 1;
     }
     const kept = prune(blocks, (first) => this.#copiesOf(first) >= MOST_COPIES);
@@ -143,7 +145,34 @@ export class Collector {
       const second = this.#second(first);
       if (second !== undefined) this.#widen(ranges, page + 4096, second);
     }
-    return { blocks: kept, ranges: [...ranges.values()], mode };
+    return { blocks: this.#copied(kept), ranges: [...ranges.values()], mode };
+  }
+
+  /** The blocks with their records, which share a buffer. */
+  #copied(blocks: readonly LinkedBlock[]): BlockCopy[] {
+    let size = 0;
+    for (const { first } of blocks) size += this.#size(first);
+    const all = new Uint8Array(size);
+    const view = new DataView(all.buffer);
+    let at = 0;
+    return blocks.map((block) => {
+      const { first } = block;
+      const start = at;
+      at += this.#size(first);
+      all.set(this.#bytes.subarray(first, first + at - start), start);
+      view.setUint16(start + L.R_HANDLER, this.#handler(first), true);
+      return { ...block, records: all.subarray(start, at) };
+    });
+  }
+
+  /** Bytes of a block's records. */
+  #size(first: number): number {
+    return this.#view.getUint16(first - L.NODE + L.NODE_COUNT, true) * L.RECORD;
+  }
+
+  /** Handler of a record, also where a region has taken its place. */
+  #handler(record: number): number {
+    return this.#original(record) ?? this.#view.getUint16(record + L.R_HANDLER, true);
   }
 
   /** All decoded code is forgotten. */
@@ -161,9 +190,7 @@ export class Collector {
 
   /** Node of the bytes in the next page, of a block that crosses into it. */
   #second(first: number): number | undefined {
-    const handler = this.#original(first) ?? this.#view.getUint16(first + L.R_HANDLER, true);
-    if (handler !== HANDLER_CROSS) return undefined;
-    return first + this.#view.getUint16(first - L.NODE + L.NODE_COUNT, true) * L.RECORD;
+    return this.#handler(first) === HANDLER_CROSS ? first + this.#size(first) : undefined;
   }
 
   #copiesOf(first: number): number {

@@ -3,21 +3,25 @@
 
 import type { BasicBlock } from './region.ts';
 
-export interface FlowNode {
+export class FlowNode {
   readonly block: BasicBlock;
   /** Number in reverse postorder; the entry has 0. */
   readonly order: number;
-  dominator: FlowNode;
-  readonly predecessors: FlowNode[];
+  dominator: FlowNode = this;
+  readonly predecessors: FlowNode[] = [];
   /** Blocks that this one immediately dominates and that several others go to, by `order`. */
-  readonly merges: FlowNode[];
-  isLoop: boolean;
-  isMerge: boolean;
-}
+  readonly merges: FlowNode[] = [];
+  isLoop = false;
+  isMerge = false;
+  /** The block's ways, without those that structured code cannot have. One to a node whose order is not greater goes back in a loop. */
+  taken: FlowNode | undefined = undefined;
+  next: FlowNode | undefined = undefined;
+  readonly returns: FlowNode[] = [];
 
-export interface Flow {
-  readonly entry: FlowNode;
-  readonly nodeOf: ReadonlyMap<BasicBlock, FlowNode>;
+  constructor(block: BasicBlock, order: number) {
+    this.block = block;
+    this.order = order;
+  }
 }
 
 function successors(block: BasicBlock): BasicBlock[] {
@@ -63,14 +67,11 @@ function dominates(a: FlowNode, b: FlowNode): boolean {
   return node === a;
 }
 
-export function analyze(entryBlock: BasicBlock): Flow {
+/** Gives the entry's node. */
+export function analyze(entryBlock: BasicBlock): FlowNode {
   const nodes = postorder(entryBlock)
     .reverse()
-    .map((block, order): FlowNode => {
-      const node = { block, order, predecessors: [], merges: [], isLoop: false, isMerge: false } as unknown as FlowNode;
-      node.dominator = node;
-      return node;
-    });
+    .map((block, order) => new FlowNode(block, order));
   const nodeOf = new Map(nodes.map((node) => [node.block, node]));
   for (const node of nodes) for (const to of successors(node.block)) nodeOf.get(to)?.predecessors.push(node);
   const entry = nodes[0] as FlowNode;
@@ -94,13 +95,16 @@ export function analyze(entryBlock: BasicBlock): Flow {
     node.isLoop = node.predecessors.some((p) => p.order >= node.order && dominates(node, p));
     node.isMerge = forward >= 2;
     if (node.isMerge) node.dominator.merges.push(node);
+    const way = (to: BasicBlock | undefined): FlowNode | undefined => {
+      const found = to && nodeOf.get(to);
+      return found && (found.order > node.order || dominates(found, node)) ? found : undefined;
+    };
+    node.taken = way(node.block.taken);
+    node.next = way(node.block.next);
+    for (const to of node.block.returns) {
+      const found = way(to);
+      if (found) node.returns.push(found);
+    }
   }
-  return { entry, nodeOf };
-}
-
-export type Edge = 'forward' | 'back' | 'irreducible';
-
-export function edge(from: FlowNode, to: FlowNode): Edge {
-  if (to.order > from.order) return 'forward';
-  return dominates(to, from) ? 'back' : 'irreducible';
+  return entry;
 }

@@ -1,14 +1,16 @@
 // What a region leaves out: code that other regions hold already.
 
-import type { BlockCopy } from './collect.ts';
+import type { LinkedBlock } from './collect.ts';
 
-type Around = (first: number) => readonly number[];
-
-/** What is reached from `start`. */
-function reached(start: readonly number[], around: Around): Set<number> {
-  const found = new Set(start);
-  // A set that grows is walked to its end.
-  for (const first of found) for (const other of around(first)) found.add(other);
+/** What is reached from `start`, by the blocks' numbers. */
+function reached(start: readonly number[], around: (block: number) => readonly number[]): boolean[] {
+  const found: boolean[] = [];
+  const stack = [...start];
+  for (let block = stack.pop(); block !== undefined; block = stack.pop()) {
+    if (found[block]) continue;
+    found[block] = true;
+    stack.push(...around(block));
+  }
   return found;
 }
 
@@ -17,30 +19,22 @@ function reached(start: readonly number[], around: Around): Set<number> {
  * is called there: a loop must not leave its region at each turn. Without this each function was translated once for every place that
  * calls it, two thirds of all translating.
  */
-export function prune(blocks: readonly BlockCopy[], held: (first: number) => boolean): BlockCopy[] {
-  const byFirst = new Map(blocks.map((block) => [block.first, block]));
-  const before = new Map<number, number[]>();
-  const after: Around = (first) => {
-    const block = byFirst.get(first);
-    if (!block) return [];
-    const { targets, next, returns } = block;
-    return [...targets.values(), next, returns].filter((to) => to !== undefined);
-  };
-  for (const { first } of blocks) {
-    for (const to of after(first)) {
-      const from = before.get(to);
-      if (from) from.push(first);
-      else before.set(to, [first]);
-    }
-  }
-  const entry = (blocks[0] as BlockCopy).first;
-  const circle = reached(before.get(entry) ?? [], (first) => before.get(first) ?? []);
-  const called = blocks.filter(({ first, returns }) => circle.has(first) && returns !== undefined);
+export function prune(blocks: readonly LinkedBlock[], held: (first: number) => boolean): readonly LinkedBlock[] {
+  const isHeld = blocks.map(({ first }) => held(first));
+  if (!isHeld.includes(true)) return blocks;
+  const numbers = new Map<number | undefined, number>(blocks.map(({ first }, number) => [first, number]));
+  const numbersOf = (firsts: readonly (number | undefined)[]): number[] =>
+    firsts.map((first) => numbers.get(first)).filter((number) => number !== undefined);
+  const after = blocks.map(({ targets, next, returns }) => numbersOf([...targets.values(), next, returns]));
+  const before: number[][] = blocks.map(() => []);
+  for (const [from, ways] of after.entries()) for (const to of ways) before[to]?.push(from);
+  const circle = reached(before[0] ?? [], (block) => before[block] ?? []);
+  const called = blocks.filter(({ returns }, number) => circle[number] && returns !== undefined);
   const functions = reached(
-    called.flatMap(({ targets }) => [...targets.values()]),
-    after,
+    called.flatMap(({ targets }) => numbersOf([...targets.values()])),
+    (block) => after[block] ?? [],
   );
-  const wanted = (first: number): boolean => circle.has(first) || functions.has(first) || !held(first);
-  const kept = reached([entry], (first) => after(first).filter(wanted));
-  return blocks.filter(({ first }) => kept.has(first));
+  const wanted = (block: number): boolean => circle[block] || functions[block] || !isHeld[block];
+  const kept = reached([0], (block) => (after[block] ?? []).filter(wanted));
+  return blocks.filter((_, number) => kept[number]);
 }

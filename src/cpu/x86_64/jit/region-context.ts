@@ -4,6 +4,7 @@ import { constI32, type Expr, load } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
 import type { HelperName } from '../semantics/helper-names.ts';
+import type { Decoded } from './region.ts';
 import { type KnownFlags, pin } from './region-flags.ts';
 
 const at = (address: number): Expr => constI32(address);
@@ -114,10 +115,10 @@ export interface RegionContext {
   exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
 }
 
-/** Ways from an instruction to others of the region. */
+/** Ways from a block to others of the region. */
 export interface Ways {
-  /** Writes the way to the direct target. */
-  taken(): void;
+  /** Writes the way to the branch's direct target. */
+  taken(branch: Decoded): void;
   /** Writes ways to places that may be the target (i64), and goes on where it is none of them. */
   jumped(target: Expr): void;
 }

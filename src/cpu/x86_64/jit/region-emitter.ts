@@ -308,12 +308,12 @@ export class RegionEmitter extends RegionMemory {
   }
 
   branch(): void {
-    this.#ways.taken();
+    this.#ways.taken(this.d);
     this.#ended = true;
   }
 
   branchIf(condition: Expr): void {
-    aside(this.c, condition, () => this.#ways.taken());
+    aside(this.c, condition, () => this.#ways.taken(this.d));
   }
 
   jump(ip: Expr): void {

@@ -32,6 +32,13 @@ const at = (address: number): Expr => constI32(address);
 const GPR_END = L.GPR + 16 * 8;
 const XMM_END = L.XMM + 16 * L.XMM_SIZE;
 
+/** As Array.prototype.with(), which takes V8 several times as long. */
+function replaced<T>(list: readonly T[], index: number, value: T): readonly T[] {
+  const copy = list.slice();
+  copy[index] = value;
+  return copy;
+}
+
 /** Offsets of places are exact numbers below this. */
 const FAR = 2 ** 40;
 
@@ -59,6 +66,8 @@ export abstract class RegionRegisters extends Emitter {
   protected readonly depth: number;
   /** A few at most: found faster than in a Map, and made faster. */
   readonly #notes: Note[] = [];
+  /** A condition decided where a register points to. */
+  #isUnsettled = false;
 
   constructor(context: RegionContext, decoded: Decoded) {
     super(context.f, decoded.shape.size, true);
@@ -88,7 +97,9 @@ export abstract class RegionRegisters extends Emitter {
     c.dirty |= 1 << index;
     this.f.set(this.register(index), value);
     // What is deeper may not be run.
-    c.places = c.places.with(index, c.f.depth === this.depth ? (place ?? newPlace(c)) : undefined);
+    const isCertain = c.f.depth === this.depth;
+    if (!isCertain) this.#isUnsettled = true;
+    c.places = replaced(c.places, index, isCertain ? (place ?? newPlace(c)) : undefined);
   }
 
   /** Value of `size` bytes at a general register's state address. */
@@ -150,7 +161,7 @@ export abstract class RegionRegisters extends Emitter {
   /** At the instruction's end: what a condition decided has a value from here on. */
   protected settlePlaces(): void {
     const c = this.c;
-    if (c.places.includes(undefined)) c.places = c.places.map((place) => place ?? newPlace(c));
+    if (this.#isUnsettled) c.places = c.places.map((place) => place ?? newPlace(c));
   }
 
   // ---- Vector registers ------------------------------------------------------------------------------------------------
@@ -179,7 +190,7 @@ export abstract class RegionRegisters extends Emitter {
     for (const note of this.#notes) if (note.origin === index) note.origin = undefined;
     // What is deeper may not be run.
     const isCertain = c.f.depth === this.depth;
-    c.ordinary = c.ordinary.with(index, isCertain ? this.ordinary(value) : 0);
+    c.ordinary = replaced(c.ordinary, index, isCertain ? this.ordinary(value) : 0);
   }
 
   // ---- Floats ----------------------------------------------------------------------------------------------------------
@@ -198,7 +209,7 @@ export abstract class RegionRegisters extends Emitter {
     const note = this.#note(value);
     note.ordinary = this.ordinary(value) | bits;
     const index = note.origin;
-    if (index !== undefined) c.ordinary = c.ordinary.with(index, (c.ordinary[index] as number) | bits);
+    if (index !== undefined) c.ordinary = replaced(c.ordinary, index, (c.ordinary[index] as number) | bits);
   }
 
   override noteLane(value: Expr, vector: Expr, low: number): void {

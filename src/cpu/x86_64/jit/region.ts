@@ -3,7 +3,7 @@
 import { HANDLER_CROSS } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import { allLines, FIRST_HANDLER, type Shape, shapesOf } from '../semantics/index.ts';
-import type { BlockCopy, Collected } from './collect.ts';
+import type { Collected } from './collect.ts';
 import type { Span } from './region-context.ts';
 
 /** A decoded instruction: the fields of its record (layout.ts, R_*). */
@@ -79,16 +79,15 @@ function findShape(handler: number): Shape | undefined {
   return line && shapesOf(line)[handler - line.base];
 }
 
-export function isDirectBranch({ shape }: Decoded): boolean {
-  return shape.line.encoding.operands.some(({ place }) => place === 'J');
-}
-
 /** Reads the instructions of collected blocks. Undefined where there is nothing to translate. */
 export function readRegion(collected: Collected): Region | undefined {
-  const byFirst = new Map(collected.blocks.map((block) => [block.first, block]));
+  /** Of the blocks' first instructions, by first record. */
+  const offsets = new Map<number | undefined, number>();
+  for (const { first, records, page } of collected.blocks) {
+    offsets.set(first, page + fields(records).getUint16(L.R_OFFSET, true));
+  }
   const found = new Map<number, Decoded>();
   const targets = new Map<Decoded, Target>();
-  const offsetOf = ({ page, records }: BlockCopy): number => page + fields(records).getUint16(L.R_OFFSET, true);
   const returns = new Set<number>();
   for (const { first, records, page, targets: links, returns: after } of collected.blocks) {
     const view = fields(records);
@@ -105,16 +104,17 @@ export function readRegion(collected: Collected): Region | undefined {
       if (!shape) break;
       const decoded = decodedAt(view, at, first + at, shape, page, second);
       found.set(offset, decoded);
-      const target = byFirst.get(links.get(decoded.record) ?? 0);
-      if (target) targets.set(decoded, { offset: offsetOf(target), record: target.first });
+      const link = links.get(decoded.record);
+      const target = offsets.get(link);
+      if (link !== undefined && target !== undefined) targets.set(decoded, { offset: target, record: link });
     }
-    const behind = byFirst.get(after ?? 0);
-    if (behind) returns.add(offsetOf(behind));
+    const behind = offsets.get(after);
+    if (behind !== undefined) returns.add(behind);
   }
-  const [entry] = collected.blocks;
-  if (!entry || !found.has(offsetOf(entry))) return undefined;
+  const entry = offsets.get(collected.blocks[0]?.first);
+  if (entry === undefined || !found.has(entry)) return undefined;
   const to = returns.size <= MOST_RETURNS ? [...returns].filter((offset) => found.has(offset)) : [];
-  return { entry: basicBlocks(found, targets, offsetOf(entry), to), mode: collected.mode };
+  return { entry: basicBlocks(found, targets, entry, to), mode: collected.mode };
 }
 
 function fields(records: Uint8Array): DataView {
@@ -180,7 +180,7 @@ function basicBlocks(
       const following = at + decoded.length;
       const isThere = following < page + 4096 || decoded.second !== undefined;
       const goesOn = !decoded.shape.line.encoding.ends && isThere && found.has(following);
-      if (isDirectBranch(decoded)) {
+      if (decoded.shape.isDirectBranch) {
         const target = targets.get(decoded);
         if (target && found.has(target.offset)) {
           block.taken = make(target.offset);

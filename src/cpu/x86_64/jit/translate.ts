@@ -12,8 +12,8 @@ import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { handlerCount } from '../semantics/index.ts';
-import { analyze, edge, type Flow, type FlowNode } from './control-flow.ts';
-import type { BasicBlock, Decoded, Region } from './region.ts';
+import { analyze, type FlowNode } from './control-flow.ts';
+import type { Decoded, Region } from './region.ts';
 import {
   aside,
   DIRTY_FLAGS,
@@ -27,6 +27,7 @@ import {
   storeRegisters,
   storeVectors,
   Untranslatable,
+  type Ways,
 } from './region-context.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './region-flags.ts';
@@ -67,7 +68,7 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
   const drafts = regions
     .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
     // A region that hands its first instruction to the interpreter would hand it to itself.
-    .filter(({ flow }) => !flow.entry.block.instructions[0]?.isSkipped);
+    .filter(({ entry }) => !entry.block.instructions[0]?.isSkipped);
   const module = new ModuleBuilder();
   // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
   module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
@@ -89,16 +90,16 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     handlerType: module.type(HANDLER, STATUS),
     long: longWays(module),
   };
-  for (const { slot, flow, mode, draft } of drafts) {
+  for (const { slot, entry, mode, draft } of drafts) {
     const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, mode, draft).write(flow, counting));
+    module.define(index, (f) => new FunctionWriter(f, imports, mode, draft).write(entry, counting));
     module.elements(slot, [index]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
 }
 
 interface Draft {
-  readonly flow: Flow;
+  readonly entry: FlowNode;
   readonly mode: number;
   readonly draft: FunctionWriter;
 }
@@ -130,20 +131,21 @@ interface WrittenEdge extends Dirty {
   readonly isVectorsSynced: boolean;
 }
 
-/** What may be dirty where each block begins. */
-function dirtyBefore(edges: readonly WrittenEdge[]): ReadonlyMap<FlowNode, Dirty> {
-  const before = new Map<FlowNode, Dirty>();
+/** What may be dirty where each block begins, by its order. */
+function dirtyBefore(edges: readonly WrittenEdge[]): readonly (Dirty | undefined)[] {
+  const before: (Dirty | undefined)[] = [];
   const none: Dirty = { registers: 0, vectors: 0 };
   for (let changed = true; changed; ) {
     changed = false;
     for (const { from, to, registers, vectors, isSynced, isVectorsSynced } of edges) {
-      const [start, end] = [before.get(from) ?? none, before.get(to) ?? none];
+      const start = before[from.order] ?? none;
+      const end = before[to.order] ?? none;
       const joined: Dirty = {
         registers: end.registers | registers | (isSynced ? 0 : start.registers),
         vectors: end.vectors | vectors | (isVectorsSynced ? 0 : start.vectors),
       };
       if (joined.registers === end.registers && joined.vectors === end.vectors) continue;
-      before.set(to, joined);
+      before[to.order] = joined;
       changed = true;
     }
   }
@@ -184,7 +186,7 @@ function longWays(module: ModuleBuilder): Imports['long'] {
 
 /** Writes a region's function to see what it uses. */
 function draftRegion({ entry, mode }: Region): Draft {
-  const flow = analyze(entry);
+  const first = analyze(entry);
   const nowhere: Imports = {
     helper: () => 0,
     leave: 0,
@@ -194,9 +196,9 @@ function draftRegion({ entry, mode }: Region): Draft {
     handlerType: 0,
     long: { read: 0, write: 0 },
   };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS, true), nowhere, mode);
-  draft.body(flow);
-  return { flow, mode, draft };
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode);
+  draft.body(first);
+  return { entry: first, mode, draft };
 }
 
 class FunctionWriter {
@@ -209,12 +211,12 @@ class FunctionWriter {
   readonly #exitRecord: Expr;
   readonly #exitBudget: Expr;
   readonly #exitStatus: Expr;
-  readonly #labels = new Map<FlowNode, Labels>();
-  #flow: Flow | undefined;
+  /** By the block's order. */
+  readonly #labels: Labels[] = [];
   /** Ways between blocks, as they were written. */
   readonly #edges: WrittenEdge[] = [];
   /** What is dirty where a block begins; the draft does not know. */
-  readonly #dirtyBefore: ReadonlyMap<FlowNode, Dirty>;
+  readonly #dirtyBefore: readonly (Dirty | undefined)[];
   readonly #mode: number;
   /** The budget that came in, where what is run is counted. */
   #budgetGiven: Expr | undefined;
@@ -232,10 +234,12 @@ class FunctionWriter {
       used ? used.map((local) => local && f.local(type)) : new Array<undefined>(count).fill(undefined);
     this.#context = {
       f,
-      helper: (name) => {
-        this.helpersUsed.add(name);
-        return imports.helper(name);
-      },
+      helper: draft
+        ? imports.helper
+        : (name) => {
+            this.helpersUsed.add(name);
+            return 0;
+          },
       registers: locals('i64', 16, used?.registers),
       written: used?.written ?? 0,
       vectors: locals('v128', 32, used?.vectors),
@@ -272,7 +276,7 @@ class FunctionWriter {
     this.#dirtyBefore = dirtyBefore(draft ? draft.#edges : []);
   }
 
-  write(flow: Flow, counting: boolean): void {
+  write(entry: FlowNode, counting: boolean): void {
     const f = this.#f;
     const c = this.#context;
     if (counting) this.#budgetGiven = f.copy(c.budget);
@@ -282,13 +286,12 @@ class FunctionWriter {
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
     if (c.oddUsed) f.set(c.odd, unusualControls());
-    this.#epilogues([...this.#exitsUsed], () => this.body(flow));
+    this.#epilogues([...this.#exitsUsed], () => this.body(entry));
   }
 
-  body(flow: Flow): void {
-    this.#flow = flow;
+  body(entry: FlowNode): void {
     forgetPlaces(this.#context);
-    this.#node(flow.entry);
+    this.#node(entry);
   }
 
   // ---- Ways out --------------------------------------------------------------------------------------------------------
@@ -470,12 +473,7 @@ class FunctionWriter {
   }
 
   #labelsOf(node: FlowNode): Labels {
-    let labels = this.#labels.get(node);
-    if (!labels) {
-      labels = {};
-      this.#labels.set(node, labels);
-    }
-    return labels;
+    return (this.#labels[node.order] ??= {});
   }
 
   /** The block's code inside a WebAssembly block for each of the first `count` merges that follow it. */
@@ -500,11 +498,15 @@ class FunctionWriter {
     const c = this.#context;
     const f = this.#f;
     const { block } = node;
-    const before = this.#dirtyBefore.get(node);
+    const before = this.#dirtyBefore[node.order];
     c.dirty = before?.registers ?? 0;
     c.dirtyVectors = before?.vectors ?? 0;
     c.isSynced = false;
     c.isVectorsSynced = false;
+    const ways: Ways = {
+      taken: (branch) => this.#taken(node, branch),
+      jumped: (target) => this.#jumped(node, target),
+    };
     for (const decoded of block.instructions) {
       if (decoded.isSkipped) {
         this.#exit('dispatch', constI32(decoded.record), this.#budgetBefore(decoded));
@@ -515,10 +517,7 @@ class FunctionWriter {
       if (decoded.settleFirst) settleFlags(c);
       const knownBefore = c.known;
       f.beginScope();
-      const emitter = new RegionEmitter(c, decoded, {
-        taken: () => this.#taken(node, decoded),
-        jumped: (target) => this.#jumped(node, target),
-      });
+      const emitter = new RegionEmitter(c, decoded, ways);
       try {
         decoded.shape.line.meaning(emitter, ...decoded.shape.operands);
         if ((decoded.prefix & L.RP_LOCK) !== 0) f.fence();
@@ -559,9 +558,10 @@ class FunctionWriter {
   }
 
   #taken(from: FlowNode, decoded: Decoded): void {
-    const { taken, takenRecord, page } = from.block;
-    if (taken && this.#canGo(from, taken)) {
-      if (taken.page === page) {
+    const { taken } = from;
+    const { takenRecord, page } = from.block;
+    if (taken) {
+      if (taken.block.page === page) {
         this.#goTo(from, taken);
         return;
       }
@@ -583,17 +583,15 @@ class FunctionWriter {
 
   #jumped(from: FlowNode, target: Expr): void {
     const c = this.#context;
-    for (const to of from.block.returns) {
-      if (!this.#canGo(from, to)) continue;
-      const offset = (to.instructions[0] as Decoded).offset;
+    for (const to of from.returns) {
+      const offset = (to.block.instructions[0] as Decoded).offset;
       aside(this.#context, i64.eq(target, i64.add(c.ipPage, constI64(offset))), () => this.#goTo(from, to));
     }
   }
 
   #next(from: FlowNode): void {
-    const to = from.block.next;
-    if (to && this.#canGo(from, to)) {
-      this.#goTo(from, to);
+    if (from.next) {
+      this.#goTo(from, from.next);
       return;
     }
     const last = from.block.instructions.at(-1) as Decoded;
@@ -611,21 +609,12 @@ class FunctionWriter {
     return i32.sub(this.#context.budget, constI32(this.#context.unpaid));
   }
 
-  #nodeOf(block: BasicBlock): FlowNode {
-    return (this.#flow as Flow).nodeOf.get(block) as FlowNode;
-  }
-
-  /** False: only the interpreter can go there. */
-  #canGo(from: FlowNode, to: BasicBlock): boolean {
-    return edge(from, this.#nodeOf(to)) !== 'irreducible';
-  }
-
   /** Goes to another block of the region. */
-  #goTo(from: FlowNode, to: BasicBlock): void {
+  #goTo(from: FlowNode, node: FlowNode): void {
     const f = this.#f;
     const c = this.#context;
-    const node = this.#nodeOf(to);
-    const back = edge(from, node) === 'back';
+    const to = node.block;
+    const back = node.order <= from.order;
     const labels = this.#labelsOf(node);
     this.#edges.push({
       from,

@@ -22,9 +22,14 @@ interface Surroundings {
 }
 
 /** Regions of one module at most: what is compiled together is also kept together. */
-const BATCH_MOST = 16;
-/** Batches at the translator's thread at a time: one that it works on, and one that it finds then. */
-const BATCHES_ASKED = 2;
+const BATCH_MOST = 32;
+/**
+ * Milliseconds that hot blocks wait for others to share their module. Each module is an instance with code pages, tiering budgets and
+ * tables of its own, and going from region to region touches them: with 2.5 regions a module that was an eighth of a warm guest's time.
+ */
+const PATIENCE = 20;
+/** Of what is as hot as this a guest waits for nothing else. */
+const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 
 /** What a translator has done since it was made. */
 export interface TranslationCounts {
@@ -72,6 +77,8 @@ export class Translator {
   /** Those of which nothing can be made. */
   readonly #hopeless = new Set<number>();
   #asked = 0;
+  /** When the first of those that wait came, by performance.now(). */
+  #waitingSince: number | undefined;
 
   /**
    * `compile`: translates a sampled block before sample() returns; without it a thread does so, some time later. `counting`: the
@@ -154,8 +161,8 @@ export class Translator {
 
   /** What is hot gets hotter while it waits. */
   #askForHottest(): void {
-    while (this.#waiting.size > 0 && (this.#compile || this.#asked < BATCHES_ASKED)) {
-      const heat = (record: number): number => this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
+    const heat = (record: number): number => this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
+    while (this.#waiting.size > 0 && (this.#compile || this.#isTimeToAsk(heat))) {
       const hottest = [...this.#waiting];
       if (hottest.length > BATCH_MOST) hottest.sort((a, b) => heat(b) - heat(a)).length = BATCH_MOST;
       const requests: Request[] = [];
@@ -178,6 +185,18 @@ export class Translator {
         this.#port.postMessage(batch);
       }
     }
+  }
+
+  /** One batch is at the translator's thread at a time, and a full one if it does not take long to fill. */
+  #isTimeToAsk(heat: (record: number) => number): boolean {
+    if (this.#asked > 0) return false;
+    const now = performance.now();
+    if (this.#waitingSince === undefined) this.#waitingSince = now;
+    const isUrgent = (record: number): boolean => heat(record) >= URGENT_HEAT;
+    const isTime =
+      this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= PATIENCE || [...this.#waiting].some(isUrgent);
+    if (isTime) this.#waitingSince = undefined;
+    return isTime;
   }
 
   #takeAnswers(port: MessagePort): void {

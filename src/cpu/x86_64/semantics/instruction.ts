@@ -13,6 +13,7 @@ export interface Shape extends Handler {
   readonly line: Line;
   /** As the meaning gets them. */
   readonly operands: readonly Operand[];
+  readonly isDirectBranch: boolean;
 }
 
 /** An encoding in the table, with its handlers' numbers. */
@@ -51,7 +52,10 @@ export function handlerCount(): number {
 
 /** Every handler of a line, in the order of their numbers. */
 export function shapesOf(line: Line): Shape[] {
-  return handlersOf(line.encoding).map((handler) => ({ line, ...handler, operands: operandsOf(line, handler) }));
+  const isDirectBranch = line.encoding.operands.some(({ place }) => place === 'J');
+  return handlersOf(line.encoding).map((handler) => {
+    return { line, ...handler, operands: operandsOf(line, handler), isDirectBranch };
+  });
 }
 
 function operandsOf({ encoding }: Line, { size, form }: Handler): Operand[] {
