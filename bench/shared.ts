@@ -1,5 +1,6 @@
 // `npm run bench -- shared`: files of a shared directory, in a booted guest: by 9P and by virtio-fs on Vivarium, by 9P (virtfs) on
-// QEMU's translator (TCG), in turns. The kernel is Debian's generic one, because the cloud kernel has no 9P.
+// QEMU's translator (TCG), in turns. The kernel is Debian's generic one, because the cloud kernel has no 9P. 9P is without the guest's cache, as
+// its client is by default; virtio-fs with it (cache=auto) and without (cache=never).
 //
 // Written and read in pieces of 1 MiB, with the guest's cache empty; then an archive of 10,000 small files is unpacked. The times are the
 // host's, from a line that the guest prints to the next.
@@ -73,18 +74,19 @@ function archive(files: number): Buffer {
 type Machine = TimedMachine<Work>;
 
 function machines(kernel: string, initrd: string, path: string): Machine[] {
-  const ours = (name: string, kind: string): Machine => ({
+  const ours = (name: string, kind: string, options = ''): Machine => ({
     name,
     command: process.execPath,
     args: [
       ...[VIVARIUM, 'run', '--hypervisor', 'soft', '--mem', `${MEMORY}`, '-p', `quiet bench=${kind}`],
-      ...['--shared-dir', `${path}:${TAG},type=${kind}`, '--initrd', initrd, kernel],
+      ...['--shared-dir', `${path}:${TAG},type=${kind}${options}`, '--initrd', initrd, kernel],
     ],
     times: { write: [], read: [], unpack: [] },
   });
   return [
     ours('Vivarium, 9P', 'p9'),
     ours('Vivarium, virtio-fs', 'fs'),
+    ours('Vivarium, virtio-fs uncached', 'fs', ',cache=never'),
     {
       name: 'QEMU TCG, 9P',
       command: QEMU,

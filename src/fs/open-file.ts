@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import type { HostRange } from '../disk/iovec.ts';
 import { EBADF, EINVAL, EISDIR, ENOTDIR, OsError } from '../host/errno.ts';
 import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN, lockFile } from '../host/file-locks.ts';
@@ -5,7 +6,10 @@ import { syncFile } from '../host/files.ts';
 import { S_IFDIR } from '../host/statx.ts';
 import { DirectoryStream } from './directory.ts';
 import type { Node } from './nodes.ts';
-import { readFile, writeFile } from './transfer.ts';
+import { appendFile, readFile, writeFile } from './transfer.ts';
+
+/** The bits of open(2)'s flags that say for what. */
+export const O_ACCMODE = 3;
 
 const FLOCK_OPERATION: Readonly<Record<number, number>> = {
   [F_RDLCK]: LOCK_SH,
@@ -19,14 +23,18 @@ export class OpenFile {
   readonly fd: number;
   /** Was it opened for writing? */
   readonly writable: boolean;
+  /** Is what was written on the disk, when a write returns? */
+  readonly #synchronous: boolean;
   /** Its descriptor may be somebody else's by now. */
   closed = false;
   #directory: DirectoryStream | undefined;
 
-  constructor(node: Node, fd: number, writable: boolean) {
+  /** `flags`: open(2)'s. */
+  constructor(node: Node, fd: number, flags: number) {
     this.node = node;
     this.fd = fd;
-    this.writable = writable;
+    this.writable = (flags & O_ACCMODE) !== constants.O_RDONLY;
+    this.#synchronous = (flags & (constants.O_SYNC | constants.O_DSYNC)) !== 0;
   }
 
   /** Throws OsError ENOTDIR. */
@@ -46,7 +54,7 @@ export class OpenFile {
   write(ranges: readonly HostRange[], offset: number, append: boolean): number {
     this.#requireFile();
     if (!this.writable) throw new OsError('pwritev', EBADF);
-    return writeFile(this.fd, ranges, offset, append);
+    return append ? appendFile(this.fd, ranges) : writeFile(this.fd, ranges, offset, this.#synchronous);
   }
 
   /** Returns when the file is on its disk. Throws OsError. */

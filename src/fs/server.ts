@@ -29,12 +29,11 @@ import { IdMap, KEEP_ID } from './ids.ts';
 import { LockTable } from './locks.ts';
 import { entryName, linkTarget, terminated } from './names.ts';
 import { type Entry, type Node, NodeTable } from './nodes.ts';
-import { OpenFile } from './open-file.ts';
+import { O_ACCMODE, OpenFile } from './open-file.ts';
 
 /** Files open at a time. */
 const MAX_OPEN = 16384;
 /** Flags of open(2) that a client may give; they are the same on all architectures. O_APPEND is the protocols' business. */
-const O_ACCMODE = 3;
 const PASSED_FLAGS = O_ACCMODE | constants.O_TRUNC | constants.O_SYNC | constants.O_DSYNC | constants.O_APPEND;
 const PERMISSIONS = 0o7777;
 const S_ISUID = 0o4000;
@@ -164,12 +163,13 @@ export class FileServer {
   /** Opens a regular file or a directory. `flags`: open(2)'s. */
   open(node: Node, flags: number): OpenFile {
     if (node.type === S_IFDIR) {
-      return this.#opened(node, () => files.reopen(node.fd, constants.O_RDONLY | constants.O_DIRECTORY), false);
+      const listing = constants.O_RDONLY | constants.O_DIRECTORY;
+      return this.#opened(node, () => files.reopen(node.fd, listing), listing);
     }
     requireOpenable(node, S_IFREG);
     const writable = (flags & O_ACCMODE) !== constants.O_RDONLY;
     if (writable || (flags & constants.O_TRUNC) !== 0) this.#requireWritable();
-    return this.#opened(node, () => files.reopen(node.fd, flags & PASSED_FLAGS), writable);
+    return this.#opened(node, () => files.reopen(node.fd, flags & PASSED_FLAGS), flags);
   }
 
   /** Makes a regular file and opens it; opens one that is there, unless `flags` has O_EXCL. */
@@ -204,8 +204,7 @@ export class FileServer {
   #made(fd: number, flags: number): Entry & { readonly file: OpenFile } {
     try {
       const entry = this.#entry(files.reopen(fd, files.O_PATH));
-      const writable = (flags & O_ACCMODE) !== constants.O_RDONLY;
-      return { ...entry, file: this.#orRelease(entry, () => this.#opened(entry.node, () => fd, writable)) };
+      return { ...entry, file: this.#orRelease(entry, () => this.#opened(entry.node, () => fd, flags)) };
     } catch (error) {
       closeDescriptor(fd);
       throw error;
@@ -353,9 +352,9 @@ export class FileServer {
     return status;
   }
 
-  #opened(node: Node, open: () => number, writable: boolean): OpenFile {
+  #opened(node: Node, open: () => number, flags: number): OpenFile {
     if (this.#open >= MAX_OPEN) throw new OsError('open', ENFILE);
-    const file = new OpenFile(this.retain(node), this.#orRelease({ node }, open), writable);
+    const file = new OpenFile(this.retain(node), this.#orRelease({ node }, open), flags);
     this.#open++;
     node.opened++;
     return file;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {
   chmodSync,
+  constants,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -54,6 +55,58 @@ function each(name: string, body: Body, options: Parameters<typeof serve>[1] = {
 }
 
 const code = (name: string): { code: string } => ({ code: name });
+
+/** Runs `body` with what each call of pwritev gives: the errno of the call with this number, and no error else. Returns the calls' sizes. */
+function countWrites(body: () => void, failing = Number.POSITIVE_INFINITY): number[] {
+  const sizes: number[] = [];
+  setFaultHook((name, args) => {
+    if (name !== 'pwritev') return undefined;
+    const [, iov, count] = args as [number, Uint32Array, number];
+    // struct iovec: the length is its third word.
+    const lengths = Array.from({ length: count }, (_, i) => iov[4 * i + 2]!);
+    sizes.push(lengths.reduce((sum, length) => sum + length, 0));
+    return sizes.length > failing ? ENOSPC : undefined;
+  });
+  try {
+    body();
+  } finally {
+    setFaultHook(undefined);
+  }
+  return sizes;
+}
+
+each('a large write goes in pieces; what one of them meets does not undo those before it', ({ client, path }) => {
+  const handle = client.create(client.root, 'file', O_RDWR | O_CREAT, 0o644);
+  const data = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 7) >> 3));
+  const whole = data.subarray(0, 100_000);
+  assert.deepEqual(
+    countWrites(() => assert.equal(client.write(handle, 5, whole), whole.length)),
+    [100_000],
+  );
+  const all = countWrites(() => assert.equal(client.write(handle, 5, data), data.length));
+  assert.ok(all.length > 1 && all.every((size) => size <= 131_072));
+  assert.deepEqual(readFileSync(join(path, 'file')).subarray(5), data);
+  const [first] = countWrites(() => assert.equal(client.write(handle, 0, data), 131_072), 1);
+  assert.equal(first, 131_072);
+  countWrites(() => assert.throws(() => client.write(handle, 0, data), code('ENOSPC')), 0);
+  client.close(handle);
+});
+
+each('where each write is to be on the disk when it returns, it is one', ({ client, path }) => {
+  const data = Buffer.alloc(300_000, 7);
+  for (const [name, flag] of [
+    ['sync', constants.O_SYNC],
+    ['dsync', constants.O_DSYNC],
+  ] as const) {
+    const handle = client.create(client.root, name, O_WRONLY | O_CREAT | flag, 0o644);
+    assert.deepEqual(
+      countWrites(() => client.write(handle, 0, data)),
+      [data.length],
+    );
+    assert.deepEqual(readFileSync(join(path, name)), data);
+    client.close(handle);
+  }
+});
 
 each('a file is made, written, read, closed and read again', ({ client, path }) => {
   const handle = client.create(client.root, 'file', O_RDWR | O_CREAT, 0o640);

@@ -22,6 +22,7 @@ export interface Decoded {
   readonly prefix: number;
   /** Instructions of the record's block up to and including this one. */
   readonly count: number;
+  /** Of a branch: its links, R_DISP below R_FAR. */
   readonly displacement: bigint;
   readonly immediate: bigint;
   readonly vvvv: number;
@@ -130,8 +131,9 @@ function decodedAt(
   second: number | undefined,
 ): Decoded {
   const rm = view.getUint16(at + L.R_RM, true);
-  // What is relative to the page becomes relative to the entry's.
-  const relative = rm === L.IP_PAGE ? BigInt(page) : 0n;
+  // What is relative to the page becomes relative to the entry's. A branch has its links there.
+  const isBranch = (view.getUint8(at + L.R_SCALE) & L.SCALE_BRANCH) !== 0;
+  const relative = rm === L.IP_PAGE && !isBranch ? BigInt(page) : 0n;
   return {
     record,
     shape,

@@ -47,7 +47,14 @@ interface Imports {
   readonly lookup: number;
   readonly branchSlow: number;
   readonly long: Readonly<Record<'read' | 'write', number>>;
+  /** Other regions of the module, by their entries' records. */
+  readonly siblings: ReadonlyMap<number, Sibling>;
   readonly handlerType: number;
+}
+
+interface Sibling {
+  readonly functionIndex: number;
+  readonly slot: number;
 }
 
 /** A region, and its place in the handlers' table. */
@@ -89,13 +96,24 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     branchSlow: engine('branch_slow', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
     long: longWays(module),
+    siblings: new Map(
+      drafts.map(({ slot, entry }) => [
+        recordOf(entry),
+        { slot, functionIndex: module.declare(`region${slot}`, HANDLER, STATUS) },
+      ]),
+    ),
   };
-  for (const { slot, entry, mode, draft } of drafts) {
-    const index = module.declare(`region${slot}`, HANDLER, STATUS);
-    module.define(index, (f) => new FunctionWriter(f, imports, mode, draft).write(entry, counting));
-    module.elements(slot, [index]);
+  for (const { entry, mode, draft } of drafts) {
+    const { functionIndex, slot } = imports.siblings.get(recordOf(entry)) as Sibling;
+    module.define(functionIndex, (f) => new FunctionWriter(f, imports, mode, draft).write(entry, counting));
+    module.elements(slot, [functionIndex]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
+}
+
+/** First record of a region. */
+function recordOf(entry: FlowNode): number {
+  return (entry.block.instructions[0] as Decoded).record;
 }
 
 interface Draft {
@@ -195,6 +213,7 @@ function draftRegion({ entry, mode }: Region): Draft {
     branchSlow: 0,
     handlerType: 0,
     long: { read: 0, write: 0 },
+    siblings: new Map(),
   };
   const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode);
   draft.body(first);
@@ -295,7 +314,7 @@ class FunctionWriter {
   }
 
   // ---- Ways out --------------------------------------------------------------------------------------------------------
-  #exit(kind: Exit, record: Expr, budget: Expr, status?: Expr): void {
+  #exit(kind: Exit, record: Expr, budget: Expr, status?: Expr, shortWay?: () => void): void {
     const f = this.#f;
     const c = this.#context;
     this.#exitsUsed.add(kind);
@@ -309,6 +328,7 @@ class FunctionWriter {
     } else {
       this.#settleAside();
     }
+    shortWay?.();
     const label = this.#exitLabels.get(kind);
     if (label) f.br(label);
     else f.unreachable();
@@ -566,19 +586,41 @@ class FunctionWriter {
         return;
       }
       // The link to another page says whether the target is still mapped where it was found.
-      const record = constI32(decoded.record);
-      const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), this.#jumpKey());
-      const same = i32.and(sameKey, i32.eq(load('i32.load', record, L.R_FAR), constI32(takenRecord)));
-      aside(this.#context, same, () => this.#goTo(from, taken));
+      aside(this.#context, this.#isLinked(decoded.record, takenRecord), () => this.#goTo(from, taken));
     }
     const distance = decoded.immediate >> 12n;
     if (distance === 0n) {
-      this.#exit('branch', constI32(decoded.record), this.#paid());
+      this.#exit('branch', constI32(decoded.record), this.#paid(), undefined, () =>
+        this.#toSibling('branch', decoded, Number(decoded.displacement & 0xffffffffn)),
+      );
       return;
     }
     const c = this.#context;
     this.#f.set(c.target, i64.add(c.ipPage, constI64(BigInt(page) + distance * 4096n)));
-    this.#exit('far', constI32(decoded.record), this.#paid());
+    this.#exit('far', constI32(decoded.record), this.#paid(), undefined, () =>
+      this.#toSibling('far', decoded, Number(BigInt.asUintN(64, decoded.displacement) >> 32n)),
+    );
+  }
+
+  /** To the region of the same module that stands at the record a branch is linked to: a jump, past the table and other instances. */
+  #toSibling(kind: 'branch' | 'far', { record }: Decoded, target: number): void {
+    const sibling = this.#imports.siblings.get(target);
+    if (!sibling) return;
+    const f = this.#f;
+    const budget = this.#exitBudget;
+    let isThere = i32.eq(load('i32.load16_u', constI32(target), L.R_HANDLER), constI32(sibling.slot));
+    if (kind === 'far') isThere = i32.and(isThere, this.#isLinked(record, target));
+    f.ifLikely(i32.and(isThere, i32.ge_s(budget, constI32(0))), () => {
+      this.#count(kind);
+      if (kind === 'far') f.store('i64.store', constI32(L.IP_PAGE), this.#context.target);
+      f.returnCall(sibling.functionIndex, [constI32(target), budget]);
+    });
+  }
+
+  /** Whether a branch's link to another page (i32) is to this record, and still mapped where it was found. */
+  #isLinked(record: number, target: number): Expr {
+    const sameKey = i64.eq(load('i64.load', constI32(record), L.R_FAR_KEY), this.#jumpKey());
+    return i32.and(sameKey, i32.eq(load('i32.load', constI32(record), L.R_FAR), constI32(target)));
   }
 
   #jumped(from: FlowNode, target: Expr): void {
