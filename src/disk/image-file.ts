@@ -2,7 +2,7 @@
 import { fstatSync, ftruncateSync } from 'node:fs';
 import { EINTR, ENOSYS, EOPNOTSUPP, OsError } from '../host/errno.ts';
 import { check, libc, uninterrupted } from '../host/ffi.ts';
-import { IoVector } from './io-vector.ts';
+import { IoVector } from '../host/io-vector.ts';
 import { fillZeroes, type HostRange, lengthOf, rangeOf, sliceRanges } from './iovec.ts';
 
 const SEEK_DATA = 3;
@@ -79,7 +79,7 @@ export class ImageFile {
     const total = lengthOf(ranges);
     let rest = ranges;
     for (let done = 0; done < total; ) {
-      const count = this.#vector.load(rest);
+      const count = this.#vector.set(rest);
       const moved = call(this.fd, this.#vector.bytes, count, offset + done);
       if (moved === -EINTR) continue;
       check(name, moved);

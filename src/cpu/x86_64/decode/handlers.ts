@@ -31,6 +31,12 @@ function forms(encoding: Encoding, long: boolean): Form[] {
   return all;
 }
 
+/** How many handlers an encoding has. */
+export function countHandlers(encoding: Encoding): number {
+  const legacy = encoding.byMode ? forms(encoding, false).length : 0;
+  return encoding.sizes.length * (forms(encoding, true).length + legacy);
+}
+
 /** Every handler of an encoding, in the order of their numbers. */
 export function handlersOf(encoding: Encoding): Handler[] {
   const handlers: Handler[] = [];

@@ -148,12 +148,14 @@ export class Plan {
 const NONE: readonly Plan[] = [];
 /** ModRM bytes are told apart by reg and by whether rm is a register. */
 const KINDS = 16;
+/** Opcode maps: one byte, 0F, 0F38, 0F3A. */
+const MAPS = 4;
 
 /** Lines by opcode. */
 export class DecodeTable {
   readonly #vex: boolean;
-  /** Plans that can be meant, by map and opcode, mode, kind of ModRM byte; the last kind: there is none. */
-  readonly #candidates: (readonly Plan[])[] = [];
+  /** Plans that can be meant, by map, opcode and mode, then by kind of ModRM byte; the last kind: there is none. */
+  readonly #candidates = new Array<(readonly Plan[])[] | undefined>(MAPS * 256 * 2).fill(undefined);
   readonly #plans = new Map<DecoderLine, Plan>();
 
   constructor(vex: boolean) {
@@ -163,8 +165,9 @@ export class DecodeTable {
   /** `modrm`: the byte behind the opcode, -1 if there is none. */
   candidates(map: number, opcode: number, mode64: boolean, modrm: number): readonly Plan[] {
     const kind = modrm < 0 ? KINDS : (modrm >= 0xc0 ? 8 : 0) | ((modrm >> 3) & 7);
-    const key = ((map * 256 + opcode) * 2 + (mode64 ? 1 : 0)) * 32 + kind;
-    return (this.#candidates[key] ??= this.#find(map, opcode, mode64, kind));
+    if (map >= MAPS) return NONE;
+    const byKind = (this.#candidates[(map * 256 + opcode) * 2 + (mode64 ? 1 : 0)] ??= []);
+    return (byKind[kind] ??= this.#find(map, opcode, mode64, kind));
   }
 
   /** Whether some line of the opcode has a ModRM byte. */

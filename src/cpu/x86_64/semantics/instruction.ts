@@ -2,7 +2,7 @@
 // interpreter's generator, the translator and the tests read this one table.
 
 import { type Encoding, operandBytes, parseEncoding } from '../decode/encoding.ts';
-import { type Handler, handlersOf } from '../decode/handlers.ts';
+import { countHandlers, type Handler, handlersOf } from '../decode/handlers.ts';
 import type { Emitter, Operand } from './emitter.ts';
 
 /** Writes the code of one instruction, for the operand places the emitter was given. */
@@ -38,7 +38,7 @@ export function instruction(name: string, encodings: readonly string[], meaning:
   for (const text of encodings) {
     const encoding = parseEncoding(text);
     lines.push({ name, text, encoding, meaning, base: nextHandler });
-    nextHandler += handlersOf(encoding).length;
+    nextHandler += countHandlers(encoding);
   }
 }
 
