@@ -187,14 +187,13 @@ export class Translator {
     }
   }
 
-  /** One batch is at the translator's thread at a time, and a full one if it does not take long to fill. */
+  /** One batch is at the translator's thread at a time, and a full one if it does not take long to fill. What is urgent waits behind one at most. */
   #isTimeToAsk(heat: (record: number) => number): boolean {
-    if (this.#asked > 0) return false;
+    const isUrgent = [...this.#waiting].some((record) => heat(record) >= URGENT_HEAT);
+    if (this.#asked > (isUrgent ? 1 : 0)) return false;
     const now = performance.now();
-    if (this.#waitingSince === undefined) this.#waitingSince = now;
-    const isUrgent = (record: number): boolean => heat(record) >= URGENT_HEAT;
-    const isTime =
-      this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= PATIENCE || [...this.#waiting].some(isUrgent);
+    this.#waitingSince ??= now;
+    const isTime = isUrgent || this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= PATIENCE;
     if (isTime) this.#waitingSince = undefined;
     return isTime;
   }
