@@ -79,6 +79,8 @@ export class Translator {
   #asked = 0;
   /** When the first of those that wait came, by performance.now(). */
   #waitingSince: number | undefined;
+  /** One of those that wait is as hot as URGENT_HEAT. */
+  #isUrgent = false;
 
   /**
    * `compile`: translates a sampled block before sample() returns; without it a thread does so, some time later. `counting`: the
@@ -131,6 +133,8 @@ export class Translator {
   reset(): void {
     this.#view.setUint32(L.HOT_COUNT, 0, true);
     this.#waiting.clear();
+    this.#waitingSince = undefined;
+    this.#isUrgent = false;
     this.#hopeless.clear();
     this.#store.reset();
     this.#collector.reset();
@@ -155,16 +159,22 @@ export class Translator {
   }
 
   #want(record: number): void {
-    if (this.#waiting.has(record) || this.#hopeless.has(record) || this.#store.revive(record)) return;
-    if (!this.#store.has(record)) this.#waiting.add(record);
+    if (!this.#waiting.has(record)) {
+      if (this.#hopeless.has(record) || this.#store.revive(record) || this.#store.has(record)) return;
+      this.#waiting.add(record);
+    }
+    if (this.#heat(record) >= URGENT_HEAT) this.#isUrgent = true;
+  }
+
+  #heat(record: number): number {
+    return this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
   }
 
   /** What is hot gets hotter while it waits. */
   #askForHottest(): void {
-    const heat = (record: number): number => this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
-    while (this.#waiting.size > 0 && (this.#compile || this.#isTimeToAsk(heat))) {
+    while (this.#waiting.size > 0 && (this.#compile || this.#isTimeToAsk())) {
       const hottest = [...this.#waiting];
-      if (hottest.length > BATCH_MOST) hottest.sort((a, b) => heat(b) - heat(a)).length = BATCH_MOST;
+      if (hottest.length > BATCH_MOST) hottest.sort((a, b) => this.#heat(b) - this.#heat(a)).length = BATCH_MOST;
       const requests: Request[] = [];
       for (const record of hottest) {
         this.#waiting.delete(record);
@@ -188,13 +198,15 @@ export class Translator {
   }
 
   /** One batch is at the translator's thread at a time, and a full one if it does not take long to fill. What is urgent waits behind one at most. */
-  #isTimeToAsk(heat: (record: number) => number): boolean {
-    const isUrgent = [...this.#waiting].some((record) => heat(record) >= URGENT_HEAT);
-    if (this.#asked > (isUrgent ? 1 : 0)) return false;
+  #isTimeToAsk(): boolean {
+    if (this.#asked > (this.#isUrgent ? 1 : 0)) return false;
     const now = performance.now();
     this.#waitingSince ??= now;
-    const isTime = isUrgent || this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= PATIENCE;
-    if (isTime) this.#waitingSince = undefined;
+    const isTime = this.#isUrgent || this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= PATIENCE;
+    if (isTime) {
+      this.#waitingSince = undefined;
+      this.#isUrgent = false;
+    }
     return isTime;
   }
 
