@@ -76,7 +76,8 @@ export class Translator {
   readonly #waiting = new Set<number>();
   /** Those of which nothing can be made. */
   readonly #hopeless = new Set<number>();
-  #asked = 0;
+  /** A batch is at the translator's thread. */
+  #isAsked = false;
   /** When the first of those that wait came, by performance.now(). */
   #waitingSince: number | undefined;
   /** One of those that wait is as hot as URGENT_HEAT. */
@@ -190,16 +191,16 @@ export class Translator {
       if (this.#compile) {
         this.#take(this.#compile(batch));
       } else {
-        this.#asked++;
+        this.#isAsked = true;
         this.#port ??= this.#startThread();
         this.#port.postMessage(batch);
       }
     }
   }
 
-  /** One batch is at the translator's thread at a time, and a full one if it does not take long to fill. What is urgent waits behind one at most. */
+  /** One batch is at the translator's thread at a time, and a full one if it does not take long to fill. */
   #isTimeToAsk(): boolean {
-    if (this.#asked > (this.#isUrgent ? 1 : 0)) return false;
+    if (this.#isAsked) return false;
     const now = performance.now();
     this.#waitingSince ??= now;
     const isTime = this.#isUrgent || this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= PATIENCE;
@@ -214,7 +215,7 @@ export class Translator {
     for (;;) {
       const answer = receiveMessageOnPort(port)?.message as Answer | undefined;
       if (!answer) return;
-      this.#asked--;
+      this.#isAsked = false;
       this.#take(answer);
     }
   }
