@@ -1,4 +1,5 @@
 /** Sockets of the Internet families that never block: socket(7), ip(7), ipv6(7). Calls give the negated errno where it is a usual answer. */
+import { bindSocket, listenOn } from './bind.ts';
 import { closeDescriptor } from './descriptor.ts';
 import { EINPROGRESS, EINTR } from './errno.ts';
 import { addressOf, check, type FfiValue, libc, uninterrupted } from './ffi.ts';
@@ -34,8 +35,6 @@ const MSGHDR_SIZE = 56;
 
 const socket = libc('int socket(int domain, int type, int protocol)');
 const connect = libc('int connect(int fd, void *addr, uint32_t addrlen)');
-const bind = libc('int bind(int fd, void *addr, uint32_t addrlen)');
-const listen = libc('int listen(int fd, int backlog)');
 const accept4 = libc('int accept4(int fd, void *addr, void *addrlen, int flags)');
 const getsockopt = libc('int getsockopt(int fd, int level, int optname, void *optval, void *optlen)');
 const setsockopt = libc('int setsockopt(int fd, int level, int optname, void *optval, uint32_t optlen)');
@@ -110,15 +109,8 @@ function tuneTcp(fd: number): void {
 }
 
 function bound(fd: number, local: SocketAddress): number {
-  try {
-    if (local.address.length === 16) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    const address = encode(local);
-    check('bind', bind(fd, address, address.length));
-    return fd;
-  } catch (error) {
-    closeDescriptor(fd);
-    throw error;
-  }
+  if (local.address.length === 16) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  return bindSocket(fd, encode(local));
 }
 
 /** A socket that waits for TCP connections. Port 0: any. Throws OsError. */
@@ -126,14 +118,7 @@ export function listenTcp(local: SocketAddress): number {
   const fd = check('socket', open(local.address, SOCK_STREAM));
   // A port whose last connection is in TIME-WAIT is free. (With UDP the option would let two have one port.)
   setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  bound(fd, local);
-  try {
-    check('listen', listen(fd, BACKLOG));
-    return fd;
-  } catch (error) {
-    closeDescriptor(fd);
-    throw error;
-  }
+  return listenOn(bound(fd, local), BACKLOG);
 }
 
 /** A UDP socket that anybody can send to. Port 0: any. Throws OsError. */

@@ -1,4 +1,5 @@
 /** Unix stream sockets: unix(7). */
+import { bindSocket, listenOn } from './bind.ts';
 import { closeDescriptor } from './descriptor.ts';
 import { check, libc, uninterrupted } from './ffi.ts';
 
@@ -17,9 +18,7 @@ export const MAX_SOCKET_PATH = 107;
 const BACKLOG = 4096;
 
 const socket = libc('int socket(int domain, int type, int protocol)');
-const bind = libc('int bind(int fd, void *addr, uint32_t addrlen)');
 const connect = libc('int connect(int fd, void *addr, uint32_t addrlen)');
-const listen = libc('int listen(int fd, int backlog)');
 const accept4 = libc('int accept4(int fd, void *addr, void *addrlen, int flags)');
 const shutdown = libc('int shutdown(int sockfd, int how)');
 const socketpair = libc('int socketpair(int domain, int type, int protocol, void *sv)');
@@ -57,15 +56,7 @@ function openStream(): number {
 /** A socket, non-blocking, that waits for connections at a path of at most MAX_SOCKET_PATH bytes, where nothing is yet. Throws OsError. */
 export function listenAt(path: string): number {
   const address = addressOfPath(path);
-  const fd = openStream();
-  try {
-    check('bind', bind(fd, address, address.length));
-    check('listen', listen(fd, BACKLOG));
-    return fd;
-  } catch (error) {
-    closeDescriptor(fd);
-    throw error;
-  }
+  return listenOn(bindSocket(openStream(), address), BACKLOG);
 }
 
 /** Connects to a path, as for listenAt(), at once. The descriptor, non-blocking, or the negated errno (EAGAIN: too many wait there). Throws OsError: there is no socket to be had. */

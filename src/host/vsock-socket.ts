@@ -1,5 +1,5 @@
 /** Sockets of the kernel's between machines: vsock(7). */
-import { closeDescriptor } from './descriptor.ts';
+import { bindSocket, listenOn } from './bind.ts';
 import { check, libc, uninterrupted } from './ffi.ts';
 
 const AF_VSOCK = 40;
@@ -15,25 +15,16 @@ const CID = 8;
 const BACKLOG = 128;
 
 const socket = libc('int socket(int domain, int type, int protocol)');
-const bind = libc('int bind(int fd, void *addr, uint32_t addrlen)');
-const listen = libc('int listen(int fd, int backlog)');
 const accept4 = libc('int accept4(int fd, void *addr, void *addrlen, int flags)');
 
 /** A socket, non-blocking, that waits for connections of all machines at a port. Throws OsError. */
 export function listenVsock(port: number): number {
   const fd = check('socket', socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  try {
-    const address = Buffer.alloc(ADDRESS_SIZE);
-    address.writeUInt16LE(AF_VSOCK, 0);
-    address.writeUInt32LE(port, PORT);
-    address.writeUInt32LE(VMADDR_CID_ANY, CID);
-    check('bind', bind(fd, address, address.length));
-    check('listen', listen(fd, BACKLOG));
-    return fd;
-  } catch (error) {
-    closeDescriptor(fd);
-    throw error;
-  }
+  const address = Buffer.alloc(ADDRESS_SIZE);
+  address.writeUInt16LE(AF_VSOCK, 0);
+  address.writeUInt32LE(port, PORT);
+  address.writeUInt32LE(VMADDR_CID_ANY, CID);
+  return listenOn(bindSocket(fd, address), BACKLOG);
 }
 
 /** Takes a connection: its descriptor, non-blocking, and who it is from; the negated errno (EAGAIN: none waits). */
