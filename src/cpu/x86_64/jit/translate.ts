@@ -329,9 +329,14 @@ class FunctionWriter {
       this.#settleAside();
     }
     shortWay?.();
+    this.#toEpilogue(kind);
+  }
+
+  /** The draft has no epilogues. */
+  #toEpilogue(kind: Exit): void {
     const label = this.#exitLabels.get(kind);
-    if (label) f.br(label);
-    else f.unreachable();
+    if (label) this.#f.br(label);
+    else this.#f.unreachable();
   }
 
   #leaveUnless(host: Expr): void {
@@ -339,13 +344,14 @@ class FunctionWriter {
     const c = this.#context;
     this.#exitsUsed.add('leave');
     const label = this.#exitLabels.get('leave');
-    const leave = (): void => {
+    if (label && (!c.known || c.settled)) {
+      f.brIfUnlikely(label, i32.eqz(host));
+      return;
+    }
+    f.ifUnlikely(i32.eqz(host), () => {
       this.#settleAside();
-      if (label) f.br(label);
-      else f.unreachable();
-    };
-    if (label && (!c.known || c.settled)) f.brIfUnlikely(label, i32.eqz(host));
-    else f.ifUnlikely(i32.eqz(host), leave);
+      this.#toEpilogue('leave');
+    });
   }
 
   /** The locals have the flags on the way out that follows; here is another way, on which nothing has been settled. */

@@ -25,7 +25,7 @@ interface Surroundings {
 const BATCH_MOST = 32;
 /**
  * Milliseconds that hot blocks wait for others to share their module. Each module is an instance with code pages, tiering budgets and
- * tables of its own, and going from region to region touches them: with 2.5 regions a module that was an eighth of a warm guest's time.
+ * tables of its own, and going from region to region touches them: with 2.5 regions a module the budgets alone were a tenth of first-tier code's time.
  */
 const PATIENCE = 20;
 /** Of what is as hot as this a guest waits for nothing else. */
