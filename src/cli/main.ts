@@ -36,7 +36,14 @@ async function runCommandLine(argv: readonly string[]): Promise<number> {
     .helpCommand(false)
     .exitOverride()
     .showSuggestionAfterError(false)
-    .configureOutput({ outputError: (text, write) => write(`vivarium: ${describeUsageError(text)}\n`) });
+    .configureOutput({
+      outputError: (text, write) => write(`vivarium: ${describeUsageError(text)}\n`),
+      writeOut: (text) => readerMayGo().write(text),
+    })
+    // `run` writes its console itself, and needs no stream for that, which takes milliseconds to make.
+    .hook('preSubcommand', (_program, command) => {
+      if (command.name() !== 'run') readerMayGo();
+    });
   const commands = [
     runCommand(done),
     psCommand(),
@@ -54,7 +61,7 @@ async function runCommandLine(argv: readonly string[]): Promise<number> {
 
   const [name] = argv;
   if (name === undefined) {
-    process.stdout.write(program.helpInformation());
+    readerMayGo().write(program.helpInformation());
     return 0;
   }
   if (!name.startsWith('-') && !program.commands.some((command) => command.name() === name)) {
@@ -71,6 +78,16 @@ async function runCommandLine(argv: readonly string[]): Promise<number> {
     process.stderr.write(`vivarium: ${describe(error)}\n`);
     return 1;
   }
+}
+
+/** Standard output. When its reader has gone, as `head` does, the rest is for nobody. */
+function readerMayGo(): NodeJS.WriteStream {
+  if (!process.stdout.listeners('error').includes(onOutputError)) process.stdout.on('error', onOutputError);
+  return process.stdout;
+}
+
+function onOutputError(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
 }
 
 /** Adds a command and its own ones, which report errors as `parent` does. */

@@ -8,6 +8,8 @@ import type { Platform } from './platform.ts';
 const OUTPUT_DELAY = 3;
 /** Milliseconds between two looks at a descriptor that takes no output. */
 const BLOCKED_DELAY = 20;
+/** Milliseconds in which a reader that is not waited for must take something. */
+const READER_TIMEOUT = 1000;
 /** Longest time that setTimeout() takes, ms. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
@@ -38,15 +40,21 @@ export class PlatformLoop {
   }
 
   /**
-   * Ends: once no thread runs the guest. Resolves when all output is written, as long as it takes, or failed. A caller
-   * that does not want to wait for a slow reader stops waiting for this.
+   * Ends: once no thread runs the guest. Resolves when all output is written or failed, as long as that takes; if not `patient`,
+   * also when nobody has taken any for a second.
    */
-  async close(): Promise<void> {
+  async close(patient: boolean): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#output);
     this.#platform.callAttention();
-    while (this.#platform.flushConsole() > 0) await sleep(BLOCKED_DELAY);
+    let left = this.#platform.flushConsole();
+    for (let waited = 0; left > 0 && (patient || waited < READER_TIMEOUT); waited += BLOCKED_DELAY) {
+      await sleep(BLOCKED_DELAY);
+      const before = left;
+      left = this.#platform.flushConsole();
+      if (left < before) waited = 0;
+    }
   }
 
   async #run(): Promise<void> {

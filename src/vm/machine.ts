@@ -325,7 +325,8 @@ export class Machine {
   /** Resolves when the run has ended and no thread is left. */
   async ended(): Promise<MachineEnd> {
     const end = await this.#ended.promise;
-    await this.close();
+    // What a guest said last before it ended itself is not lost; who ends it does not wait for a reader that may never read.
+    await this.#close(end.kind !== 'signal' && end.kind !== 'asked' && end.kind !== 'failure');
     return end;
   }
 
@@ -367,7 +368,11 @@ export class Machine {
   }
 
   /** Gives everything back. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    return this.#close(false);
+  }
+
+  async #close(waitsForReader: boolean): Promise<void> {
     this.#target?.end(0);
     this.platform.stopConsole();
     await this.#vcpus.stop();
@@ -375,7 +380,7 @@ export class Machine {
     this.#console?.close();
     this.#vsock?.close();
     await this.#devices.close();
-    await this.#loop.close();
+    await this.#loop.close(waitsForReader);
     this.#gdb?.close();
     this.#vm.close();
     closeMemory(this.#memory);

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, truncateSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
 import { bzImage, elfImage, gzipBzImage } from '../arch/x86_64/kernel/images.ts';
+import { PROGRAM } from '../e2e/running-guest.ts';
 import { Place, type Result } from './vivarium.ts';
 
 const place = new Place();
@@ -225,6 +226,15 @@ test('an unknown subcommand gets its line and the usage', async () => {
   assert.equal(status, 1);
   assert.equal(stdout, '');
   assert.match(stderr, /^vivarium: invalid subcommand: frobnicate\n\nUsage: vivarium /);
+});
+
+test('a reader that has gone is no error', async () => {
+  for (const args of ['', '--help', 'run --help', 'disk --help', 'ps']) {
+    const command = `${process.execPath} ${PROGRAM} ${args} | true; exit \${PIPESTATUS[0]}`;
+    const { status, stderr } = spawnSync('bash', ['-c', command], { encoding: 'utf8' });
+    assert.equal(stderr, '');
+    assert.equal(status, 0);
+  }
 });
 
 test('no arguments, and --help, give the usage', async () => {

@@ -1,7 +1,7 @@
 // Machines that run, and the commands that steer them.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { closeSync, constants, existsSync, openSync, readdirSync, writeSync } from 'node:fs';
 import { after, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../../src/control/client.ts';
@@ -38,11 +38,11 @@ class Machine {
   output = 0;
   readonly end: Promise<number | NodeJS.Signals | null>;
 
-  constructor(t: TestContext, name: string, kernel: string) {
+  constructor(t: TestContext, name: string, kernel: string, stdout: number | 'pipe' = 'pipe') {
     this.socket = place.path(name);
     const args = [PROGRAM, 'run', '--hypervisor', 'soft', '-m', '32', '--socket', this.socket, place.path(kernel)];
     this.child = spawn(process.execPath, args, {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', stdout, 'inherit'],
       env: { ...process.env, ...runtime },
     });
     this.end = new Promise((resolve) => this.child.once('exit', (status, signal) => resolve(status ?? signal)));
@@ -163,11 +163,24 @@ test('signals end a machine in good order; what was killed is taken off the list
   assert.deepEqual(listed(), []);
 });
 
+/** A pipe that nobody reads and that takes nothing more. */
+function fullPipe(t: TestContext): number {
+  const path = place.path('full');
+  execFileSync('mkfifo', [path]);
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  t.after(() => closeSync(fd));
+  assert.throws(
+    () => {
+      for (;;) writeSync(fd, new Uint8Array(4096));
+    },
+    { code: 'EAGAIN' },
+  );
+  return fd;
+}
+
 test('a machine whose console nobody reads ends', async (t) => {
-  const machine = new Machine(t, 'h.sock', flood);
+  const machine = new Machine(t, 'h.sock', flood, fullPipe(t));
   while (!(await ask(machine.socket, 'GET', '/machine').catch(() => undefined))) await sleep(50);
-  // Until the pipe is full.
-  await sleep(500);
   machine.child.kill('SIGINT');
   assert.equal(await machine.end, 130);
   assert.ok(!existsSync(machine.socket));
