@@ -128,7 +128,7 @@ export async function blockBench(args: string[]): Promise<void> {
         `run${runs === 1 ? '' : 's'} of ${SECONDS} s. All jobs run one after the other, and then once more: at first nothing has been ` +
         'translated, and the image of a qcow2 disk is empty.',
       table([['work', 'machine', 'depth', 'first', 'of QEMU', 'later', 'of QEMU'], ...rows]),
-      'One read of 4 KiB of a raw image by a jailed device, from the notification to the interrupt, ' +
+      'One read of 4 KiB of a raw image by a jailed device, from the notification to the interrupt (the measuring thread waits awake), ' +
         `${READS} times: one after the other ${describeLatency(latency.together)}; ` +
         `with pauses of ${PAUSE} ms, in which the device falls asleep, ${describeLatency(latency.apart)}.`,
       setting,
