@@ -9,7 +9,7 @@ import { prune } from './prune.ts';
 /** Instructions of a region at most: longer functions compile slower than they gain. */
 export const MAX_INSTRUCTIONS = 150;
 /** Regions that hold the same block at most, loops apart. */
-const MOST_COPIES = 2;
+const MOST_COPIES = 3;
 /** Pages of a region at most. */
 const MAX_PAGES = 4;
 
