@@ -255,6 +255,9 @@ export const ARENA_GENERATION = 0x14d8;
 export const LEAVE_STATUS = 0x14e0;
 /** u32. Non-zero: ea_slow() raised; LEAVE_STATUS says how to leave. */
 export const EA_FAILED = 0x14e4;
+/** u32: how often regions have left an instruction to the interpreter, and the entry's record of the one that was last. */
+export const COUNT_LEFT = 0x14e8;
+export const LEFT_REGION = 0x14ec;
 
 /** Budget used up: time to look at clocks and requests. */
 export const EXIT_BUDGET = 0;

@@ -281,6 +281,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   // A region leaves an instruction to the interpreter. It may stand itself in the place of the record's handler.
   module.define(interpret, (f) => {
     const record = f.param(0);
+    f.store('i32.store', at(L.COUNT_LEFT), i32.add(load('i32.load', at(L.COUNT_LEFT)), constI32(1)));
     const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
     const isRegion = i32.ge_u(handler, constI32(handlerCount()));
     f.if(isRegion, () => f.set(handler, load('i32.load16_u', i32.sub(record, constI32(L.NODE)), L.NODE_ORIGINAL)));

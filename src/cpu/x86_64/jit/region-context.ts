@@ -103,6 +103,8 @@ export interface RegionContext {
   baseCount: number;
   /** Spans that a further access may belong to. */
   spans: readonly Span[];
+  /** Accesses near each other look up their page together. */
+  sharesLookUps: boolean;
   /** The first pass finds the spans. */
   readonly isDraft: boolean;
   /** Instructions run and not paid yet, the current one included. */

@@ -9,8 +9,8 @@ import { loadSized, type Operand, storeSized, zeroExtend } from '../semantics/em
 import { BASE_PAGE, BASE_ZERO, type Place, type RegionContext, type Span, Untranslatable } from './region-context.ts';
 import { near, RegionRegisters } from './region-registers.ts';
 
-/** Bytes of a span at most: the longer, the more often it crosses a page. */
-const SPAN_MOST = 256;
+/** Bytes of a span at most: the longer, the more often it crosses a page, and the region is left. */
+const SPAN_MOST = 64;
 
 /** Host address of an access: a local (i32) and an offset from it. */
 interface Located {
@@ -120,7 +120,7 @@ export abstract class RegionMemory extends RegionRegisters {
       return isAlone ? undefined : span;
     }
     // What is deeper may not be run.
-    const span = place && c.f.depth === this.depth ? draftSpan(c, place, size, write) : undefined;
+    const span = place && c.sharesLookUps && c.f.depth === this.depth ? draftSpan(c, place, size, write) : undefined;
     this.d.spans[count] = span;
     return undefined;
   }

@@ -60,6 +60,8 @@ interface Sibling {
 export interface PlacedRegion {
   readonly region: Region;
   readonly slot: number;
+  /** Its accesses share no look-ups. */
+  readonly apart: boolean;
 }
 
 export interface Translation {
@@ -72,7 +74,7 @@ export interface Translation {
 /** `counting`: the regions add to COUNT_TRANSLATED. */
 export function translate(regions: readonly PlacedRegion[], counting: boolean): Translation {
   const drafts = regions
-    .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
+    .map(({ region, slot, apart }) => ({ slot, ...draftRegion(region, apart) }))
     // A region that hands its first instruction to the interpreter would hand it to itself.
     .filter(({ entry }) => !entry.block.instructions[0]?.isSkipped);
   const module = new ModuleBuilder();
@@ -169,7 +171,7 @@ function dirtyBefore(edges: readonly WrittenEdge[]): readonly (Dirty | undefined
 }
 
 /** Writes a region's function to see what it uses. */
-function draftRegion({ entry, mode }: Region): Draft {
+function draftRegion({ entry, mode }: Region, apart: boolean): Draft {
   const first = analyze(entry);
   const nowhere: Imports = {
     helper: () => 0,
@@ -181,7 +183,7 @@ function draftRegion({ entry, mode }: Region): Draft {
     siblings: new Map(),
   };
   const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode);
-  draft.body(first);
+  draft.body(first, apart);
   return { entry: first, mode, draft };
 }
 
@@ -202,6 +204,7 @@ class FunctionWriter {
   /** What is dirty where a block begins; the draft does not know. */
   readonly #dirtyBefore: readonly (Dirty | undefined)[];
   readonly #mode: number;
+  #entryRecord = 0;
   /** The budget that came in, where what is run is counted. */
   #budgetGiven: Expr | undefined;
 
@@ -251,6 +254,7 @@ class FunctionWriter {
       baseCount: FIRST_BASE,
       spans: [],
       isDraft: draft === undefined,
+      sharesLookUps: true,
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
@@ -268,10 +272,13 @@ class FunctionWriter {
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
     if (c.oddUsed) f.set(c.odd, unusualControls());
+    this.#entryRecord = recordOf(entry);
     this.#epilogues([...this.#exitsUsed], () => this.body(entry));
   }
 
-  body(entry: FlowNode): void {
+  /** `apart`: accesses share no look-ups; what the draft found is known afterwards. */
+  body(entry: FlowNode, apart = false): void {
+    this.#context.sharesLookUps = !apart;
     forgetPlaces(this.#context);
     this.#node(entry);
   }
@@ -352,6 +359,7 @@ class FunctionWriter {
       f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
     switch (kind) {
       case 'interpret':
+        f.store('i32.store', constI32(L.LEFT_REGION), constI32(this.#entryRecord));
         return f.returnCall(interpret, [record, budget]);
       case 'dispatch':
         return dispatch(record);
