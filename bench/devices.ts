@@ -49,7 +49,7 @@ function proportionalSize(pid: number): number {
 
 /** Starts the devices at once, and ends them. Milliseconds until all serve, and MiB of each. */
 async function startAll(models: readonly DeviceModel[]): Promise<{ readonly time: number; readonly sizes: number[] }> {
-  const memory = createMemory(MEMORY_SIZE);
+  const memory = createMemory(MEMORY_SIZE, true);
   const devices = new VirtioDevices(
     models,
     'pci',

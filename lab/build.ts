@@ -26,6 +26,7 @@ const MODULES: readonly string[] = [
   'virtio_pci',
   '9p',
   '9pnet_virtio',
+  '9pnet_fd',
   'virtio_net',
   'virtio_console',
   'overlay',
@@ -33,6 +34,7 @@ const MODULES: readonly string[] = [
   'tun',
   'vhost_net',
   'vhost_vsock',
+  'vsock_loopback',
 ];
 
 /** The lab's files. */

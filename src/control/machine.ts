@@ -20,6 +20,8 @@ export interface BalloonControl {
   readonly maximum: number;
   /** Asks the guest for so much, a multiple of 4096 from 0 to `maximum`. It gives in its own time. */
   setTarget(size: number): Promise<void>;
+  /** Asks the guest once for what memory is free, which goes back to the host and stays the guest's: its bytes. Throws Error. */
+  reclaim(): Promise<number>;
   /** The guest's own figures by name (virtio 1.2, 5.5.6.3), bytes or counts; none while it has sent none. */
   statistics(): Promise<Readonly<Record<string, number>>>;
 }

@@ -89,6 +89,17 @@ export const ROUTES: readonly Route[] = [
     },
   },
   {
+    path: '/balloon/reclaim',
+    methods: {
+      POST: async (machine, body) => {
+        fields(body, {});
+        const device = balloonOf(machine);
+        if (machine.state !== 'running') throw new ControlError(409, 'a guest that does not run gives nothing');
+        return ok({ size: await device.reclaim() });
+      },
+    },
+  },
+  {
     path: '/disks',
     methods: { GET: async (machine) => ok({ disks: machine.disks.map(describeDisk) }) },
   },

@@ -34,6 +34,7 @@ export const ENOTEMPTY = 39;
 export const ELOOP = 40;
 export const ENODATA = 61;
 export const EOVERFLOW = 75;
+export const EBADFD = 77;
 export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
 export const EADDRINUSE = 98;
@@ -81,6 +82,7 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [ELOOP]: ['ELOOP', 'too many levels of symbolic links'],
   [ENODATA]: ['ENODATA', 'no data available'],
   [EOVERFLOW]: ['EOVERFLOW', 'value too large for its type'],
+  [EBADFD]: ['EBADFD', 'file descriptor in bad state'],
   [EMSGSIZE]: ['EMSGSIZE', 'message too long'],
   [EOPNOTSUPP]: ['EOPNOTSUPP', 'operation not supported'],
   [EADDRINUSE]: ['EADDRINUSE', 'address already in use'],
@@ -94,7 +96,7 @@ const TEXTS: Readonly<Record<number, readonly [name: string, text: string]>> = {
   [ESTALE]: ['ESTALE', 'stale file handle'],
 };
 
-/** Name of an error number: `EAGAIN`; `errno 77` where it has none here. */
+/** Name of an error number: `EAGAIN`; `errno 76` where it has none here. */
 export function errnoName(errno: number): string {
   return TEXTS[errno]?.[0] ?? `errno ${errno}`;
 }

@@ -283,6 +283,8 @@ export interface Hypervisor {
   /** Most bytes of guest memory it can map. */
   readonly maxMemory: number;
   readonly maxVcpus: number;
+  /** Its processors keep what they have decoded: they need MemorySlot.deviceWrites. */
+  readonly keepsDecoded: boolean;
   createVm(options: VmOptions): Vm;
   attach(share: VmShare): Vm;
 }

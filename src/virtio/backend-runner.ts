@@ -53,10 +53,7 @@ export class BackendRunner {
         bytes: window(memoryFd, fdOffset, size),
       })),
     );
-    const writesFd = start.fds[FD_DEVICE_WRITES] as number;
-    const counts = window(writesFd, 0, fstatSync(writesFd).size);
-    const places = start.memory.map(({ start: guestAddress, fdOffset }) => ({ guestAddress, fdOffset }));
-    this.#ranges = new GuestRanges(this.#memory, new DeviceWrites(new Uint16Array(counts.buffer), places));
+    this.#ranges = new GuestRanges(this.#memory, start.countsWrites ? deviceWrites(start) : undefined);
     const state = window(start.fds[FD_STATE] as number, 0, stateSize(start.shape));
     this.#state = new VirtioState(state.buffer, state.byteOffset, start.shape);
     this.#resets = this.#state.resetDone;
@@ -251,4 +248,11 @@ export class BackendRunner {
     const region = this.#ranges.find(from, to - from);
     if (region !== undefined) this.#ranges.writes?.add(new GuestRange(region, from, to - from));
   }
+}
+
+function deviceWrites({ fds, memory }: BackendStart): DeviceWrites {
+  const fd = fds[FD_DEVICE_WRITES] as number;
+  const counts = window(fd, 0, fstatSync(fd).size);
+  const places = memory.map(({ start: guestAddress, fdOffset }) => ({ guestAddress, fdOffset }));
+  return new DeviceWrites(new Uint16Array(counts.buffer), places);
 }

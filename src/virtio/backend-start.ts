@@ -17,6 +17,8 @@ export interface BackendStart {
   readonly interrupt: Interrupt;
   /** Guest RAM: where what part of its descriptor is in guest-physical memory. */
   readonly memory: readonly { readonly start: number; readonly size: number; readonly fdOffset: number }[];
+  /** Does a processor look at the counts of writes to it? */
+  readonly countsWrites: boolean;
   /** Vectors: one for the configuration, one for each queue; 0 where there is no MSI-X. */
   readonly vectors: number;
   /**

@@ -31,6 +31,10 @@ export class MachineBalloon implements BalloonControl {
     await this.#request({ kind: 'set', size });
   }
 
+  async reclaim(): Promise<number> {
+    return (await this.#request({ kind: 'hint' })) as number;
+  }
+
   async statistics(): Promise<Readonly<Record<string, number>>> {
     return (await this.#request({ kind: 'statistics' })) as Readonly<Record<string, number>>;
   }
@@ -42,5 +46,6 @@ export const NO_BALLOON: BalloonControl = {
   actual: 0,
   maximum: 0,
   setTarget: async () => {},
+  reclaim: async () => 0,
   statistics: async () => ({}),
 };

@@ -191,7 +191,7 @@ export class Machine {
       this.#console = consoleOf(config, console.fd);
       if (this.#console) models.push(this.#console.model);
       this.#insight = Insight.of(config, notice);
-      this.#memory = createMemory(config.memory * MIB);
+      this.#memory = createMemory(config.memory * MIB, hypervisor.keepsDecoded);
       this.#vm = createVm(hypervisor, config, this.#memory, time);
     } catch (error) {
       closeModels(models);

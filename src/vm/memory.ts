@@ -12,11 +12,13 @@ export interface SharedMemory {
   readonly fd: number;
   /** MemorySlot.deviceWrites. */
   readonly deviceWrites: number;
+  /** Do devices count there? */
+  readonly countsWrites: boolean;
   readonly ranges: readonly (RamRange & { readonly fdOffset: number })[];
 }
 
-/** Makes RAM of `size` bytes, all zero. Throws OsError. */
-export function createMemory(size: number): SharedMemory {
+/** Makes RAM of `size` bytes, all zero. `countsWrites`: the processors need deviceWrites. Throws OsError. */
+export function createMemory(size: number, countsWrites: boolean): SharedMemory {
   let fdOffset = 0;
   const ranges = ramRanges(size).map((range) => {
     const here = { ...range, fdOffset };
@@ -24,7 +26,8 @@ export function createMemory(size: number): SharedMemory {
     return here;
   });
   const counts = Math.ceil(((size / PAGE_SIZE) * COUNT_SIZE) / PAGE_SIZE) * PAGE_SIZE;
-  return { fd: createMemfd('vivarium-ram', size), deviceWrites: createMemfd('vivarium-writes', counts), ranges };
+  const deviceWrites = createMemfd('vivarium-writes', counts);
+  return { fd: createMemfd('vivarium-ram', size), deviceWrites, countsWrites, ranges };
 }
 
 /** No thread maps it any more, or will. */

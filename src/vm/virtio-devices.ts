@@ -159,6 +159,7 @@ export class VirtioDevices {
       shape,
       interrupt: this.share.transport === 'pci' ? 'message' : 'event',
       memory: this.#memory.ranges,
+      countsWrites: this.#memory.countsWrites,
       vectors: events.vectors.length,
       fds: [this.#memory.fd, this.#memory.deviceWrites, stateFd, channel, ...own, ...model.fds],
     };

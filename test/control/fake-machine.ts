@@ -16,6 +16,9 @@ class FakeBalloon implements BalloonControl {
   async setTarget(size: number): Promise<void> {
     this.target = size;
   }
+  async reclaim(): Promise<number> {
+    return 20 * MIB;
+  }
   async statistics(): Promise<Record<string, number>> {
     return { 'free-memory': 12 * MIB };
   }

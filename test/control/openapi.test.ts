@@ -115,6 +115,8 @@ test('every path is answered as the document says', async () => {
     const body = { PUT: { size: 0 }, PATCH: { adjust: 0 } }[method];
     assert.equal((await ask(1, method, '/balloon', '/balloon', body)).status, 404);
   }
+  assert.equal(JSON.parse((await ask(0, 'POST', '/balloon/reclaim', '/balloon/reclaim')).text).size, 20 * 2 ** 20);
+  assert.equal((await ask(1, 'POST', '/balloon/reclaim', '/balloon/reclaim')).status, 404);
   for (const n of [0, 1]) {
     await ask(n, 'GET', '/statistics', '/statistics');
     await ask(n, 'GET', '/metrics', '/metrics?format=text');
@@ -127,6 +129,7 @@ test('every path is answered as the document says', async () => {
   machine.state = 'ending';
   assert.equal((await ask(0, 'PUT', '/balloon', '/balloon', { size: 0 })).status, 409);
   assert.equal((await ask(0, 'PATCH', '/balloon', '/balloon', { adjust: 0 })).status, 409);
+  assert.equal((await ask(0, 'POST', '/balloon/reclaim', '/balloon/reclaim')).status, 409);
   machine.state = 'running';
 });
 
@@ -145,6 +148,7 @@ test('bodies that the document forbids are refused, and name what is wrong', asy
     ['PUT', '/balloon', '/balloon', '{"size":', /no JSON/],
     ['PATCH', '/balloon', '/balloon', { adjust: 1 }, /^adjust: it takes a multiple/],
     ['PATCH', '/balloon', '/balloon', { size: 0 }, /^size: there is no such field/],
+    ['POST', '/balloon/reclaim', '/balloon/reclaim', { size: 0 }, /^size: there is no such field/],
     ['PATCH', '/disks/{name}', '/disks/vda', { size: 0 }, /^size: a disk has at least/],
     ['PATCH', '/disks/{name}', '/disks/vda', { size: 513 }, /^size: it takes a multiple of 512/],
     ['POST', '/machine/pause', '/machine/pause', { now: true }, /^now: there is no such field/],

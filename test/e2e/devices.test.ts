@@ -60,11 +60,13 @@ test('named ports carry bytes both ways, each its own, with whoever has connecte
   for (const name of ports) assert.equal(existsSync(at(name)), false);
 });
 
-test('what the guest frees, and what the balloon takes, goes back to the host', async (t) => {
+test('what the guest frees, and what the balloon takes, goes back to the host; the console is hvc0', async (t) => {
   const socket = at('machine.sock');
-  const run = RunningGuest.run('-m', '256', '-p', 'quiet cryptomgr.notests', '--socket', socket);
+  const console = ['--console', 'virtio'];
+  const run = RunningGuest.run('-m', '256', '-p', 'quiet cryptomgr.notests', '--socket', socket, ...console);
   t.after(() => run.kill());
   await run.shell();
+  assert.equal(await run.command('tty'), '/dev/hvc0\n');
   /** Guest memory that the monitor has resident, MiB. */
   const resident = (): number =>
     Number(/^RssShmem:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${run.child.pid}/status`, 'latin1'))?.[1]) / 1024;
@@ -89,5 +91,8 @@ test('what the guest frees, and what the balloon takes, goes back to the host', 
   await becomes('the balloon does not grow', async () => (await free()) < unballooned - 55);
   await ask(socket, 'PUT', '/balloon', { size: 0 });
   await becomes('the balloon does not shrink', async () => (await free()) > unballooned - 15);
+
+  const { size } = (await ask(socket, 'POST', '/balloon/reclaim')) as { size: number };
+  assert.ok(size / MIB > unballooned / 2 && size / MIB < unballooned + 15, `${size / MIB} of ${unballooned} MiB`);
   assert.deepEqual(run.complaints, []);
 });

@@ -1,5 +1,6 @@
 // What clients do with files, by either protocol: the host's file system shows that it was done.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   constants,
@@ -17,6 +18,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { ENOSPC, EPERM } from '../../src/host/errno.ts';
 import { setFaultHook } from '../../src/host/ffi.ts';
 import {
@@ -32,9 +34,14 @@ import {
   type TestClient,
   walk,
 } from './client.ts';
+import { noNamespaces, runWithMounts } from './own-mounts.ts';
 import { PROTOCOLS } from './protocols.ts';
 
 const IS_ROOT = process.geteuid?.() === 0;
+const CAP_DAC_OVERRIDE = 1n << 1n;
+/** Has this process all rights over files, whoever they belong to? */
+const MAY_ALL =
+  (BigInt(`0x${/^CapEff:\t(\w+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]}`) & CAP_DAC_OVERRIDE) !== 0n;
 
 type Body = (served: Served<TestClient>) => void;
 
@@ -422,19 +429,41 @@ each(
   { maxNodes: 50 },
 );
 
+const NO_ACCESS = "files that the server may not use are the client's EACCES";
 each(
-  "files that the server may not read are the client's EACCES",
+  NO_ACCESS,
   ({ client, path }) => {
     writeFileSync(join(path, 'secret'), 'x');
     chmodSync(join(path, 'secret'), 0);
     const ref = client.lookup(client.root, 'secret');
     assert.throws(() => client.open(ref, O_RDONLY), code('EACCES'));
+    assert.throws(() => client.setAttributes(ref, { size: 1 }), code('EACCES'));
     client.forget(ref);
     unlinkSync(join(path, 'secret'));
+    mkdirSync(join(path, 'closed'), 0o500);
+    const closed = client.lookup(client.root, 'closed');
+    assert.throws(() => client.create(closed, 'file', O_RDWR, 0o600), code('EACCES'));
+    assert.throws(() => client.makeDirectory(closed, 'folder', 0o700), code('EACCES'));
+    client.forget(closed);
+    chmodSync(path, 0);
+    assert.throws(() => client.lookup(client.root, 'closed'), code('EACCES'));
+    chmodSync(path, 0o700);
   },
   {},
-  IS_ROOT && 'root may read everything',
+  MAY_ALL && 'for those who may do everything it is in the next test',
 );
+
+test('the same for root without its rights', { skip: !MAY_ALL && 'it has none' }, () => {
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const self = fileURLToPath(import.meta.url);
+  const runner = [process.execPath, '--test', '--test-reporter=tap', `--test-name-pattern=${NO_ACCESS}`, self];
+  const rights = ['--inh-caps=-all', '--bounding-set=-all'];
+  const { status, stdout } = spawnSync('setpriv', [...rights, ...runner], { encoding: 'utf8', env });
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /^# pass 2$/m);
+});
+
+test('a file system that is full, of bytes and of files', { skip: noNamespaces }, () => runWithMounts('full-disk.ts'));
 
 test('a container whose filter forbids unshare and openat2 has shared directories, too', () => {
   setFaultHook((name) => (name === 'unshare' || name === 'syscall' ? EPERM : undefined));

@@ -1,5 +1,6 @@
 // The user network against the network code of Linux, in a namespace.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
@@ -313,6 +314,33 @@ describe('a Linux guest without offloads, on a way that loses frames', { skip },
       server.close();
       await guest.stop();
     }
+  });
+});
+
+describe("a host's network that goes down", { skip }, () => {
+  test('is told to the guest, who goes on when it is back', async (t) => {
+    const address = '198.51.100.1';
+    const host = new HostNamespace([`${address}/32`], { pings: true });
+    t.after(() => host.remove());
+    const guest = await GuestNamespace.start({ allow: ['198.51.100.0/24'] }, {}, host);
+    t.after(() => guest.stop());
+    const server = spawn('ip', ['netns', 'exec', host.name, 'nc', '-k', '-l', address, '80'], { stdio: 'pipe' });
+    t.after(() => server.kill());
+    const dial = () => guest.run('nc', '-z', '-v', '-w', '5', address, '80');
+    const up = async (): Promise<void> => {
+      for (let left = 50; (await dial()).status !== 0; left--) assert.ok(left > 0, 'nobody answers');
+    };
+    await up();
+    host.run('ip', 'addr', 'del', `${address}/32`, 'dev', 'lo');
+    assert.match((await dial()).errors, /unreachable/i);
+    const datagram = `import socket\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('${address}', 80))`;
+    assert.equal((await guest.run('python3', '-c', datagram)).status, 0);
+    assert.match((await guest.run('ping', '-c', '1', '-W', '5', address)).output, /Unreachable/);
+    for (const protocol of ['tcp', 'udp', 'icmp'])
+      await guest.logged({ event: 'fail', protocol, error: 'ENETUNREACH' });
+    host.run('ip', 'addr', 'add', `${address}/32`, 'dev', 'lo');
+    await up();
+    assert.equal((await guest.run('ping', '-c', '1', '-W', '5', address)).status, 0);
   });
 });
 

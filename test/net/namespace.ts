@@ -47,7 +47,12 @@ export class HostNamespace {
       ...addresses.map((address) => `ip addr add ${address} dev lo`),
       `sysctl -qw net.ipv4.ping_group_range='${pings ? '0 2147483647' : '1 0'}'`,
     ];
-    execFileSync('ip', ['netns', 'exec', this.name, 'sh', '-ec', setUp.join('\n')]);
+    this.run('sh', '-ec', setUp.join('\n'));
+  }
+
+  /** Runs a command there; throws when it fails. */
+  run(...command: readonly string[]): void {
+    execFileSync('ip', ['netns', 'exec', this.name, ...command]);
   }
 
   remove(): void {

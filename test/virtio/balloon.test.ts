@@ -97,6 +97,7 @@ test('hints of free pages are asked for, taken until the driver has no more, and
   hint(PAGES);
   assert.equal(resident(device), before, 'nobody has asked');
   device.request({ kind: 'hint' });
+  device.request({ kind: 'hint' });
   const command = config(device, B.CONFIG_FREE_PAGE_HINT_CMD_ID);
   assert.ok(command >= B.FIRST_COMMAND);
   assert.equal(device.interrupts('config'), 1);
@@ -104,10 +105,19 @@ test('hints of free pages are asked for, taken until the driver has no more, and
   hint(PAGES);
   hint(PAGES + 0x1_0000);
   assert.equal(resident(device), before - 0x2_0000);
+  assert.equal(device.hasMessage, false, 'the driver may have more');
   id(B.VIRTIO_BALLOON_CMD_ID_STOP);
+  assert.deepEqual(
+    device.messages(),
+    [0, 1].map((id) => ({ id, answer: 0x2_0000 })),
+  );
   assert.equal(config(device, B.CONFIG_FREE_PAGE_HINT_CMD_ID), B.VIRTIO_BALLOON_CMD_ID_DONE);
   hint(PAGES + 0x2_0000);
   assert.equal(resident(device), before - 0x2_0000);
+  device.request({ kind: 'hint' });
+  assert.equal(config(device, B.CONFIG_FREE_PAGE_HINT_CMD_ID), command + 1);
+  device.reset();
+  assert.deepEqual(device.messages(), [{ id: 2, answer: 0 }], 'a driver that goes gives no more');
 });
 
 test('its size is set and read by the main process; the driver writes what it has', () => {

@@ -1,7 +1,19 @@
 // The block device, asked by a driver.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  fstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -28,17 +40,19 @@ const STATUS = 0x8100;
 const DATA = 0x20_0000;
 let files = 0;
 
+/** A disk of SIZE bytes that takes no space yet. */
+function emptyImage(path: string, format: 'raw' | 'qcow2'): void {
+  const fd = openSync(path, 'w+');
+  if (format === 'qcow2') createQcow2(new ImageFile(fd, path), { size: SIZE });
+  closeSync(fd);
+  if (format === 'raw') truncateSync(path, SIZE);
+}
+
 /** A disk of SIZE random bytes. */
 function image(format: 'raw' | 'qcow2'): { readonly path: string; readonly content: Buffer } {
   const path = join(folder, `${files++}.${format}`);
   const content = randomBytes(SIZE);
-  if (format === 'raw') {
-    writeFileSync(path, content);
-    return { path, content };
-  }
-  const fd = openSync(path, 'w+');
-  createQcow2(new ImageFile(fd, path), { size: SIZE });
-  closeSync(fd);
+  emptyImage(path, format);
   const disk = new Disk({ path, format, writable: true });
   disk.write(0, content);
   disk.close();
@@ -202,6 +216,37 @@ for (const format of ['raw', 'qcow2'] as const) {
     assert.match(lines.join(), /input\/output error/);
     assert.match(lines.join(), /no space left/);
     disk.read(0, 4096);
+  });
+
+  test(`${format}: a host's file system that is full is an error of some writes, and hurts nothing else`, (t) => {
+    if (process.geteuid?.() !== 0) return t.skip('only root can make a small file system');
+    const place = join(folder, `full-${format}`);
+    mkdirSync(place);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${(SIZE * 3) / 4}`, 'tmpfs', place]);
+    t.after(() => execFileSync('umount', ['-l', place]));
+    const path = join(place, 'image');
+    emptyImage(path, format);
+    const disk = new Disk({ path, format, writable: true });
+    const PIECE = 1 << 16;
+    const fill = (piece: number): number => {
+      disk.device.memory.fill(DATA, PIECE, piece + 1);
+      return disk.request(B.VIRTIO_BLK_T_OUT, (piece * PIECE) / 512, [{ address: DATA, length: PIECE }]).status;
+    };
+    const pieces = Array.from({ length: SIZE / PIECE }, (_, piece) => ({ piece, status: fill(piece) }));
+    const kept = pieces.filter(({ status }) => status === B.VIRTIO_BLK_S_OK);
+    const failed = pieces.filter(({ status }) => status === B.VIRTIO_BLK_S_IOERR);
+    assert.ok(kept.length >= 4 && failed.length >= 2 && kept.length + failed.length === pieces.length);
+    assert.equal(JSON.stringify(disk.device.messages()).split('no space left').length, 2, 'told once');
+    for (const { piece } of kept) assert.deepEqual(disk.read(piece * PIECE, PIECE), Buffer.alloc(PIECE, piece + 1));
+    // What the guest discards makes room, once that is on the disk.
+    assert.equal(disk.ranges(B.VIRTIO_BLK_T_DISCARD, [0, (2 * PIECE) / 512, 0]), B.VIRTIO_BLK_S_OK);
+    assert.equal(disk.request(B.VIRTIO_BLK_T_FLUSH, 0, []).status, B.VIRTIO_BLK_S_OK);
+    assert.equal(fill(failed[0]!.piece), B.VIRTIO_BLK_S_OK);
+    assert.equal(disk.request(B.VIRTIO_BLK_T_FLUSH, 0, []).status, B.VIRTIO_BLK_S_OK);
+    for (const { piece } of [...kept.slice(2), failed[0]!])
+      assert.deepEqual(disk.read(piece * PIECE, PIECE), Buffer.alloc(PIECE, piece + 1));
+    disk.close();
+    if (format === 'qcow2') execFileSync('qemu-img', ['check', '-q', '-f', 'qcow2', path]);
   });
 
   test(`${format}: a read-only disk takes no writes, an overlay keeps them to itself`, () => {

@@ -40,6 +40,13 @@ test('a driver gets random bytes, in all of its buffer, and their pages are coun
   assert.equal(device.queues[0]!.take()?.written, 0, 'nothing to write to');
 });
 
+test('pages that were written to are not counted where no processor looks', () => {
+  const device = make({ countsWrites: false });
+  device.bringUp();
+  assert.equal(ask(device, 5000), 5000);
+  assert.ok(device.writes.every((count) => count === 0));
+});
+
 test('features that are not on offer, or too few of them, are not taken', () => {
   const device = make();
   assert.equal(device.negotiate(device.model.features | (1n << 40n)), false);

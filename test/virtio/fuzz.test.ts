@@ -18,10 +18,14 @@ import { balloonModel } from '../../src/virtio/balloon/model.ts';
 import { blockModel } from '../../src/virtio/block/model.ts';
 import { consoleModel } from '../../src/virtio/console/model.ts';
 import { fsModel } from '../../src/virtio/fs/model.ts';
+import { tapNetModel } from '../../src/virtio/net/tap-model.ts';
+import { userNetModel } from '../../src/virtio/net/user-model.ts';
 import { p9Model } from '../../src/virtio/p9/model.ts';
 import { rngModel } from '../../src/virtio/rng/model.ts';
 import { vsockModel } from '../../src/virtio/vsock/model.ts';
 import { Random } from '../disk/pseudo-random.ts';
+import { ANSWERED, CLOSED } from '../net/frames.ts';
+import { namespacesMissing } from '../net/namespace.ts';
 import { HostileDriver, type RequestKind } from './hostile-driver.ts';
 import { TestDevice } from './test-device.ts';
 
@@ -86,11 +90,22 @@ function vsockHeader(below: (limit: number) => number): Uint8Array {
   return new Uint8Array(Uint32Array.of(...words, below(4), below(100_000), below(2) * below(2 ** 32)).buffer);
 }
 
+/** An honest frame behind a virtio_net_hdr, and now and then a fault in one of them. */
+function networkHeader(below: (limit: number) => number): Uint8Array {
+  const frames = Object.values(ANSWERED);
+  const bytes = Uint8Array.from([...new Array<number>(12).fill(0), ...(frames[below(frames.length)] as Uint8Array)]);
+  if (below(3) === 0) bytes.set([below(4), below(6), below(256), 0, below(256), below(8), below(100), 0, below(100)]);
+  if (below(3) === 0) bytes[below(bytes.length)] = below(256);
+  return bytes;
+}
+
 /** Each device, and what it knows of requests. */
 interface FuzzedDevice extends RequestKind {
   readonly model: () => DeviceModel;
   /** Takes what the device tells the main process. */
   readonly answer?: (message: ChannelMessage) => void;
+  /** Why it is not tried here. */
+  readonly skip?: string | false;
 }
 
 const DEVICES: Readonly<Record<string, FuzzedDevice>> = {
@@ -108,10 +123,21 @@ const DEVICES: Readonly<Record<string, FuzzedDevice>> = {
     types: [40, 56, 64, 128],
   },
   vsock: { model: sockets, types: [3], header: vsockHeader, answer },
+  'net, user network': {
+    model: () => userNetModel({ kind: 'user', allow: [], deny: CLOSED.deny, published: [], log: undefined }),
+    types: [0, 0x100, 1, 0x101, 4],
+    header: networkHeader,
+  },
+  'net on a tap': {
+    model: () => tapNetModel({ kind: 'tap', tap: { name: 'vmfuzz%d' }, mac: Uint8Array.of(2, 0, 0, 0, 0, 1) }, 2),
+    types: [0, 0x100, 1, 0x101, 4],
+    header: networkHeader,
+    skip: namespacesMissing(),
+  },
 };
 
-for (const [name, { model, answer, ...kind }] of Object.entries(DEVICES)) {
-  test(`${name}: ${STEPS} steps, VIVARIUM_FUZZ_SEED=${SEED}`, async () => {
+for (const [name, { model, answer, skip = false, ...kind }] of Object.entries(DEVICES)) {
+  test(`${name}: ${STEPS} steps, VIVARIUM_FUZZ_SEED=${SEED}`, { skip }, async () => {
     const made = model();
     const create = await loadBackend(made.device);
     const device = new TestDevice(made, create);

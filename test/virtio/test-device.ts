@@ -24,6 +24,8 @@ export interface TestDeviceOptions {
   readonly memory?: number;
   /** Interrupts by ISR status and one event, not by vectors. */
   readonly line?: boolean;
+  /** BackendStart.countsWrites; by default so. */
+  readonly countsWrites?: boolean;
 }
 
 export class TestDevice {
@@ -76,6 +78,7 @@ export class TestDevice {
       shape,
       interrupt: 'event',
       memory: [{ start: 0, size, fdOffset: 0 }],
+      countsWrites: options.countsWrites ?? true,
       vectors,
       fds: [this.memoryFd, writesFd, stateFd, its, ...events, ...model.fds],
     };

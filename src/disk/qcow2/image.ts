@@ -199,6 +199,8 @@ export class Qcow2Image implements Backing {
       this.#writeAround(cluster, count, inCluster, sliceRanges(ranges, done, bytes), bytes, host, host >= fileEnd);
     } catch (error) {
       for (let i = 0; i < count; i++) metadata.refcounts.change(first + i, -1);
+      // A full file system has room for the tables again: what was acknowledged can be flushed.
+      this.file.punch(host, count * this.clusterSize);
       throw error;
     }
     for (let i = 0; i < count; i++) {

@@ -14,6 +14,7 @@ export const kvm: Hypervisor = {
   get maxVcpus() {
     return withKvm((fd) => capability(fd, KVM_CAP_MAX_VCPUS));
   },
+  keepsDecoded: false,
   createVm: (options) => KvmVm.create(options),
   attach: (share) => KvmVm.attach(share),
 };

@@ -15,6 +15,7 @@ export const soft: Hypervisor = {
   /** A vCPU's memory has 32-bit addresses; what is below RAM_BASE is its own. */
   maxMemory: 2 ** 32 - RAM_BASE,
   maxVcpus: 1,
+  keepsDecoded: true,
   createVm: (options) => SoftVm.create(options),
   attach: (share) => SoftVm.attach(share),
 };

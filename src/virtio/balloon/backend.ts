@@ -10,6 +10,8 @@ const MAX_PFNS = 65536;
 const MAX_STATISTICS = 64;
 /** A driver that has not answered after this time, ms, is not waited for. */
 const STATISTICS_TIMEOUT = 1000;
+/** The same for hints: the driver goes through all free memory. */
+const HINTS_TIMEOUT = 10_000;
 
 /** A request of the main process. Sizes are in bytes. */
 export type BalloonRequest =
@@ -19,7 +21,7 @@ export type BalloonRequest =
   | { readonly kind: 'get' }
   /** Answers BalloonStatistics, fresh ones if the driver gives them within a second. */
   | { readonly kind: 'statistics' }
-  /** Asks the driver once for all free pages, which go back to the host. Answers null at once. */
+  /** Asks the driver once for all free pages, which go back to the host. Answers their bytes when it has no more. */
   | { readonly kind: 'hint' };
 
 export interface BalloonSize {
@@ -45,6 +47,9 @@ class Balloon implements Backend {
   /** Can hints be asked for? */
   #hints = false;
   #command = B.FIRST_COMMAND - 1;
+  /** Who waits for the hints of this command, and the bytes that it has brought. */
+  #hinting: Later[] = [];
+  #hinted = 0;
 
   constructor(host: BackendHost) {
     this.#host = host;
@@ -71,6 +76,7 @@ class Balloon implements Backend {
     this.#statsChain = undefined;
     this.#hints = false;
     this.#answerStatistics();
+    this.#answerHints();
   }
 
   request(message: Json): Json | Later {
@@ -84,10 +90,7 @@ class Balloon implements Backend {
       case 'statistics':
         return this.#askStatistics();
       case 'hint':
-        if (!this.#hints) throw new Error("the guest's driver gives no hints of free pages");
-        this.#command = Math.max((this.#command + 1) >>> 0, B.FIRST_COMMAND);
-        this.#writeConfig(B.CONFIG_FREE_PAGE_HINT_CMD_ID, this.#command);
-        return null;
+        return this.#askHints();
     }
   }
 
@@ -132,10 +135,35 @@ class Balloon implements Backend {
       // The driver has no more: it may have its pages back.
       if (id[0] === B.VIRTIO_BALLOON_CMD_ID_STOP) {
         this.#writeConfig(B.CONFIG_FREE_PAGE_HINT_CMD_ID, B.VIRTIO_BALLOON_CMD_ID_DONE);
+        this.#answerHints();
       }
     }
     // Nothing is used of memory whose hint belongs to an earlier command, or comes after the end: it may be in use again.
-    if (this.#word(B.CONFIG_FREE_PAGE_HINT_CMD_ID) === this.#command) this.#release(chain);
+    if (this.#word(B.CONFIG_FREE_PAGE_HINT_CMD_ID) !== this.#command) return;
+    this.#release(chain);
+    this.#hinted += chain.writableLength;
+  }
+
+  #askHints(): Later {
+    if (!this.#hints) throw new Error("the guest's driver gives no hints of free pages");
+    const later = new Later();
+    this.#hinting.push(later);
+    this.#host.loop.after(HINTS_TIMEOUT, () => {
+      this.#hinting = this.#hinting.filter((other) => other !== later);
+      later.answer(this.#hinted);
+    });
+    // Whoever asks meanwhile gets the same answer.
+    if (this.#hinting.length === 1) {
+      this.#hinted = 0;
+      this.#command = Math.max((this.#command + 1) >>> 0, B.FIRST_COMMAND);
+      this.#writeConfig(B.CONFIG_FREE_PAGE_HINT_CMD_ID, this.#command);
+    }
+    return later;
+  }
+
+  #answerHints(): void {
+    for (const later of this.#hinting) later.answer(this.#hinted);
+    this.#hinting = [];
   }
 
   #set(size: number): void {

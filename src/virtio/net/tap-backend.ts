@@ -1,6 +1,6 @@
 /** The network device on a tap: frames go between its queues and the tap's, with the same headers before them. */
 import { EPOLLET, EPOLLIN } from '../../host/epoll.ts';
-import { EIO } from '../../host/errno.ts';
+import { EBADFD, EIO } from '../../host/errno.ts';
 import { setOffloads } from '../../host/tap.ts';
 import { readDescriptor, writeRanges } from '../../host/vector-io.ts';
 import { MAX_FRAME } from '../../net/link.ts';
@@ -18,6 +18,9 @@ import { holdsFrame } from './transmit.ts';
 
 /** Frames that are moved in a turn in one direction. */
 const MAX_BATCH = 256;
+
+/** Does the tap's answer tell that it is down, or that it has been removed? */
+const isOut = (result: number): boolean => result === -EIO || result === -EBADFD;
 
 /** A pair of queues and the tap's queue that they belong to. */
 interface Pair {
@@ -100,6 +103,7 @@ class TapBackend implements Backend {
       const length = readDescriptor(pair.fd, this.#buffer);
       if (length < VNET_HEADER_SIZE) {
         pair.readable = false;
+        if (isOut(length)) this.#setLink(false);
         return;
       }
       this.#setLink(true);
@@ -123,7 +127,7 @@ class TapBackend implements Backend {
       const chain = queue.pop();
       if (chain === undefined) break;
       // What the tap does not take is lost, as on a cable.
-      if (holdsFrame(chain)) this.#setLink(writeRanges(pair.fd, chain.readable) !== -EIO);
+      if (holdsFrame(chain)) this.#setLink(!isOut(writeRanges(pair.fd, chain.readable)));
       queue.push(chain, 0);
     }
     queue.flush();

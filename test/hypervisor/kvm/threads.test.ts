@@ -140,7 +140,7 @@ test('fifty rounds leave no descriptor, thread or mapping', { ...onKvm, timeout:
 });
 
 test('paused vCPUs run nothing until they are resumed; threads have names', onKvm, async () => {
-  const memory = createMemory(32 * MIB);
+  const memory = createMemory(32 * MIB, false);
   const vm = kvm.createVm({ vcpuCount: 2 });
   plugMemory(vm, memory, false);
   const ram = new Int32Array(window(memory.fd, 0, MIB).buffer, 0, MIB / 4);

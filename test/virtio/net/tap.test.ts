@@ -154,6 +154,38 @@ test('a large datagram is cut by the kernel, where it can', { skip }, (t) => {
   }
 });
 
+test('a tap that vanishes is a link that is down, and costs nothing', { skip }, () => {
+  const name = `vmt${process.pid % 100000}`;
+  const device = new TestDevice(
+    tapNetModel({ kind: 'tap', tap: { name }, mac: Uint8Array.of(2, 0, 0, 0, 0, 1) }, 1),
+    create,
+  );
+  const linkUp = (): boolean => (device.transport.state.config[N.CONFIG_STATUS]! & N.VIRTIO_NET_S_LINK_UP) !== 0;
+  try {
+    device.bringUp();
+    device.queues[0]!.add([{ address: BUFFERS, length: 2048, writable: true }]);
+    device.notify(0);
+    assert.ok(linkUp());
+    assert.equal(spawnSync('ip', ['link', 'del', name]).status, 0);
+    device.poll();
+    assert.ok(!linkUp());
+    assert.equal(device.interrupts('config'), 1);
+    // Frames are lost as on a cable that is out, and the driver has its buffers back.
+    for (let i = 0; i < 3; i++) {
+      device.queues[1]!.add([{ address: BUFFERS + 4096, length: 72 }]);
+      device.notify(1);
+      assert.notEqual(device.queues[1]!.take(), undefined);
+    }
+    device.reset();
+    device.bringUp();
+    device.notify(0);
+    assert.ok(!linkUp());
+    assert.equal(device.interrupts('config'), 0);
+  } finally {
+    device.close();
+  }
+});
+
 test('what is no tap is told in one line', () => {
   const fd = openSync('/dev/null', 'r');
   assert.throws(

@@ -1,4 +1,5 @@
-// Queues that the kernel serves, in the lab, which has the kernel's devices: on a host without them, if VIVARIUM_LAB is set.
+// What needs the kernel's devices (queues that it serves, sockets between machines), in the lab, which has them: on a host without, if
+// VIVARIUM_LAB is set.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -8,9 +9,9 @@ import { commandLine, runInLab } from '../../../lab/run.ts';
 
 /** Milliseconds: some minutes on a busy host. */
 const LIMIT = 900_000;
-const FILES = ['net', 'vsock'].map((name) => `test/virtio/vhost/${name}.test.ts`);
+const FILES = [...['net', 'vsock'].map((name) => `test/virtio/vhost/${name}.test.ts`), 'test/9s/vsock.test.ts'];
 /** Tests in there, but for the one that wants no device. */
-const COUNT = 7;
+const COUNT = 8;
 
 function skipped(): string | false {
   if (existsSync('/dev/vhost-net')) return 'they run on this host';
