@@ -54,5 +54,8 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
   getty@tty1.service proc-sys-fs-binfmt_misc.automount systemd-networkd-wait-online.service fstrim.timer; do
   ln -sf /dev/null "etc/systemd/system/$unit"
 done
+# What keeps services from starting while packages are installed: mmdebstrap takes it away after its hooks, which is too late here.
+rm -f usr/sbin/policy-rc.d
+if [ -e sbin/start-stop-daemon.REAL ]; then mv sbin/start-stop-daemon.REAL sbin/start-stop-daemon; fi
 rm -rf var/cache/apt/archives/*.deb var/cache/apt/*.bin var/lib/apt/lists/*_* var/log/*.log var/log/apt/*
 `;

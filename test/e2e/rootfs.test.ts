@@ -20,6 +20,8 @@ test('the root disk boots to a login of root, with apt and a compiler', async (t
   const source = 'int main(void) { return puts("compiled") < 0; }';
   assert.equal(await guest.command(`echo '${source}' >a.c && gcc -w -o a a.c && ./a`), 'compiled\n');
   assert.match(await guest.command('apt-cache policy gcc'), /^gcc:\n {2}Installed: \d/);
+  // Services of packages that are installed start: nothing of the disk's making forbids it.
+  assert.equal(await guest.command('ls /usr/sbin/policy-rc.d /sbin/start-stop-daemon.REAL 2>/dev/null'), '');
   assert.deepEqual(guest.complaints, []);
   guest.send('poweroff\n');
   assert.deepEqual(await guest.end(), { status: 0, signal: null });

@@ -251,15 +251,13 @@ export const COMMIT_SIZE = 0x14d0;
 export const ARENA_NEXT = 0x14d4;
 /** u32. Times that the arena was emptied: a record address is good only within one generation. */
 export const ARENA_GENERATION = 0x14d8;
-/** u32. What a slow access that returned 0 wants: STATUS_FAULT, STATUS_EXIT or STATUS_INTERPRET. */
+/** u32. What a slow access that returned 0 wants: STATUS_FAULT or STATUS_EXIT. */
 export const LEAVE_STATUS = 0x14e0;
 /** u32. Non-zero: ea_slow() raised; LEAVE_STATUS says how to leave. */
 export const EA_FAILED = 0x14e4;
-/** u32, i32: of a region's access that could not be made its record, and what its budget is to be corrected by. */
-export const LEAVE_RECORD = 0x14e8;
-export const LEAVE_BUDGET = 0x14ec;
-/** Of the number in which a region hands over an access's size, and above that LEAVE_BUDGET. */
-export const LONG_SIZE_BITS = 8;
+/** u32: how often regions have left an instruction to the interpreter, and the entry's record of the one that was last. */
+export const COUNT_LEFT = 0x14e8;
+export const LEFT_REGION = 0x14ec;
 
 /** Budget used up: time to look at clocks and requests. */
 export const EXIT_BUDGET = 0;
@@ -453,8 +451,6 @@ export const STATUS_JUMP = 2;
 export const STATUS_EXIT = 3;
 /** Done; go on at NEXT_RIP through a look-up (mode, mapping or code may have changed). */
 export const STATUS_NEXT = 4;
-/** Nothing was changed: only the interpreter can do the instruction. */
-export const STATUS_INTERPRET = 5;
 
 // ---- State of the privileged helpers (0x2800 to 0x2fff) --------------------------------------------------------------------
 /** Four u64: the page-directory-pointer-table entries that PAE paging loads with CR3. */

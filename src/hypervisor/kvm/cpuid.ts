@@ -2,7 +2,8 @@ import { E2BIG } from '../../host/errno.ts';
 import { allocate, get, set } from '../../host/struct.ts';
 import type { CpuidEntry } from '../hypervisor.ts';
 import { call, KvmError } from './call.ts';
-import { KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from './constants.ts';
+import { KVM_CAP_TSC_DEADLINE_TIMER, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from './constants.ts';
+import { capability } from './device.ts';
 import { KVM_GET_SUPPORTED_CPUID, KVM_SET_CPUID2 } from './ioctls.ts';
 import { kvm_cpuid_entry2, kvm_cpuid2 } from './structs.ts';
 
@@ -10,8 +11,20 @@ import { kvm_cpuid_entry2, kvm_cpuid2 } from './structs.ts';
 const MAX_ENTRIES = 256;
 const FIRST_TRY = 100;
 
+const LEAF_FEATURES = 1;
+const ECX_TSC_DEADLINE = 1 << 24;
+
 /** What KVM can announce to a guest of this host. */
 export function readSupportedCpuid(kvm: number): CpuidEntry[] {
+  const entries = readEntries(kvm);
+  // It depends on the kernel's local APICs, which all our guests have: kernels tell it apart, and newer ones here, too.
+  if (capability(kvm, KVM_CAP_TSC_DEADLINE_TIMER) === 0) return entries;
+  return entries.map((entry) =>
+    entry.leaf === LEAF_FEATURES ? { ...entry, ecx: (entry.ecx | ECX_TSC_DEADLINE) >>> 0 } : entry,
+  );
+}
+
+function readEntries(kvm: number): CpuidEntry[] {
   for (let entries = FIRST_TRY; ; entries = MAX_ENTRIES) {
     const view = allocate(kvm_cpuid2, entries * kvm_cpuid_entry2.size);
     set(kvm_cpuid2, view, 'nent', entries);

@@ -5,6 +5,8 @@ import { test } from 'node:test';
 import { EventFd } from '../../../src/host/eventfd.ts';
 import { SharedRegion } from '../../../src/host/memory.ts';
 import type { Exit } from '../../../src/hypervisor/hypervisor.ts';
+import { KVM_CAP_TSC_DEADLINE_TIMER } from '../../../src/hypervisor/kvm/constants.ts';
+import { capability, withKvm } from '../../../src/hypervisor/kvm/device.ts';
 import { kvm } from '../../../src/hypervisor/kvm/index.ts';
 import { absolute } from '../../asm/assembler.ts';
 import { Watchdog } from '../bare/watchdog.ts';
@@ -17,6 +19,12 @@ const COUNT = 0x3000;
 
 const onKvm = { skip: withoutKvm };
 const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
+
+test('timers by the TSC are announced where KVM has them', onKvm, () => {
+  const features = kvm.supportedCpuid().find(({ leaf }) => leaf === 1);
+  const has = withKvm((fd) => capability(fd, KVM_CAP_TSC_DEADLINE_TIMER)) !== 0;
+  assert.equal(((features?.ecx ?? 0) & (1 << 24)) !== 0, has);
+});
 
 test(
   'writes to ports leave with their data, one, two and four bytes wide',

@@ -12,7 +12,7 @@ export const HANDLER_BREAK = 6;
 
 const PAGE_SIZE = 4096;
 /** Instructions in a block at most: R_COUNT is a byte, and a block is what one budget check pays for. */
-const MAX_BLOCK = 64;
+export const MAX_BLOCK = 64;
 
 export interface BlockHost {
   /** tlb_fill for execution: host address of the byte at `linear`, 0 fault, 1 not RAM. */

@@ -51,6 +51,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   const find = module.declare('find', [], ['i32']);
   const sync = module.declare('sync', ['i32'], []);
   const leave = module.declare('leave', HANDLER, STATUS);
+  const interpret = module.declare('interpret', HANDLER, STATUS);
   const fault = module.declare('fault', HANDLER, STATUS);
   const after = module.declare('after', ['i32', 'i32', 'i32'], STATUS);
   const lookup = module.declare('lookup', HANDLER, STATUS);
@@ -273,15 +274,18 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     const record = f.param(0);
     const status = f.let(load('i32.load', at(L.LEAVE_STATUS)));
     f.if(i32.eq(status, constI32(L.STATUS_FAULT)), () => f.returnCall(fault, [record, f.param(1)]));
-    f.if(i32.eq(status, constI32(L.STATUS_INTERPRET)), () => {
-      // A region leaves so: it may stand in the place of the record's handler.
-      const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
-      const isRegion = i32.ge_u(handler, constI32(handlerCount()));
-      f.if(isRegion, () => f.set(handler, load('i32.load16_u', i32.sub(record, constI32(L.NODE)), L.NODE_ORIGINAL)));
-      f.returnCallIndirect(handlerType, [record, f.param(1)], handler);
-    });
     f.call(sync, [record]);
     exit(f, i32.sub(f.param(1), i32.sub(count(record), constI32(1))));
+  });
+
+  // A region leaves an instruction to the interpreter. It may stand itself in the place of the record's handler.
+  module.define(interpret, (f) => {
+    const record = f.param(0);
+    f.store('i32.store', at(L.COUNT_LEFT), i32.add(load('i32.load', at(L.COUNT_LEFT)), constI32(1)));
+    const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
+    const isRegion = i32.ge_u(handler, constI32(handlerCount()));
+    f.if(isRegion, () => f.set(handler, load('i32.load16_u', i32.sub(record, constI32(L.NODE)), L.NODE_ORIGINAL)));
+    f.returnCallIndirect(handlerType, [record, f.param(1)], handler);
   });
 
   module.define(after, (f) => {
@@ -314,7 +318,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   });
   module.exportFunction('run', run);
   // For translated code.
-  for (const [name, index] of Object.entries({ leave, after, lookup, branch_slow: branchSlow }))
+  for (const [name, index] of Object.entries({ interpret, after, lookup, branch_slow: branchSlow }))
     module.exportFunction(name, index);
 
   // ---- The engine's own handlers -------------------------------------------------------------------------------------

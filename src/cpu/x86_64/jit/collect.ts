@@ -1,15 +1,17 @@
 // What the translator's thread needs of a vCPU's decoded code: copies of the blocks that direct branches join to one
 // entry.
 
-import { HANDLER_CROSS, HANDLER_STOP } from '../decode/blocks.ts';
+import { HANDLER_CROSS, HANDLER_STOP, MAX_BLOCK } from '../decode/blocks.ts';
 import { lineOf } from '../decode/lines.ts';
 import * as L from '../layout.ts';
 import { prune } from './prune.ts';
 
 /** Instructions of a region at most: longer functions compile slower than they gain. */
 export const MAX_INSTRUCTIONS = 150;
+/** And where most of them are in blocks of full length: an unrolled loop, such as a hash, is slower in pieces. */
+const MAX_STRAIGHT = 1000;
 /** Regions that hold the same block at most, loops apart. */
-const MOST_COPIES = 2;
+const MOST_COPIES = 3;
 /** Pages of a region at most. */
 const MAX_PAGES = 4;
 
@@ -90,6 +92,7 @@ export class Collector {
     /** Host pages, by distance from the entry's; and what of them is used. */
     const hosts = new Map<number, number>();
     let instructions = 0;
+    let straight = 0;
     const isFresh = (at: number, host: number | undefined): boolean => host !== undefined && !hosts.has(at);
     const differs = (at: number, host: number | undefined): boolean =>
       host !== undefined && (hosts.get(at) ?? host) !== host;
@@ -109,7 +112,8 @@ export class Collector {
       return first;
     };
     if (visit(entry, 0) === undefined) return undefined;
-    for (let first = queue.shift(); first !== undefined && instructions < MAX_INSTRUCTIONS; first = queue.shift()) {
+    const hasRoom = (): boolean => instructions < MAX_INSTRUCTIONS && instructions + straight < MAX_STRAIGHT;
+    for (let first = queue.shift(); first !== undefined && hasRoom(); first = queue.shift()) {
       const page = seen.get(first) as number;
       const count = view.getUint16(first - L.NODE + L.NODE_COUNT, true);
       const targets = new Map<number, number>();
@@ -135,7 +139,8 @@ export class Collector {
       const next = kind === 0 ? after() : undefined;
       const returns = kind & CALL && targets.has(before) ? after() : undefined;
       blocks.push({ first, page, targets, next, returns });
-      instructions += count - 1;
+      if (count > MAX_BLOCK) straight += MAX_BLOCK;
+      else instructions += count - 1;
     }
     const kept = prune(blocks, (first) => this.#copiesOf(first) >= MOST_COPIES);
     const ranges = new Map<number, HostRange>();

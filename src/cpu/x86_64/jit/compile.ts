@@ -9,6 +9,8 @@ export interface Request {
   readonly collected: Collected;
   /** Index in the handlers' table for the region's function. */
   readonly slot: number;
+  /** Each of its accesses looks up its page itself: where they share look-ups, the region is left too often. */
+  readonly apart: boolean;
 }
 
 /** What becomes one module. */
@@ -38,9 +40,9 @@ export interface Answer {
 export function compile({ requests, generation, counting }: Batch): Answer {
   const start = performance.now();
   const regions: PlacedRegion[] = [];
-  for (const { collected, slot } of requests) {
+  for (const { collected, slot, apart } of requests) {
     const region = readRegion(collected);
-    if (region) regions.push({ region, slot });
+    if (region) regions.push({ region, slot, apart });
   }
   const { bytes, slots } = translate(regions, counting);
   const module = slots.length > 0 ? new WebAssembly.Module(bytes) : undefined;

@@ -14,8 +14,8 @@ export class Untranslatable extends Error {}
 
 /** Ways out of a region; each has one epilogue. */
 export type Exit =
-  /** An access could not be made: LEAVE_STATUS says how the instruction is left, LEAVE_RECORD which. */
-  | 'leave'
+  /** The interpreter makes the record's instruction, at which the region may stand. */
+  | 'interpret'
   /** The record's branch is taken, within its page. */
   | 'branch'
   /** The record's branch to another page, which `target` holds, is taken. */
@@ -52,7 +52,7 @@ export interface Span {
   max: number;
   /** Accesses that are still to be written. */
   accesses: number;
-  /** Local: host address of the first byte; 0 where the look-up did not find the page. */
+  /** Local: host address of the first byte. */
   host: Expr | undefined;
 }
 
@@ -103,14 +103,12 @@ export interface RegionContext {
   baseCount: number;
   /** Spans that a further access may belong to. */
   spans: readonly Span[];
+  /** Accesses near each other look up their page together. */
+  sharesLookUps: boolean;
   /** The first pass finds the spans. */
   readonly isDraft: boolean;
   /** Instructions run and not paid yet, the current one included. */
   unpaid: number;
-  /** Function index of what finds an address that the TLB did not settle: (address, size and budget, record) to its host address, or 0. */
-  long(access: 'read' | 'write'): number;
-  /** Leaves where an access could not be made: its host address (i32) is 0. */
-  leaveUnless(host: Expr): void;
   /** Leaves for the record, whose budget is corrected by `budget`. */
   exit(kind: Exit, record: number, budget: Expr, status?: Expr): void;
 }

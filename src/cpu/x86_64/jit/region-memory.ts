@@ -1,24 +1,22 @@
-// Memory accesses of a region: addresses, the TLB inline. Accesses near each other share a look-up: what is looked up stays true until the
-// region calls a helper that may change the TLB. Helpers that fill it do not: a mapping that was found holds until the guest flushes it.
+// Memory accesses of a region: addresses, the TLB inline. What the TLB does not settle leaves the region: the interpreter makes that access.
+// Accesses near each other share a look-up: what is looked up stays true until the region calls a helper that may change the TLB. Helpers
+// that fill it do not: a mapping that was found holds until the guest flushes it.
 
-import { callExpr, constI32, constI64, type Expr, i32, i64, load } from '../../../wasm/expr.ts';
+import { constI32, constI64, type Expr, i32, i64, load } from '../../../wasm/expr.ts';
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { loadSized, type Operand, storeSized, zeroExtend } from '../semantics/emitter.ts';
 import { BASE_PAGE, BASE_ZERO, type Place, type RegionContext, type Span, Untranslatable } from './region-context.ts';
 import { near, RegionRegisters } from './region-registers.ts';
 
-/** Bytes of a span at most: the longer, the more often it crosses a page. */
-const SPAN_MOST = 256;
+/** Bytes of a span at most: the longer, the more often it crosses a page, and the region is left. */
+const SPAN_MOST = 64;
 
 /** Host address of an access: a local (i32) and an offset from it. */
 interface Located {
   readonly host: Expr;
   readonly offset: number;
 }
-
-/** Size of an access and budget are handed over in one number: the size is below this. */
-const SIZE_END = 1 << L.LONG_SIZE_BITS;
 
 /** The part of RegionEmitter that is about memory. */
 export abstract class RegionMemory extends RegionRegisters {
@@ -122,14 +120,13 @@ export abstract class RegionMemory extends RegionRegisters {
       return isAlone ? undefined : span;
     }
     // What is deeper may not be run.
-    const span = place && c.f.depth === this.depth ? draftSpan(c, place, size, write) : undefined;
+    const span = place && c.sharesLookUps && c.f.depth === this.depth ? draftSpan(c, place, size, write) : undefined;
     this.d.spans[count] = span;
     return undefined;
   }
 
   // ---- Memory ----------------------------------------------------------------------------------------------------------
   #locate(size: number, linear: Expr, write: boolean): Located {
-    if (size >= SIZE_END) throw new Untranslatable();
     const { f } = this;
     const address = this.let(linear);
     const place = this.placeOf(address);
@@ -137,44 +134,30 @@ export abstract class RegionMemory extends RegionRegisters {
     const host = f.local('i32');
     // The rest of a span is at small offsets from its first byte, which are a part of loads and stores.
     const offset = place && span ? place.offset - span.min : 0;
-    const theLongWay = (): void => {
-      const sizeAndBudget = constI32(size | ((this.d.count - this.c.unpaid) << L.LONG_SIZE_BITS));
-      f.set(host, callExpr(this.c.long(write ? 'write' : 'read'), 'i32', [address, sizeAndBudget, this.record()]));
-      this.c.leaveUnless(host);
-      if (offset > 0) f.set(host, i32.sub(host, constI32(offset)));
-    };
     if (!span || !place) {
-      this.#lookUp(address, size, write, (found) => f.set(host, found), theLongWay);
+      f.set(host, this.#lookUp(address, size, write));
     } else if (span.host) {
-      f.ifLikely(span.host, () => f.set(host, span.host as Expr), theLongWay);
+      f.set(host, span.host);
     } else {
-      const spanHost = f.lasting('i32');
-      span.host = spanHost;
-      const first = this.f.let(i64.sub(address, constI64(offset)));
-      const found = (at: Expr): void => {
-        f.set(host, at);
-        f.set(spanHost, host);
-      };
-      this.#lookUp(first, span.max - span.min, span.write, found, () => {
-        f.set(spanHost, constI32(0));
-        theLongWay();
-      });
+      span.host = f.lasting('i32');
+      const first = f.let(i64.sub(address, constI64(offset)));
+      f.set(span.host, this.#lookUp(first, span.max - span.min, span.write));
+      f.set(host, span.host);
     }
     if (span) this.#written(span);
     return { host, offset };
   }
 
-  /** Where the TLB has the page that all of `size` bytes at an address are in, their host address; else `otherwise`. */
-  #lookUp(address: Expr, size: number, write: boolean, found: (host: Expr) => void, otherwise: () => void): void {
-    const { f } = this;
-    const entry = f.let(tlbEntry(this.c.tlb, i32.wrap_i64(address)));
+  /** Host address (i32) of `size` bytes, which are in one page that the TLB has. */
+  #lookUp(address: Expr, size: number, write: boolean): Expr {
+    const { f, c, d } = this;
+    const entry = f.let(tlbEntry(c.tlb, i32.wrap_i64(address)));
     // The page of the last byte: an access that crosses pages never matches.
     const page = i64.and(i64.add(address, constI64(size - 1)), constI64(-4096));
-    f.ifLikely(
-      i64.eq(page, load('i64.load', entry, write ? L.TLB_O_WRITE : L.TLB_O_READ)),
-      () => found(i32.add(i32.wrap_i64(address), load('i32.load', entry, L.TLB_O_ADDEND))),
-      otherwise,
+    f.ifUnlikely(i64.ne(page, load('i64.load', entry, write ? L.TLB_O_WRITE : L.TLB_O_READ)), () =>
+      c.exit('interpret', d.record, i32.add(c.budget, constI32(d.count - c.unpaid))),
     );
+    return i32.add(i32.wrap_i64(address), load('i32.load', entry, L.TLB_O_ADDEND));
   }
 
   #written(span: Span): void {

@@ -101,6 +101,15 @@ export class RegionStore {
     return entry?.record;
   }
 
+  /** Takes a region out for good. False: there is none in place. */
+  retire(record: number): boolean {
+    const entry = this.#byRecord.get(record);
+    if (entry?.original === undefined) return false;
+    this.#takeOut(entry);
+    this.#byRecord.delete(record);
+    return true;
+  }
+
   /** Puts a region that stood aside back. False: there is none. */
   revive(record: number): boolean {
     const entry = this.#byRecord.get(record);

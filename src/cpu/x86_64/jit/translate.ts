@@ -1,7 +1,7 @@
 // Regions to WebAssembly: one function each, with the interpreter's handler type, so that whoever goes on with a record
 // comes into the region by the same call.
 
-import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
+import { constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
 import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import { HANDLER_CROSS } from '../decode/blocks.ts';
@@ -42,11 +42,10 @@ const STATUS: readonly ValType[] = ['i32'];
 
 interface Imports {
   helper(name: HelperName): number;
-  readonly leave: number;
+  readonly interpret: number;
   readonly after: number;
   readonly lookup: number;
   readonly branchSlow: number;
-  readonly long: Readonly<Record<'read' | 'write', number>>;
   /** Other regions of the module, by their entries' records. */
   readonly siblings: ReadonlyMap<number, Sibling>;
   readonly handlerType: number;
@@ -61,6 +60,8 @@ interface Sibling {
 export interface PlacedRegion {
   readonly region: Region;
   readonly slot: number;
+  /** Its accesses share no look-ups. */
+  readonly apart: boolean;
 }
 
 export interface Translation {
@@ -73,7 +74,7 @@ export interface Translation {
 /** `counting`: the regions add to COUNT_TRANSLATED. */
 export function translate(regions: readonly PlacedRegion[], counting: boolean): Translation {
   const drafts = regions
-    .map(({ region, slot }) => ({ slot, ...draftRegion(region) }))
+    .map(({ region, slot, apart }) => ({ slot, ...draftRegion(region, apart) }))
     // A region that hands its first instruction to the interpreter would hand it to itself.
     .filter(({ entry }) => !entry.block.instructions[0]?.isSkipped);
   const module = new ModuleBuilder();
@@ -90,12 +91,11 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
     module.importFunction('engine', name, params, STATUS);
   const imports: Imports = {
     helper: (name) => helpers.get(name) as number,
-    leave: engine('leave', HANDLER),
+    interpret: engine('interpret', HANDLER),
     after: engine('after', ['i32', 'i32', 'i32']),
     lookup: engine('lookup', HANDLER),
     branchSlow: engine('branch_slow', HANDLER),
     handlerType: module.type(HANDLER, STATUS),
-    long: longWays(module),
     siblings: new Map(
       drafts.map(({ slot, entry }) => [
         recordOf(entry),
@@ -170,53 +170,20 @@ function dirtyBefore(edges: readonly WrittenEdge[]): readonly (Dirty | undefined
   return before;
 }
 
-/**
- * Functions of a module that its regions call where the TLB does not settle an access: short calls, where those of imports are
- * many bytes of first-tier code, one for each access.
- */
-function longWays(module: ModuleBuilder): Imports['long'] {
-  const importSlow = (name: 'load_slow' | 'store_slow'): number =>
-    module.importFunction('helpers', name, ['i64', 'i32', 'i32'], STATUS);
-  const slow = { read: importSlow('load_slow'), write: importSlow('store_slow') };
-  const declare = (name: string): number => module.declare(name, ['i64', 'i32', 'i32'], STATUS);
-  const long = { read: declare('read'), write: declare('write') };
-  for (const access of ['read', 'write'] as const)
-    module.define(long[access], (f) => {
-      const size = i32.and(f.param(1), constI32((1 << L.LONG_SIZE_BITS) - 1));
-      const host = f.let(callExpr(slow[access], 'i32', [f.param(0), size, f.param(2)]));
-      if (access === 'write') {
-        // What is written elsewhere and carried out later, and what changes code, the interpreter does.
-        const isElsewhere = i32.eq(host, constI32(L.SCRATCH));
-        f.ifUnlikely(i32.or(isElsewhere, load('i32.load', constI32(L.CODE_STALE))), () => {
-          f.if(host, () => f.store('i32.store', constI32(L.LEAVE_STATUS), constI32(L.STATUS_INTERPRET)));
-          f.store('i32.store', constI32(L.CODE_STALE), constI32(0));
-          f.set(host, constI32(0));
-        });
-      }
-      f.ifUnlikely(i32.eqz(host), () => {
-        f.store('i32.store', constI32(L.LEAVE_RECORD), f.param(2));
-        f.store('i32.store', constI32(L.LEAVE_BUDGET), i32.shr_s(f.param(1), constI32(L.LONG_SIZE_BITS)));
-      });
-      f.return(host);
-    });
-  return long;
-}
-
 /** Writes a region's function to see what it uses. */
-function draftRegion({ entry, mode }: Region): Draft {
+function draftRegion({ entry, mode }: Region, apart: boolean): Draft {
   const first = analyze(entry);
   const nowhere: Imports = {
     helper: () => 0,
-    leave: 0,
+    interpret: 0,
     after: 0,
     lookup: 0,
     branchSlow: 0,
     handlerType: 0,
-    long: { read: 0, write: 0 },
     siblings: new Map(),
   };
   const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode);
-  draft.body(first);
+  draft.body(first, apart);
   return { entry: first, mode, draft };
 }
 
@@ -237,6 +204,7 @@ class FunctionWriter {
   /** What is dirty where a block begins; the draft does not know. */
   readonly #dirtyBefore: readonly (Dirty | undefined)[];
   readonly #mode: number;
+  #entryRecord = 0;
   /** The budget that came in, where what is run is counted. */
   #budgetGiven: Expr | undefined;
 
@@ -286,9 +254,8 @@ class FunctionWriter {
       baseCount: FIRST_BASE,
       spans: [],
       isDraft: draft === undefined,
+      sharesLookUps: true,
       unpaid: 0,
-      long: (access) => imports.long[access],
-      leaveUnless: (host) => this.#leaveUnless(host),
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
     if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
@@ -305,10 +272,13 @@ class FunctionWriter {
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
     if (c.oddUsed) f.set(c.odd, unusualControls());
+    this.#entryRecord = recordOf(entry);
     this.#epilogues([...this.#exitsUsed], () => this.body(entry));
   }
 
-  body(entry: FlowNode): void {
+  /** `apart`: accesses share no look-ups; what the draft found is known afterwards. */
+  body(entry: FlowNode, apart = false): void {
+    this.#context.sharesLookUps = !apart;
     forgetPlaces(this.#context);
     this.#node(entry);
   }
@@ -339,21 +309,6 @@ class FunctionWriter {
     else this.#f.unreachable();
   }
 
-  #leaveUnless(host: Expr): void {
-    const f = this.#f;
-    const c = this.#context;
-    this.#exitsUsed.add('leave');
-    const label = this.#exitLabels.get('leave');
-    if (label && (!c.known || c.settled)) {
-      f.brIfUnlikely(label, i32.eqz(host));
-      return;
-    }
-    f.ifUnlikely(i32.eqz(host), () => {
-      this.#settleAside();
-      this.#toEpilogue('leave');
-    });
-  }
-
   /** The locals have the flags on the way out that follows; here is another way, on which nothing has been settled. */
   #settleAside(): void {
     const c = this.#context;
@@ -378,10 +333,6 @@ class FunctionWriter {
       storeVectors(this.#context, this.#context.vectorsWritten);
       if (this.#context.flagsWritten) storeFlags(this.#context);
     }
-    if (kind === 'leave') {
-      this.#f.set(this.#exitRecord, load('i32.load', constI32(L.LEAVE_RECORD)));
-      this.#f.set(this.#exitBudget, i32.add(this.#context.budget, load('i32.load', constI32(L.LEAVE_BUDGET))));
-    }
     this.#count(kind);
     this.#leaveBy(kind);
   }
@@ -393,7 +344,7 @@ class FunctionWriter {
     if (kind !== 'branch' && kind !== 'far' && kind !== 'jump' && kind !== 'lookup') {
       // The budget of these is one from which the record's own count is still to be taken.
       count = i32.add(count, load('i32.load8_u', this.#exitRecord, L.R_COUNT));
-      if (kind === 'leave' || kind === 'dispatch' || kind === 'cross') count = i32.sub(count, constI32(1));
+      if (kind === 'interpret' || kind === 'dispatch' || kind === 'cross') count = i32.sub(count, constI32(1));
     }
     const total = i64.add(load('i64.load', constI32(L.COUNT_TRANSLATED)), i64.extend_i32_s(count));
     this.#f.store('i64.store', constI32(L.COUNT_TRANSLATED), total);
@@ -403,12 +354,13 @@ class FunctionWriter {
     const f = this.#f;
     const record = this.#exitRecord;
     const budget = this.#exitBudget;
-    const { leave, after, lookup, branchSlow, handlerType } = this.#imports;
+    const { interpret, after, lookup, branchSlow, handlerType } = this.#imports;
     const dispatch = (to: Expr): void =>
       f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
     switch (kind) {
-      case 'leave':
-        return f.returnCall(leave, [record, budget]);
+      case 'interpret':
+        f.store('i32.store', constI32(L.LEFT_REGION), constI32(this.#entryRecord));
+        return f.returnCall(interpret, [record, budget]);
       case 'dispatch':
         return dispatch(record);
       case 'cross':

@@ -30,6 +30,10 @@ const BATCH_MOST = 32;
 const PATIENCE = 20;
 /** Of what is as hot as this a guest waits for nothing else. */
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
+/** Where regions are left so often between two samples, though the TLB has the pages, the last of them may be wrong... */
+const LEFT_OFTEN = 8;
+/** ...and is made anew when that was seen so many times. */
+const LEFT_SAMPLES = 16;
 
 /** What a translator has done since it was made. */
 export interface TranslationCounts {
@@ -74,6 +78,11 @@ export class Translator {
   readonly #store: RegionStore;
   /** First records of hot blocks that nothing has been asked for yet. */
   readonly #waiting = new Set<number>();
+  /** By first record of a region: samples in which it was left often. From LEFT_SAMPLES on its accesses share no look-ups. */
+  readonly #leftSamples = new Map<number, number>();
+  /** COUNT_LEFT and COUNT_TLB_MISSES at the last sample. */
+  #left = 0;
+  #missed = 0;
   /** Those of which nothing can be made. */
   readonly #hopeless = new Set<number>();
   /** A batch is at the translator's thread. */
@@ -122,7 +131,25 @@ export class Translator {
       view.setUint32(at, heat, true);
       if (heat >= L.HOT_LOOKUPS) this.#want(record);
     }
+    this.#lookWhoIsLeft();
     if (this.#waiting.size > 0) this.#askForHottest();
+  }
+
+  /** A region that is left over and over, though the TLB has the pages: accesses that share a look-up are in two pages. It is made anew. */
+  #lookWhoIsLeft(): void {
+    const view = this.#view;
+    const left = view.getUint32(L.COUNT_LEFT, true);
+    const missed = view.getUint32(L.COUNT_TLB_MISSES, true);
+    const record = view.getUint32(L.LEFT_REGION, true);
+    const times = ((left - this.#left) >>> 0) - ((missed - this.#missed) >>> 0);
+    this.#left = left;
+    this.#missed = missed;
+    if (times < LEFT_OFTEN) return;
+    const samples = (this.#leftSamples.get(record) ?? 0) + 1;
+    this.#leftSamples.set(record, samples);
+    if (samples !== LEFT_SAMPLES || !this.#store.retire(record)) return;
+    this.#waiting.add(record);
+    this.#isUrgent = true;
   }
 
   /** Regions that are there or asked for. */
@@ -137,6 +164,7 @@ export class Translator {
     this.#waitingSince = undefined;
     this.#isUrgent = false;
     this.#hopeless.clear();
+    this.#leftSamples.clear();
     this.#store.reset();
     this.#collector.reset();
   }
@@ -181,7 +209,8 @@ export class Translator {
         this.#waiting.delete(record);
         const collected = this.#collector.collect(record);
         const slot = collected && this.#store.ask(record, collected.ranges);
-        if (collected && slot !== undefined) requests.push({ collected, slot });
+        if (collected && slot !== undefined)
+          requests.push({ collected, slot, apart: (this.#leftSamples.get(record) ?? 0) >= LEFT_SAMPLES });
         else this.#hopeless.add(record);
       }
       if (requests.length === 0) continue;

@@ -336,6 +336,30 @@ describe('accesses that share a look-up', () => {
     });
   });
 
+  test('a loop in which they are in two pages is translated once more, without', () => {
+    const ROUNDS = 100_000;
+    const guest = new Guest('at-once', (a) => {
+      a.mov('eax', 0);
+      a.mov('ecx', ROUNDS);
+      a.mov('ebx', DATA + 0xff0);
+      a.label('head');
+      a.mov(at('rbx', 0, 8), 'rcx');
+      a.mov(at('rbx', 24, 8), 'rcx');
+      a.mov('rdx', at('rbx', 0, 8));
+      a.add('rdx', at('rbx', 24, 8));
+      a.shr('rdx', 1);
+      a.sub('rdx', 'rcx');
+      a.add('rax', 'rdx');
+      a.add('rax', 1);
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+    });
+    assert.equal(guest.run(10_000), BigInt(ROUNDS));
+    const { instructions, translated } = guest.cpu.counts();
+    assert.ok(translated > 0.8 * instructions, `${translated} of ${instructions} instructions were translated`);
+  });
+
   test('the page behind is elsewhere', () => {
     const program = (a: Assembler): void => {
       a.mov('eax', 0);
