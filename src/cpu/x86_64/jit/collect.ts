@@ -142,10 +142,10 @@ export class Collector {
       if (count > MAX_BLOCK) straight += MAX_BLOCK;
       else instructions += count - 1;
     }
-    const kept = prune(blocks, (first) => this.#copiesOf(first) >= MOST_COPIES);
+    const kept = prune(blocks, (first) => this.copiesOf(first) >= MOST_COPIES);
     const ranges = new Map<number, HostRange>();
     for (const { first, page } of kept) {
-      this.#copies.set(first, this.#copiesOf(first) + 1);
+      this.#copies.set(first, this.copiesOf(first) + 1);
       this.#widen(ranges, page, first - L.NODE);
       const second = this.#second(first);
       if (second !== undefined) this.#widen(ranges, page + 4096, second);
@@ -198,7 +198,8 @@ export class Collector {
     return this.#handler(first) === HANDLER_CROSS ? first + this.#size(first) : undefined;
   }
 
-  #copiesOf(first: number): number {
+  /** Regions that a block was collected for. */
+  copiesOf(first: number): number {
     return this.#copies.get(first) ?? 0;
   }
 

@@ -30,10 +30,12 @@ const BATCH_MOST = 64;
 const PATIENCE = 30;
 /** Of what is as hot as this a guest waits for nothing else. */
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
-/** Where regions are left so often between two samples, though the TLB has the pages, the last of them may be wrong... */
-const LEFT_OFTEN = 8;
-/** ...and is made anew when that was seen so many times. */
-const LEFT_SAMPLES = 16;
+/** Between two samples regions are left as often as this where the instructions behind what leaves are interpreted, over and over. */
+const LEFT_OFTEN = 150;
+/** Of this many samples... */
+const LEFT_WINDOW = 256;
+/** ...so many find that the interpreter runs what a region should: it is made anew. */
+const LEFT_SAMPLES = 8;
 
 /** What a translator has done since it was made. */
 export interface TranslationCounts {
@@ -78,11 +80,13 @@ export class Translator {
   readonly #store: RegionStore;
   /** First records of hot blocks that nothing has been asked for yet. */
   readonly #waiting = new Set<number>();
-  /** By first record of a region: samples in which it was left often. From LEFT_SAMPLES on its accesses share no look-ups. */
+  /** First records of regions whose accesses share no look-ups. */
+  readonly #apart = new Set<number>();
+  /** By first record of a region: samples that found it left, and how many samples there were in all. */
   readonly #leftSamples = new Map<number, number>();
-  /** COUNT_LEFT and COUNT_TLB_MISSES at the last sample. */
+  #samples = 0;
+  /** COUNT_LEFT at the last sample. */
   #left = 0;
-  #missed = 0;
   /** Those of which nothing can be made. */
   readonly #hopeless = new Set<number>();
   /** A batch is at the translator's thread. */
@@ -131,24 +135,29 @@ export class Translator {
       view.setUint32(at, heat, true);
       if (heat >= L.HOT_LOOKUPS) this.#want(record);
     }
-    this.#lookWhoIsLeft();
+    this.#lookWhoIsLeft(record);
     if (this.#waiting.size > 0) this.#askForHottest();
   }
 
-  /** A region that is left over and over, though the TLB has the pages: accesses that share a look-up are in two pages. It is made anew. */
-  #lookWhoIsLeft(): void {
+  /**
+   * A region that is left over and over: accesses that share a look-up are in two pages, perhaps. `next`: record of the block that comes
+   * next, which another region may hold and the interpreter runs.
+   */
+  #lookWhoIsLeft(next: number): void {
     const view = this.#view;
     const left = view.getUint32(L.COUNT_LEFT, true);
-    const missed = view.getUint32(L.COUNT_TLB_MISSES, true);
-    const record = view.getUint32(L.LEFT_REGION, true);
-    const times = ((left - this.#left) >>> 0) - ((missed - this.#missed) >>> 0);
+    const times = (left - this.#left) >>> 0;
     this.#left = left;
-    this.#missed = missed;
-    if (times < LEFT_OFTEN) return;
-    const samples = (this.#leftSamples.get(record) ?? 0) + 1;
-    this.#leftSamples.set(record, samples);
-    if (samples !== LEFT_SAMPLES || !this.#store.retire(record)) return;
-    this.#waiting.add(record);
+    this.#samples++;
+    if (this.#samples % LEFT_WINDOW === 0) this.#leftSamples.clear();
+    const isInterpreted = next >= FIRST_RECORD && !this.#store.has(next) && this.#collector.copiesOf(next) > 0;
+    if (times < (isInterpreted ? 1 : LEFT_OFTEN)) return;
+    const region = view.getUint32(L.LEFT_REGION, true);
+    const samples = (this.#leftSamples.get(region) ?? 0) + 1;
+    this.#leftSamples.set(region, samples);
+    if (samples < LEFT_SAMPLES || this.#apart.has(region) || !this.#store.retire(region)) return;
+    this.#apart.add(region);
+    this.#waiting.add(region);
     this.#isUrgent = true;
   }
 
@@ -164,6 +173,7 @@ export class Translator {
     this.#waitingSince = undefined;
     this.#isUrgent = false;
     this.#hopeless.clear();
+    this.#apart.clear();
     this.#leftSamples.clear();
     this.#store.reset();
     this.#collector.reset();
@@ -209,8 +219,7 @@ export class Translator {
         this.#waiting.delete(record);
         const collected = this.#collector.collect(record);
         const slot = collected && this.#store.ask(record, collected.ranges);
-        if (collected && slot !== undefined)
-          requests.push({ collected, slot, apart: (this.#leftSamples.get(record) ?? 0) >= LEFT_SAMPLES });
+        if (collected && slot !== undefined) requests.push({ collected, slot, apart: this.#apart.has(record) });
         else this.#hopeless.add(record);
       }
       if (requests.length === 0) continue;
