@@ -33,8 +33,12 @@ export async function readLatency(path: string, count: number, pause: number): P
   const awake = new AwakeWait();
   const nobody = new Int32Array(new SharedArrayBuffer(4));
   const times: number[] = [];
+  const signalled = (): boolean => takeEvent(vector) !== 0;
   memory.writeU32(HEADER, VIRTIO_BLK_T_IN);
   for (let i = 0; i < count; i++) {
+    if (pause > 0) Atomics.wait(nobody, 0, 0, pause);
+    // A device that waits awake takes what is added before it is told: nothing may be taken back from here on.
+    signalled();
     memory.writeU64(HEADER + 8, BigInt((i * SECTORS) % (FILE_SIZE / 512)));
     queue.setUsedEvent(i);
     queue.add([
@@ -42,9 +46,6 @@ export async function readLatency(path: string, count: number, pause: number): P
       { address: DATA, length: PIECE, writable: true },
       { address: STATUS, length: 1, writable: true },
     ]);
-    if (pause > 0) Atomics.wait(nobody, 0, 0, pause);
-    const signalled = (): boolean => takeEvent(vector) !== 0;
-    signalled();
     const begun = performance.now();
     device.transport.notify(0);
     awake.wait(Number.POSITIVE_INFINITY, signalled, () => {
