@@ -104,7 +104,7 @@ export interface RegionContext {
   /** Spans that a further access may belong to. */
   spans: readonly Span[];
   /** Accesses near each other look up their page together. */
-  sharesLookUps: boolean;
+  readonly sharesLookUps: boolean;
   /** The first pass finds the spans. */
   readonly isDraft: boolean;
   /** Instructions run and not paid yet, the current one included. */

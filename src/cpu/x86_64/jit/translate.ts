@@ -103,9 +103,9 @@ export function translate(regions: readonly PlacedRegion[], counting: boolean): 
       ]),
     ),
   };
-  for (const { entry, mode, draft } of drafts) {
-    const { functionIndex, slot } = imports.siblings.get(recordOf(entry)) as Sibling;
-    module.define(functionIndex, (f) => new FunctionWriter(f, imports, mode, draft).write(entry, counting));
+  for (const { draft, ...region } of drafts) {
+    const { functionIndex, slot } = imports.siblings.get(recordOf(region.entry)) as Sibling;
+    module.define(functionIndex, (f) => new FunctionWriter(f, imports, region, draft).write(counting));
     module.elements(slot, [functionIndex]);
   }
   return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
@@ -116,9 +116,16 @@ function recordOf(entry: FlowNode): number {
   return (entry.block.instructions[0] as Decoded).record;
 }
 
-interface Draft {
+/** What a function is written of. */
+interface Source {
   readonly entry: FlowNode;
+  /** MODE of its code. */
   readonly mode: number;
+  /** Accesses share no look-ups. */
+  readonly apart: boolean;
+}
+
+interface Draft extends Source {
   readonly draft: FunctionWriter;
 }
 
@@ -182,9 +189,10 @@ function draftRegion({ entry, mode }: Region, apart: boolean): Draft {
     handlerType: 0,
     siblings: new Map(),
   };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, mode);
-  draft.body(first, apart);
-  return { entry: first, mode, draft };
+  const source = { entry: first, mode, apart };
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, source);
+  draft.body();
+  return { ...source, draft };
 }
 
 class FunctionWriter {
@@ -203,15 +211,14 @@ class FunctionWriter {
   readonly #edges: WrittenEdge[] = [];
   /** What is dirty where a block begins; the draft does not know. */
   readonly #dirtyBefore: readonly (Dirty | undefined)[];
-  readonly #mode: number;
-  #entryRecord = 0;
+  readonly #source: Source;
   /** The budget that came in, where what is run is counted. */
   #budgetGiven: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
-  constructor(f: FunctionBuilder, imports: Imports, mode: number, draft?: FunctionWriter) {
+  constructor(f: FunctionBuilder, imports: Imports, source: Source, draft?: FunctionWriter) {
     this.#f = f;
-    this.#mode = mode;
+    this.#source = source;
     this.#imports = imports;
     this.#exitRecord = f.local('i32');
     this.#exitBudget = f.local('i32');
@@ -231,7 +238,7 @@ class FunctionWriter {
       written: used?.written ?? 0,
       vectors: locals('v128', 32, used?.vectors),
       vectorsWritten: used?.vectorsWritten ?? 0,
-      mode,
+      mode: source.mode,
       flags: { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64'), result: f.local('i64') },
       flagsUsed: used?.flagsUsed ?? false,
       flagsWritten: used?.flagsWritten ?? false,
@@ -254,7 +261,7 @@ class FunctionWriter {
       baseCount: FIRST_BASE,
       spans: [],
       isDraft: draft === undefined,
-      sharesLookUps: true,
+      sharesLookUps: !source.apart,
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
     };
@@ -262,7 +269,7 @@ class FunctionWriter {
     this.#dirtyBefore = dirtyBefore(draft ? draft.#edges : []);
   }
 
-  write(entry: FlowNode, counting: boolean): void {
+  write(counting: boolean): void {
     const f = this.#f;
     const c = this.#context;
     if (counting) this.#budgetGiven = f.copy(c.budget);
@@ -272,15 +279,12 @@ class FunctionWriter {
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
     if (c.oddUsed) f.set(c.odd, unusualControls());
-    this.#entryRecord = recordOf(entry);
-    this.#epilogues([...this.#exitsUsed], () => this.body(entry));
+    this.#epilogues([...this.#exitsUsed], () => this.body());
   }
 
-  /** `apart`: accesses share no look-ups; what the draft found is known afterwards. */
-  body(entry: FlowNode, apart = false): void {
-    this.#context.sharesLookUps = !apart;
+  body(): void {
     forgetPlaces(this.#context);
-    this.#node(entry);
+    this.#node(this.#source.entry);
   }
 
   // ---- Ways out --------------------------------------------------------------------------------------------------------
@@ -359,7 +363,7 @@ class FunctionWriter {
       f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
     switch (kind) {
       case 'interpret':
-        f.store('i32.store', constI32(L.LEFT_REGION), constI32(this.#entryRecord));
+        f.store('i32.store', constI32(L.LEFT_REGION), constI32(recordOf(this.#source.entry)));
         return f.returnCall(interpret, [record, budget]);
       case 'dispatch':
         return dispatch(record);
@@ -420,7 +424,7 @@ class FunctionWriter {
   }
 
   #jumpKey(): Expr {
-    return jumpKey(constI64(this.#mode));
+    return jumpKey(constI64(this.#source.mode));
   }
 
   // ---- Blocks ----------------------------------------------------------------------------------------------------------
