@@ -23,7 +23,7 @@ const HEADER = 3072;
 const EFFECTIVE = 8;
 const PERMITTED = 12;
 /** A thread that has not taken the signal by then never will. Milliseconds. */
-const TIMEOUT = 2000;
+const TIMEOUT = 10_000;
 
 const mmap = libc('intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
 const mprotect = libc('int mprotect(void *addr, size_t length, int prot)');
