@@ -7,7 +7,7 @@ import * as L from '../layout.ts';
 import { prune } from './prune.ts';
 
 /** Instructions of a region at most: longer functions compile slower than they gain. */
-export const MAX_INSTRUCTIONS = 150;
+export const MAX_INSTRUCTIONS = 80;
 /** And where most of them are in blocks of full length: an unrolled loop, such as a hash, is slower in pieces. */
 const MAX_STRAIGHT = 1000;
 /** Regions that hold the same block at most, loops apart. */

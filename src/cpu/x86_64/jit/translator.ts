@@ -22,12 +22,12 @@ interface Surroundings {
 }
 
 /** Regions of one module at most: what is compiled together is also kept together. */
-const BATCH_MOST = 64;
+const BATCH_MOST = 32;
 /**
  * Milliseconds that hot blocks wait for others to share their module. Each module is an instance with code pages, tiering budgets and
  * tables of its own, and going from region to region touches them: with 2.5 regions a module the budgets alone were a tenth of first-tier code's time.
  */
-const PATIENCE = 30;
+const PATIENCE = 10;
 /** Of what is as hot as this a guest waits for nothing else. */
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 /** Between two samples regions are left as often as this where the instructions behind what leaves are interpreted, over and over. */
