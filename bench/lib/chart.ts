@@ -4,6 +4,8 @@ export interface Bar {
   readonly name: string;
   /** More than 0. */
   readonly value: number;
+  /** Another value, shown by a dot. */
+  readonly dot?: number;
 }
 
 const ROW = 18;
@@ -20,7 +22,7 @@ function escaped(text: string): string {
 
 /** Horizontal bars on a logarithmic scale, that start at 1: to the right what is more, to the left what is less. */
 export function barChart(title: string, bars: readonly Bar[]): string {
-  const values = bars.map(({ value }) => value);
+  const values = bars.flatMap(({ value, dot }) => (dot === undefined ? [value] : [value, dot]));
   const low = MARKS.findLast((mark) => mark <= Math.min(...values, 0.5)) ?? MARKS[0]!;
   const high = MARKS.find((mark) => mark >= Math.max(...values, 2)) ?? MARKS.at(-1)!;
   const x = (value: number): number => {
@@ -35,13 +37,14 @@ export function barChart(title: string, bars: readonly Bar[]): string {
       `<text x="${x(mark)}" y="${TOP - 9}" text-anchor="middle">${mark}</text>`
     );
   });
-  const rows = bars.map(({ name, value }, index) => {
+  const rows = bars.map(({ name, value, dot }, index) => {
     const y = TOP + index * ROW;
     const [from, to] = value < 1 ? [x(value), x(1)] : [x(1), x(value)];
     return (
       `<text x="${LEFT - 8}" y="${y + 13}" text-anchor="end">${escaped(name)}</text>` +
       `<rect x="${from}" y="${y + 3}" width="${Math.max(1, to - from)}" height="${ROW - 6}" fill="${value < 1 ? '#c2571a' : '#2f6fb0'}"/>` +
-      `<text x="${Math.max(to, x(1)) + 5}" y="${y + 13}">${value.toFixed(2)}</text>`
+      `<text x="${Math.max(to, x(1)) + 5}" y="${y + 13}">${value.toFixed(2)}</text>` +
+      (dot === undefined ? '' : `<circle cx="${x(dot)}" cy="${y + ROW / 2}" r="3" fill="#222"/>`)
     );
   });
   const width = LEFT + PLOT + RIGHT;

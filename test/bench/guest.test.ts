@@ -87,7 +87,7 @@ test('the programs compile, and so does the C file that the guest compiles', (t)
 test('a chart has a bar for each value, from 1 to it', () => {
   const chart = barChart('Speed <1>', [
     { name: 'slow', value: 0.5 },
-    { name: 'fast & good', value: 4 },
+    { name: 'fast & good', value: 4, dot: 0.5 },
   ]);
   assert.match(chart, /^<svg .*<\/svg>\n$/s);
   assert.match(chart, /Speed &lt;1&gt;/);
@@ -101,4 +101,8 @@ test('a chart has a bar for each value, from 1 to it', () => {
   // Both touch 1, on a logarithmic scale.
   assert.ok(Math.abs(slow[0] + slow[1] - fast[0]) <= 1);
   assert.ok(Math.abs(fast[1] / slow[1] - 2) < 0.1);
+  assert.deepEqual(
+    [...chart.matchAll(/<circle cx="(\d+)"/g)].map(([, x]) => Number(x)),
+    [slow[0]],
+  );
 });
