@@ -182,13 +182,20 @@ export function update_mode(): void {
   const cr4 = load<u32>(CR4);
   if (cr0 & (CR0_EM | CR0_TS) || !(cr4 & CR4_OSFXSR)) mode |= MODE_NO_SSE;
   if (cr0 & CR0_TS || !(cr4 & CR4_OSXSAVE) || (load<u32>(XCR0) & XCR0_AVX) != XCR0_AVX) mode |= MODE_NO_AVX;
-  const checked = level == 3 && (flags & FLAG_AC) != 0 && (cr0 & CR0_AM) != 0;
-  let mmu = MMU_KERNEL;
-  if (level == 3) mmu = MMU_USER;
-  else if (cr4 & CR4_SMAP && flags & FLAG_AC) mmu = MMU_KERNEL_AC;
   store<u32>(CPL, level);
   store<u32>(MODE, mode);
+  if (level == 3) {
+    store<u32>(MMU_MODE, MMU_USER);
+    store<u32>(TLB_BASE, flags & FLAG_AC && cr0 & CR0_AM ? TLB_EMPTY : TLB + MMU_USER * TLB_SIZE);
+  } else {
+    update_access();
+  }
+  set_jump_epoch(load<u32>(MMU_MODE));
+}
+
+/** The part of update_mode() that depends on RFLAGS.AC below CPL 3. */
+export function update_access(): void {
+  const mmu = load<u32>(CR4) & CR4_SMAP && load<u32>(FLAGS) & FLAG_AC ? MMU_KERNEL_AC : MMU_KERNEL;
   store<u32>(MMU_MODE, mmu);
-  store<u32>(TLB_BASE, checked ? TLB_EMPTY : TLB + mmu * TLB_SIZE);
-  set_jump_epoch(mmu);
+  store<u32>(TLB_BASE, TLB + mmu * TLB_SIZE);
 }

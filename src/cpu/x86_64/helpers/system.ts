@@ -42,7 +42,7 @@ import { get_rflags, set_rflags } from './flags';
 import { components_in_use } from './fpu/save';
 import { frame_commit, frame_current, frame_skip } from './frame';
 import { host_cr8, host_tsc } from './host';
-import { cpl, iopl, is_64bit, is_canonical, is_v86, update_mode } from './mode';
+import { cpl, iopl, is_64bit, is_canonical, is_v86, update_access, update_mode } from './mode';
 import { raise, raise_error } from './raise';
 import { CR0_TS, CR4_OSXSAVE, CR4_PCIDE, CR4_PVI, CR4_TSD, CR4_VME, GP, UD } from './registers';
 import { FLAGS_ANY16, FLAGS_ANY32 } from './returns';
@@ -142,7 +142,7 @@ export function set_ac(set: i32): i32 {
   if (cpl()) return raise(UD);
   const flags = load<u32>(FLAGS);
   store<u32>(FLAGS, set ? flags | FLAG_AC : flags & ~FLAG_AC);
-  update_mode();
+  update_access();
   return STATUS_OK;
 }
 

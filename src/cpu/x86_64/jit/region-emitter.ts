@@ -31,15 +31,19 @@ import { RegionMemory } from './region-memory.ts';
 
 const at = (address: number): Expr => constI32(address);
 
-/** Helpers that look at no register and no flag of the state: those of x87 have registers of their own, which are always there. */
+/** Helpers that look at no general register and no arithmetic flag of the state: those of x87 have registers of their own, which are always there. */
 const PURE =
-  /^(pdep|pext|quotient|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
+  /^(cli|sti|swapgs|set_ac|rdfsgsbase|wrfsgsbase|pdep|pext|quotient|random|crc32c|soft_|aes_|sha|pclmulqdq|fpu_(begin|enter|operand|(load|store)(_(register|constant|extended|decimal))?|exchange|sign|move|free|rotate|arith|arith_memory|sqrt|compare|compare_memory|test|examine|round|scale)$)/;
+
+/** Of these: what changes where memory is, by the TLB that is in use or by a segment's base. */
+const MOVING = /^(swapgs|set_ac|wrfsgsbase)$/;
 
 /** Helpers that look at vector registers. */
 const VECTOR_HELPERS = /^(fxsave|fxrstor|xsave|xsaveopt|xsavec|xrstor|string_compare|maskmov|avx_masked|avx_gather)/;
 
 interface Helper {
   readonly isPure: boolean;
+  readonly isMoving: boolean;
   readonly looksAtVectors: boolean;
   readonly result: ValType;
 }
@@ -51,7 +55,12 @@ function helperOf(name: HelperName): Helper {
   let helper = helpers.get(name);
   if (!helper) {
     const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
-    helper = { isPure: PURE.test(name), looksAtVectors: VECTOR_HELPERS.test(name), result };
+    helper = {
+      isPure: PURE.test(name),
+      isMoving: MOVING.test(name),
+      looksAtVectors: VECTOR_HELPERS.test(name),
+      result,
+    };
     helpers.set(name, helper);
   }
   return helper;
@@ -223,8 +232,13 @@ export class RegionEmitter extends RegionMemory {
     }
     if (c.oddUsed) this.controlsChanged();
     c.known = undefined;
-    forgetPlaces(c);
-    this.f.set(c.tlb, load('i32.load', at(L.TLB_BASE)));
+    this.#memoryMoved();
+  }
+
+  /** Another TLB may be in use, and what was looked up is no more. */
+  #memoryMoved(): void {
+    forgetPlaces(this.c);
+    this.f.set(this.c.tlb, load('i32.load', at(L.TLB_BASE)));
   }
 
   sync(): void {
@@ -258,7 +272,12 @@ export class RegionEmitter extends RegionMemory {
     const { f } = this;
     const values = args.map((arg) => f.let(arg));
     this.sync();
-    if (helperOf(name).isPure) return f.let(callExpr(this.helper(name), 'i32', values));
+    const { isPure, isMoving } = helperOf(name);
+    if (isPure) {
+      const status = f.let(callExpr(this.helper(name), 'i32', values));
+      if (isMoving) this.#memoryMoved();
+      return status;
+    }
     const status = this.#around(name, () => f.let(callExpr(this.helper(name), 'i32', values)));
     this.#mayHaveWritten = true;
     return status;

@@ -8,9 +8,9 @@ import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
 import { type Assembler, assemble } from '../../../asm/assembler.ts';
 
 const RAM_SIZE = 0x400000;
-const PML4 = 0x10000;
-const PDPT = 0x11000;
-const DIRECTORY = 0x12000;
+export const PML4 = 0x10000;
+export const PDPT = 0x11000;
+export const DIRECTORY = 0x12000;
 /** Entries of 4 KiB pages, for all of the memory. */
 export const TABLES = 0x13000;
 const STACK = 0xf000;

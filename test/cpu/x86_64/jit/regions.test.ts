@@ -6,7 +6,7 @@ import { runInNewContext } from 'node:vm';
 import { MAX_INSTRUCTIONS } from '../../../../src/cpu/x86_64/jit/collect.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { type Assembler, absolute, at } from '../../../asm/assembler.ts';
-import { DATA, Guest, TABLES, UPPER } from './guest.ts';
+import { DATA, DIRECTORY, Guest, PDPT, PML4, TABLES, UPPER } from './guest.ts';
 
 /** Runs a program in translated code, sampled at several intervals, and interpreted: the ends must be the same. */
 function sameAsInterpreted(program: (a: Assembler) => void): bigint {
@@ -177,6 +177,76 @@ describe('regions', () => {
     }
     assert.equal(result, expected);
   });
+});
+
+test('SWAPGS in a region moves what GS points to, of accesses near each other too', () => {
+  const run = (translation: 'none' | 'at-once'): Guest => {
+    const guest = new Guest(translation, (a) => {
+      a.mov('eax', 0);
+      a.mov('ecx', 500);
+      a.label('head');
+      for (let i = 0; i < 2; i++) {
+        // ADD RAX, GS:[RSI]; ADD [RSI + 8] by GS, RAX
+        a.db(0x65, 0x48, 0x03, 0x06);
+        a.db(0x65, 0x48, 0x01, 0x46, 0x08);
+        a.swapgs();
+      }
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+    });
+    const { view } = guest.cpu;
+    view.setBigUint64(L.SEG_GS + L.SEG_O_BASE, BigInt(DATA), true);
+    view.setBigUint64(L.MSR_KERNEL_GS_BASE, BigInt(DATA + 0x100), true);
+    view.setBigUint64(L.RAM_BASE + DATA, 3n, true);
+    view.setBigUint64(L.RAM_BASE + DATA + 0x100, 5n, true);
+    assert.equal(guest.run(100), 500n * 8n);
+    return guest;
+  };
+  const translated = run('at-once');
+  assert.equal(translated.state, run('none').state);
+  assert.ok(translated.cpu.counts().translated > 1000, 'translated code has run');
+});
+
+test('CLAC in a region closes the page that an access before it has looked up', () => {
+  const guest = new Guest('at-once', (a) => {
+    // The TLB that is used while AC is set knows the user's page.
+    a.stac();
+    a.mov('rax', absolute(DATA + 0x1000, 8));
+    a.clac();
+    a.mov('ecx', 500);
+    a.label('head');
+    // The last round is on that page.
+    a.cmp('ecx', 1);
+    a.mov('rbx', DATA);
+    a.mov('rdx', DATA + 0x1000);
+    // CMOVE RBX, RDX
+    a.db(0x48, 0x0f, 0x44, 0xda);
+    a.stac();
+    a.mov('rax', at('rbx', 0));
+    a.clac();
+    a.mov('rax', at('rbx', 8));
+    a.dec('ecx');
+    a.jcc('ne', 'head');
+    a.hlt();
+  });
+  const { view, helpers } = guest.cpu;
+  const SMAP = 1n << 21n;
+  const USER = 4;
+  view.setBigUint64(L.CR4, view.getBigUint64(L.CR4, true) | SMAP, true);
+  for (const entry of [PML4, PDPT, DIRECTORY, TABLES + ((DATA + 0x1000) >> 12) * 8]) {
+    const address = L.RAM_BASE + entry;
+    view.setUint32(address, view.getUint32(address, true) | USER, true);
+  }
+  helpers.update_mode();
+  helpers.tlb_flush(1);
+  // Nobody handles the fault.
+  let reason: number = L.EXIT_BUDGET;
+  while (reason === L.EXIT_BUDGET) reason = guest.cpu.run(100);
+  assert.equal(reason, L.EXIT_SHUTDOWN);
+  assert.equal(view.getBigUint64(L.CR2, true), BigInt(DATA + 0x1008));
+  assert.equal(view.getBigUint64(L.RCX, true), 1n);
+  assert.ok(guest.cpu.counts().translated > 1000, 'translated code has run');
 });
 
 test('what a region calls outside of itself is found hot', () => {
