@@ -38,7 +38,9 @@ export class BackendLink {
     this.#socket = new Socket({ fd, readable: true, writable: true });
     // A peer that is gone is what 'close' tells.
     this.#socket.on('error', () => {});
-    createInterface({ input: this.#socket }).on('line', (line) => this.#receive(JSON.parse(line) as ChannelMessage));
+    const lines = createInterface({ input: this.#socket });
+    lines.on('line', (line) => this.#receive(JSON.parse(line) as ChannelMessage));
+    lines.on('error', () => {});
     this.#closed = new Promise((resolve) =>
       this.#socket.once('close', () => {
         this.#end();
@@ -49,11 +51,11 @@ export class BackendLink {
 
   /** Asks the back end. Rejects with the Error that it answers, and when it ends before. */
   request(message: Json): Promise<Json> {
+    if (!this.#socket.writable) return Promise.reject(this.#ended());
     const id = this.#nextId++;
     const answer = Promise.withResolvers<Json>();
     this.#requests.set(id, answer);
     this.#socket.write(`${JSON.stringify({ id, request: message })}\n`);
-    if (this.#socket.destroyed) this.#end();
     return answer.promise;
   }
 
@@ -82,8 +84,12 @@ export class BackendLink {
     }
   }
 
+  #ended(): BackendError {
+    return new BackendError(this.failure ?? 'it ended');
+  }
+
   #end(): void {
-    const error = new BackendError(this.failure ?? 'it ended');
+    const error = this.#ended();
     this.#ready.reject(error);
     for (const request of this.#requests.values()) request.reject(error);
     this.#requests.clear();
