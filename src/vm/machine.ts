@@ -1,4 +1,3 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { type BootState, buildBootImage } from '../arch/x86_64/build.ts';
 import { InitrdError } from '../arch/x86_64/initrd.ts';
 import { PLATFORM_STATE_SIZE, Platform } from '../devices/platform.ts';
@@ -16,6 +15,7 @@ import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
+import { type ImageFile, MAX_IMAGE, readImage, withImage } from './image-file.ts';
 import { Insight } from './insight/insight.ts';
 import { MachineBalloon, NO_BALLOON } from './machine-balloon.ts';
 import { MachineControl } from './machine-control.ts';
@@ -30,40 +30,8 @@ import { VirtioVsock } from './virtio-vsock.ts';
 
 const MIB = 2 ** 20;
 
-/** Node reads files up to this size, bytes. A kernel with debugging information may be larger than the machine's memory. */
-const MAX_IMAGE = 2 ** 31 - 1;
-
-/** A file of at most `most` bytes. Throws ConfigError with the file's name and what to do. */
-function readImage(path: string, what: string, most: number): Uint8Array {
-  if (path === '') throw new ConfigError(`the path of the ${what} is empty: give one`);
-  let fd: number | undefined;
-  try {
-    // Opening a FIFO would wait for its other end.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    const status = fstatSync(fd);
-    if (status.isDirectory()) throw new ConfigError(`${path}: it is a folder: give the path of the ${what}`);
-    if (!status.isFile()) throw new ConfigError(`${path}: it is no regular file: give the path of the ${what}`);
-    if (status.size > most) {
-      const mib = Math.ceil(status.size / MIB);
-      throw new ConfigError(
-        `${path}: the ${what} of ${mib} MiB does not fit into ${Math.floor(most / MIB)} MiB: give another, or more memory with --mem`,
-      );
-    }
-    return readFileSync(fd);
-  } catch (error) {
-    if (error instanceof ConfigError) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') {
-      throw new ConfigError(`${path}: there is no such file: give the path of the ${what}`);
-    }
-    if (code === 'EACCES') {
-      throw new ConfigError(`${path}: it may not be read: change its permissions or give another ${what}`);
-    }
-    if (code === 'ENXIO') throw new ConfigError(`${path}: it is no regular file: give the path of the ${what}`);
-    throw new ConfigError(`${path}: the ${what} cannot be read: ${message}`);
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-  }
+function withInitrd<T>({ initrd, memory }: MachineConfig, use: (file: ImageFile | undefined) => T): T {
+  return initrd === undefined ? use(undefined) : withImage(initrd, 'initrd', Math.min(memory * MIB, MAX_IMAGE), use);
 }
 
 function checkSizes(
@@ -158,8 +126,8 @@ export class Machine {
   readonly #vcpus: VcpuThreads;
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
-  /** Until they are in memory. */
-  #images: { readonly kernel: Uint8Array; readonly initrd?: Uint8Array } | undefined;
+  /** Until it is in memory. */
+  #kernel: Uint8Array | undefined;
   #boot: BootState | undefined;
   readonly #reason: string;
   readonly #config: MachineConfig;
@@ -177,12 +145,9 @@ export class Machine {
     }
     checkInsight(config, hypervisor.name, reason);
     if (hypervisor.name !== 'kvm') checkKernelDevices(config, reason);
-    this.#images = {
-      kernel: readImage(config.kernel, 'kernel', MAX_IMAGE),
-      ...(config.initrd !== undefined && {
-        initrd: readImage(config.initrd, 'initrd', Math.min(config.memory * MIB, MAX_IMAGE)),
-      }),
-    };
+    this.#kernel = readImage(config.kernel, 'kernel', MAX_IMAGE);
+    // That it is there is found out now, that there is room for it when the kernel is in memory.
+    withInitrd(config, () => {});
 
     const time = createTime(config.icount);
     const models: DeviceModel[] = [];
@@ -273,20 +238,23 @@ export class Machine {
   /** Puts the kernel into memory. Throws KernelError, ConfigError or CommandLineError, one line for the user; close() is left to do then. */
   load(): void {
     const config = this.#config;
-    const images = this.#images;
-    if (images === undefined) throw new Error('the kernel is in memory already');
+    const kernel = this.#kernel;
+    if (kernel === undefined) throw new Error('the kernel is in memory already');
     const mmio = config.virtioTransport === 'mmio' ? describeMmio(this.#devices.share, config.params) : NO_MMIO;
     try {
-      this.#boot = buildBootImage({
-        memory: openMemory(this.#memory),
-        ...images,
-        kernelName: config.kernel,
-        entry: 'auto',
-        params: [...mmio.params, ...(config.console === 'virtio' ? ['console=hvc0'] : []), ...config.params],
-        vcpuCount: config.cpus,
-        extraDevices: mmio.aml,
-      });
-      this.#images = undefined;
+      this.#boot = withInitrd(config, (initrd) =>
+        buildBootImage({
+          memory: openMemory(this.#memory),
+          kernel,
+          ...(initrd !== undefined && { initrd }),
+          kernelName: config.kernel,
+          entry: 'auto',
+          params: [...mmio.params, ...(config.console === 'virtio' ? ['console=hvc0'] : []), ...config.params],
+          vcpuCount: config.cpus,
+          extraDevices: mmio.aml,
+        }),
+      );
+      this.#kernel = undefined;
     } catch (error) {
       throw error instanceof InitrdError ? new ConfigError(`${config.initrd}: ${error.message}`) : error;
     }

@@ -70,10 +70,11 @@ const around = new Uint8Array(RAM + 2 * GUARD).fill(UNTOUCHED);
 const guards = [around.subarray(0, GUARD), around.subarray(GUARD + RAM)];
 const memory = new GuestMemory([{ guestAddress: 0, bytes: around.subarray(GUARD, GUARD + RAM) }]);
 const clean = new Uint8Array(GUARD).fill(UNTOUCHED);
+const initrd = { size: clean.length, readInto: (target: Uint8Array): void => target.set(clean) };
 
 function boot(kernel: Uint8Array): void {
   const params = ['quiet'];
-  buildBootImage({ memory, kernel, kernelName: 'k', entry: 'auto', initrd: clean, params, vcpuCount: 1 });
+  buildBootImage({ memory, kernel, kernelName: 'k', entry: 'auto', initrd, params, vcpuCount: 1 });
 }
 
 const code = new Uint8Array(4096).map((_, i) => i * 7);

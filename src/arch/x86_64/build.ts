@@ -9,7 +9,7 @@ import { writeBootParams } from './boot-params.ts';
 import { BASE_COMMAND_LINE, CommandLine } from './cmdline.ts';
 import { type EntryState, enterLinux64, enterPvh } from './cpu-state.ts';
 import { e820Map } from './e820.ts';
-import { loadInitrd } from './initrd.ts';
+import { type InitrdSource, loadInitrd } from './initrd.ts';
 import { KernelError } from './kernel/error.ts';
 import { type KernelEntry, loadKernel } from './kernel/load.ts';
 import { CMDLINE_MAX_SIZE, CMDLINE_START, lowRamEnd, MIB, MIN_MEMORY } from './map.ts';
@@ -23,7 +23,7 @@ export interface BootImage {
   /** The kernel file's name, for messages. */
   readonly kernelName: string;
   readonly entry: KernelEntry;
-  readonly initrd?: Uint8Array;
+  readonly initrd?: InitrdSource;
   /** Items that come after BASE_COMMAND_LINE, in this order. */
   readonly params: readonly string[];
   readonly vcpuCount: number;

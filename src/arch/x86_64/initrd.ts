@@ -10,6 +10,14 @@ export class InitrdError extends Error {
   }
 }
 
+/** An initrd that is not in memory yet. */
+export interface InitrdSource {
+  /** Bytes. */
+  readonly size: number;
+  /** Puts it into `target`, which has its size. */
+  readonly readInto: (target: Uint8Array) => void;
+}
+
 /** An initrd in guest memory. */
 export interface LoadedInitrd {
   /** Guest-physical, page-aligned. */
@@ -19,24 +27,24 @@ export interface LoadedInitrd {
 }
 
 /**
- * Copies the initrd as high as the kernel (`addressMax`: the highest address of its last byte) and RAM below 4 GiB
+ * Reads the initrd to as high as the kernel (`addressMax`: the highest address of its last byte) and RAM below 4 GiB
  * allow, above `kernelEnd`. Throws InitrdError when it does not fit.
  */
 export function loadInitrd(
   memory: GuestMemory,
-  bytes: Uint8Array,
+  { size, readInto }: InitrdSource,
   kernelEnd: number,
   addressMax: number,
 ): LoadedInitrd {
   const end = Math.min(lowRamEnd(memory), addressMax + 1);
-  const start = Math.floor((end - bytes.length) / PAGE_SIZE) * PAGE_SIZE;
+  const start = Math.floor((end - size) / PAGE_SIZE) * PAGE_SIZE;
   if (start < kernelEnd) {
-    const mib = (size: number) => Math.ceil(size / MIB);
+    const mib = (bytes: number) => Math.ceil(bytes / MIB);
     throw new InitrdError(
-      `the initrd of ${mib(bytes.length)} MiB does not fit: the kernel takes memory up to ${mib(kernelEnd)} MiB, and ` +
+      `the initrd of ${mib(size)} MiB does not fit: the kernel takes memory up to ${mib(kernelEnd)} MiB, and ` +
         `the initrd must end below ${mib(end)} MiB: give the machine more memory with --mem or make the initrd smaller`,
     );
   }
-  memory.write(start, bytes);
-  return { start, size: bytes.length };
+  readInto(memory.slice(start, size));
+  return { start, size };
 }
