@@ -11,10 +11,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { BASE_COMMAND_LINE } from '../src/arch/x86_64/cmdline.ts';
-import { defaultGuest } from '../src/cli/guest.ts';
-import { type CpioEntry, missingParents } from '../src/guest/cpio.ts';
-import { collectModules, moduleEntries } from '../src/guest/modules.ts';
-import { extendInitrd, genericKernel } from '../test/e2e/kernels.ts';
+import type { CpioEntry } from '../src/guest/cpio.ts';
+import { extendGenericInitrd } from '../test/e2e/kernels.ts';
 import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
 import { parseRuns } from './lib/runs.ts';
@@ -101,22 +99,13 @@ function machines(kernel: string, initrd: string, path: string): Machine[] {
   ];
 }
 
-/** An initrd of the default guest with the generic kernel's modules, the script and the archive. */
-async function writeInitrd(path: string, files: number): Promise<string> {
-  const { image, version, modules } = genericKernel();
-  const wanted = await collectModules(modules, ['virtio_pci', '9p', '9pnet_virtio', 'virtiofs']);
-  const have = new Set<string>();
-  const entries = moduleEntries(`lib/modules/${version}`, wanted).flatMap((entry) => [
-    ...missingParents(entry.name, have),
-    entry,
-  ]);
+/** An initrd of the default guest with the generic kernel's modules, the script and the archive. Returns the kernel. */
+function writeInitrd(path: string, files: number): Promise<string> {
   const own: CpioEntry[] = [
-    ...['etc', 'etc/init.d'].map((name): CpioEntry => ({ type: 'directory', name, mode: 0o755 })),
     { type: 'file', name: 'etc/init.d/console', mode: 0o755, data: Buffer.from(SCRIPT) },
     { type: 'file', name: 'files.tar', mode: 0o644, data: archive(files) },
   ];
-  extendInitrd(await defaultGuest(), [...entries, ...own], path);
-  return image;
+  return extendGenericInitrd(['virtio_pci', '9p', '9pnet_virtio', 'virtiofs'], own, path);
 }
 
 export async function sharedBench(args: string[]): Promise<void> {

@@ -5,8 +5,9 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { parseBzImage } from '../../src/arch/x86_64/kernel/bzimage.ts';
 import { joinPieces, unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
-import { type CpioEntry, writeCpio } from '../../src/guest/cpio.ts';
+import { type CpioEntry, missingParents, writeCpio } from '../../src/guest/cpio.ts';
 import { defaultGuestFolder, type Guest, prepareGuest } from '../../src/guest/index.ts';
+import { collectModules, moduleEntries } from '../../src/guest/modules.ts';
 
 const folder = join(defaultGuestFolder(), 'test');
 
@@ -67,7 +68,25 @@ export function extractVmlinux(bzImage: string, path: string): void {
   writeFileSync(path, joinPieces(unpackPayload(payload)));
 }
 
-/** Writes an initrd of the default guest with more files in it to `path`: the kernel unpacks one archive over the other. */
+/**
+ * Writes an initrd of the default guest with more files in it, and their folders, to `path`: the kernel unpacks one archive over the
+ * other.
+ */
 export function extendInitrd(guest: Guest, entries: readonly CpioEntry[], path: string): void {
-  writeFileSync(path, Buffer.concat([readFileSync(guest.initrd), gzipSync(writeCpio(entries))]));
+  const have = new Set<string>();
+  const whole = entries.flatMap((entry) => [...missingParents(entry.name, have), entry]);
+  writeFileSync(path, Buffer.concat([readFileSync(guest.initrd), gzipSync(writeCpio(whole))]));
+}
+
+/** The same for the generic kernel, with those of its modules that are named. Returns its bzImage. */
+export async function extendGenericInitrd(
+  modules: readonly string[],
+  entries: readonly CpioEntry[],
+  path: string,
+): Promise<string> {
+  const generic = genericKernel();
+  const wanted = await collectModules(generic.modules, modules);
+  const root = `lib/modules/${generic.version}`;
+  extendInitrd(await defaultGuest(), [...moduleEntries(root, wanted), ...entries], path);
+  return generic.image;
 }

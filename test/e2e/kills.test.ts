@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSy
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CpioEntry, missingParents } from '../../src/guest/cpio.ts';
+import type { CpioEntry } from '../../src/guest/cpio.ts';
 import type { Guest } from '../../src/guest/index.ts';
 import { devicesOf, gone } from '../cli/processes.ts';
 import { closeDisk, Images, openDisk, readAll } from '../disk/images.ts';
@@ -65,9 +65,7 @@ function writeInitrd(seed: number): void {
     file('bin/disk-writer', 0o755, readFileSync(images.path('disk-writer'))),
     file('requests', 0o644, Buffer.from(list.buffer)),
   ];
-  const have = new Set<string>();
-  const whole = entries.flatMap((entry) => [...missingParents(entry.name, have), entry]);
-  extendInitrd(guest, whole, images.path('initrd'));
+  extendInitrd(guest, entries, images.path('initrd'));
 }
 
 /** Runs the guest and kills it; returns the number of its requests that it knows to be flushed. */
