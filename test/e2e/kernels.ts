@@ -2,17 +2,25 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { parseBzImage } from '../../src/arch/x86_64/kernel/bzimage.ts';
 import { joinPieces, unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
 import { type CpioEntry, missingParents, writeCpio } from '../../src/guest/cpio.ts';
 import { defaultGuestFolder, type Guest, prepareGuest } from '../../src/guest/index.ts';
 import { collectModules, moduleEntries } from '../../src/guest/modules.ts';
+import { readCpio } from '../guest/cpio-reader.ts';
 
 const folder = join(defaultGuestFolder(), 'test');
 
 export function defaultGuest(): Promise<Guest> {
   return prepareGuest({ progress: () => {} });
+}
+
+/** The default guest's busybox, which needs no libraries. */
+export function busyboxOf(guest: Guest): Uint8Array {
+  const busybox = readCpio(gunzipSync(readFileSync(guest.initrd))).find(({ name }) => name === 'bin/busybox');
+  if (busybox?.type !== 'file') throw new Error(`${guest.initrd} has no busybox`);
+  return busybox.data;
 }
 
 /** The modules that a guest with the generic kernel needs for its devices, and where the kernel's package has them. */
