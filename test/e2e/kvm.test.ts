@@ -5,8 +5,9 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { type Lab, prepareLab } from '../../lab/build.ts';
 import { commandLine, LabError, runInLab } from '../../lab/run.ts';
-import { prepareGuest } from '../../src/guest/index.ts';
 import { withoutFullKvm } from '../hypervisor/kvm/guest.ts';
+import { defaultGuest } from './kernels.ts';
+import { madeOfPackages } from './packages.ts';
 
 /** Longest run of the guests, milliseconds: three minutes on a host with nothing else to do, a quarter of an hour on a very busy one. */
 const LIMIT = 2_400_000;
@@ -54,8 +55,9 @@ test('whole guests on KVM', { timeout: EARLY + LIMIT + 60_000 }, async (t) => {
   const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
   if (withoutFullKvm !== false && !hasQemu) return t.skip(`${withoutFullKvm}; no qemu-system-x86_64 for the lab`);
   const log = (line: string): void => t.diagnostic(line);
-  const guest = await prepareGuest({ progress: () => {} });
-  const lab = await prepareLab(log);
+  const made = await madeOfPackages(t, async () => ({ guest: await defaultGuest(), lab: await prepareLab(log) }));
+  if (made === undefined) return;
+  const { guest, lab } = made;
   const files = withoutFullKvm === false ? [GUESTS] : [GUESTS, ...FOR_FULL_KVM];
   const command = commandLine([
     'env',
