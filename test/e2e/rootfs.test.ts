@@ -1,9 +1,9 @@
-// `vivarium run --rootfs` to its login, what is promised there, and apt with a mirror on the host. Making the disk takes minutes and 2 GB: only where VIVARIUM_ROOTFS is set.
+// `vivarium run --rootfs` to its login, what is promised there, apt with a mirror on the host, and the host's way in by SSH. Making the disk takes minutes and 2 GB: only where VIVARIUM_ROOTFS is set.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -15,25 +15,26 @@ import { RunningGuest } from './running-guest.ts';
 /** A boot of systemd on a host whose processors are all busy, milliseconds. */
 const PATIENCE = 400_000;
 
-/** A mirror of one package on the host's loopback, which has one file. Its port. */
-async function mirror(t: TestContext): Promise<number> {
-  const folder = mkdtempSync(join(tmpdir(), 'vivarium-mirror-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const control =
-    'Package: probe\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\nDescription: a probe\n';
-  const root = join(folder, 'root');
-  for (const name of ['DEBIAN', 'etc']) mkdirSync(join(root, name), { recursive: true });
-  writeFileSync(join(root, 'DEBIAN/control'), control);
-  writeFileSync(join(root, 'etc/probe'), 'installed\n');
-  execFileSync('dpkg-deb', ['--build', '--root-owner-group', root, join(folder, 'probe.deb')], { stdio: 'ignore' });
-  const deb = readFileSync(join(folder, 'probe.deb'));
-  const sum = createHash('sha256').update(deb).digest('hex');
-  const files: Readonly<Record<string, string | Buffer>> = {
-    '/./Packages': `${control}Filename: ./probe.deb\nSize: ${deb.length}\nSHA256: ${sum}\n`,
-    '/./probe.deb': deb,
-  };
+/** A server and a client of SSH, and the libraries that they need. */
+const PACKAGES = ['dropbear-bin', 'libtomcrypt1', 'libtommath1', 'libgmp10'];
+
+/** Debian's packages, unpacked in `folder`, and a mirror of them on the host's loopback. Its port. */
+async function mirror(t: TestContext, folder: string): Promise<number> {
+  const files = new Map<string, string | Buffer>();
+  let index = '';
+  execFileSync('apt-get', ['-qq', '-o', 'APT::Sandbox::User=root', 'download', ...PACKAGES], { cwd: folder });
+  for (const name of readdirSync(folder)) {
+    const deb = join(folder, name);
+    execFileSync('dpkg-deb', ['-x', deb, folder]);
+    const bytes = readFileSync(deb);
+    const sum = createHash('sha256').update(bytes).digest('hex');
+    files.set(`/./${sum}`, bytes);
+    const control = execFileSync('dpkg-deb', ['-f', deb], { encoding: 'utf8' });
+    index += `${control}Filename: ./${sum}\nSize: ${bytes.length}\nSHA256: ${sum}\n\n`;
+  }
+  files.set('/./Packages', index);
   const server = createServer((request, response) => {
-    const file = files[request.url ?? ''];
+    const file = files.get(request.url ?? '');
     response.writeHead(file === undefined ? 404 : 200).end(file);
   }).listen(0, '127.0.0.1');
   t.after(() => server.close());
@@ -41,12 +42,26 @@ async function mirror(t: TestContext): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-test('the root disk boots to a login of root, with apt and a compiler', async (t) => {
+/** A port of the host that nobody has. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+test('the root disk boots to a login of root, with apt, a compiler and the network', async (t) => {
   if (process.env['VIVARIUM_ROOTFS'] === undefined)
     return t.skip('with VIVARIUM_ROOTFS=1 the root disk is made and booted');
   await prepareRootfs({ progress: () => {} });
-  const port = await mirror(t);
-  const guest = RunningGuest.run('--rootfs', '-p', 'quiet', '--net-allow', `127.0.0.1:${port}`);
+  const folder = mkdtempSync(join(tmpdir(), 'vivarium-mirror-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const port = await mirror(t, folder);
+  const published = await freePort();
+  const guest = RunningGuest.run(
+    ...['--rootfs', '-p', 'quiet', '--net-allow', `127.0.0.1:${port}`, '--publish', `${published}:22`],
+  );
   t.after(() => guest.kill());
   await guest.shell(PATIENCE);
   // systemd's own word: every unit has started.
@@ -61,8 +76,23 @@ test('the root disk boots to a login of root, with apt and a compiler', async (t
   await guest.command(
     `rm -rf /etc/apt/sources.list*; echo 'deb [trusted=yes] http://10.0.2.2:${port} ./' >/etc/apt/sources.list`,
   );
-  const installed = await guest.command('apt-get -qq update && apt-get -qq install probe && cat /etc/probe');
+  const installed = await guest.command('apt-get -qq update && apt-get -qq install dropbear-bin && echo installed');
   assert.match(installed, /^installed\n$/m, installed);
+  // The host comes in by the published port.
+  const ssh = (program: string, args: readonly string[], input?: Buffer): Buffer => {
+    const env = { ...process.env, HOME: folder, LD_LIBRARY_PATH: join(folder, 'usr/lib/x86_64-linux-gnu') };
+    const stdio = ['pipe', 'pipe', 'ignore'] as const;
+    return execFileSync(join(folder, 'usr/bin', program), args, { env, input, stdio: [...stdio], timeout: PATIENCE });
+  };
+  const key = join(folder, 'key');
+  const [line] = /^ssh-ed25519 .*$/m.exec(ssh('dropbearkey', ['-t', 'ed25519', '-f', key]).toString()) ?? [];
+  await guest.command(
+    `mkdir -p -m 700 /root/.ssh /etc/dropbear; echo '${line}' >/root/.ssh/authorized_keys; dropbear -R -s -p 22`,
+  );
+  const login = ['-y', '-y', '-i', key, '-p', `${published}`, 'root@127.0.0.1'];
+  assert.equal(ssh('dbclient', [...login, 'id -un; uname -n']).toString(), `root\n${await guest.command('uname -n')}`);
+  const data = randomBytes(2 ** 20);
+  assert.ok(ssh('dbclient', [...login, 'cat'], data).equals(data));
   assert.deepEqual(guest.complaints, []);
   guest.send('poweroff\n');
   assert.deepEqual(await guest.end(), { status: 0, signal: null });
