@@ -1,6 +1,6 @@
-// `vivarium run --rootfs` to its login, what is promised there, apt with a mirror on the host, and the host's way in by SSH. Making the disk takes minutes and 2 GB: only where VIVARIUM_ROOTFS is set.
+// `vivarium run --rootfs` to its login, what is promised there, apt with a mirror on the host, iperf3, and the host's way in by SSH. Making the disk takes minutes and 2 GB: only where VIVARIUM_ROOTFS is set.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -15,8 +15,11 @@ import { RunningGuest } from './running-guest.ts';
 /** A boot of systemd on a host whose processors are all busy, milliseconds. */
 const PATIENCE = 400_000;
 
-/** A server and a client of SSH, and the libraries that they need. */
-const PACKAGES = ['dropbear-bin', 'libtomcrypt1', 'libtommath1', 'libgmp10'];
+/** A server and a client of SSH, iperf3, and what they need. */
+const PACKAGES = [
+  ...['dropbear-bin', 'libtomcrypt1', 'libtommath1', 'libgmp10'],
+  ...['iperf3', 'libiperf0', 'libsctp1', 'libssl3', 'adduser'],
+];
 
 /** Debian's packages, unpacked in `folder`, and a mirror of them on the host's loopback. Its port. */
 async function mirror(t: TestContext, folder: string): Promise<number> {
@@ -58,9 +61,10 @@ test('the root disk boots to a login of root, with apt, a compiler and the netwo
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-mirror-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const port = await mirror(t, folder);
-  const published = await freePort();
+  const [published, speed] = [await freePort(), await freePort()];
   const guest = RunningGuest.run(
-    ...['--rootfs', '-p', 'quiet', '--net-allow', `127.0.0.1:${port}`, '--publish', `${published}:22`],
+    ...['--rootfs', '-p', 'quiet', '--net-allow', `127.0.0.1:${port}`, '--net-allow', `127.0.0.1:${speed}`],
+    ...['--publish', `${published}:22`],
   );
   t.after(() => guest.kill());
   await guest.shell(PATIENCE);
@@ -76,11 +80,22 @@ test('the root disk boots to a login of root, with apt, a compiler and the netwo
   await guest.command(
     `rm -rf /etc/apt/sources.list*; echo 'deb [trusted=yes] http://10.0.2.2:${port} ./' >/etc/apt/sources.list`,
   );
-  const installed = await guest.command('apt-get -qq update && apt-get -qq install dropbear-bin && echo installed');
+  const installed = await guest.command(
+    'export DEBIAN_FRONTEND=noninteractive; apt-get -qq update && apt-get -qq install dropbear-bin iperf3 && echo installed',
+  );
   assert.match(installed, /^installed\n$/m, installed);
+  // Both ways by TCP, and by UDP.
+  const env = { ...process.env, HOME: folder, LD_LIBRARY_PATH: join(folder, 'usr/lib/x86_64-linux-gnu') };
+  const server = spawn(join(folder, 'usr/bin/iperf3'), ['-s', '-B', '127.0.0.1', '-p', `${speed}`], {
+    env,
+    stdio: 'ignore',
+  });
+  t.after(() => server.kill('SIGKILL'));
+  for (const options of ['-n 32M', '-n 32M -R', '-u -b 20M -n 4M', '-n 32M -P 4']) {
+    assert.match(await guest.command(`iperf3 -c 10.0.2.2 -p ${speed} ${options}`), /^iperf Done\.$/m);
+  }
   // The host comes in by the published port.
   const ssh = (program: string, args: readonly string[], input?: Buffer): Buffer => {
-    const env = { ...process.env, HOME: folder, LD_LIBRARY_PATH: join(folder, 'usr/lib/x86_64-linux-gnu') };
     const stdio = ['pipe', 'pipe', 'ignore'] as const;
     return execFileSync(join(folder, 'usr/bin', program), args, { env, input, stdio: [...stdio], timeout: PATIENCE });
   };
