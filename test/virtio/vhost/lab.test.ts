@@ -10,9 +10,12 @@ import { madeOfPackages } from '../../e2e/packages.ts';
 
 /** Milliseconds: some minutes on a busy host. */
 const LIMIT = 900_000;
-const FILES = [...['net', 'vsock'].map((name) => `test/virtio/vhost/${name}.test.ts`), 'test/9s/vsock.test.ts'];
+const FILES = [
+  ...['net', 'vsock', 'guest'].map((name) => `test/virtio/vhost/${name}.test.ts`),
+  'test/9s/vsock.test.ts',
+];
 /** Tests in there, but for the one that wants no device. */
-const COUNT = 8;
+const COUNT = 9;
 
 function skipped(): string | false {
   if (existsSync('/dev/vhost-net')) return 'they run on this host';
