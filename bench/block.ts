@@ -8,7 +8,6 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { BASE_COMMAND_LINE } from '../src/arch/x86_64/cmdline.ts';
 import { defaultGuest } from '../src/cli/guest.ts';
-import type { CpioEntry } from '../src/guest/cpio.ts';
 import { extendInitrd } from '../test/e2e/kernels.ts';
 import { JOBS, ROUNDS, runFio, SCRIPT, SECONDS } from './block/fio.ts';
 import { makeFioDisk } from './block/fio-disk.ts';
@@ -86,11 +85,8 @@ export async function blockBench(args: string[]): Promise<void> {
   try {
     const guest = await defaultGuest();
     const initrd = join(folder, 'initrd');
-    const own: CpioEntry[] = [
-      ...['etc', 'etc/init.d'].map((name): CpioEntry => ({ type: 'directory', name, mode: 0o755 })),
-      { type: 'file', name: 'etc/init.d/console', mode: 0o755, data: Buffer.from(SCRIPT) },
-    ];
-    extendInitrd(guest, own, initrd);
+    const data = Buffer.from(SCRIPT);
+    extendInitrd(guest, [{ type: 'file', name: 'etc/init.d/console', mode: 0o755, data }], initrd);
     const fioDisk = join(folder, 'fio.ext4');
     makeFioDisk(fioDisk, folder);
     const latencyOf = async (pause: number) => summarize(await readLatency(join(folder, 'latency.img'), READS, pause));

@@ -6,6 +6,7 @@ import { signalThread } from './threads.ts';
 
 const SYS_prctl = 157;
 const SYS_capset = 126;
+const PR_SET_PDEATHSIG = 1;
 const PR_CAPBSET_DROP = 24;
 const LINUX_CAPABILITY_VERSION_3 = 0x2008_0522;
 const PROT_READ = 1;
@@ -50,7 +51,8 @@ function callCode(number: number, args: readonly [bigint, bigint, bigint]): numb
 
 /**
  * Takes all capabilities but `keep` from the threads of these numbers, which are to be all that the process has, and `bounding` from
- * the bounding sets; capabilities are numbers below 32. The kernel lets a thread change its own only, libc offers nothing for the others, and V8's threads
+ * the bounding sets; capabilities are numbers below 32. From then on the process ends with its parent: a thread that changes users is
+ * forgotten by that, the others are not. The kernel lets a thread change its own only, libc offers nothing for the others, and V8's threads
  * run no JavaScript: each of them is made to run a signal handler, some system calls in machine code on a page of its own. x86-64
  * only. Throws when a thread has kept one.
  */
@@ -63,6 +65,7 @@ export function dropCapabilities(
   const page = check('mmap', mmap(null, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   const content = new Uint8Array(PAGE);
   content.set([
+    ...callCode(SYS_prctl, [BigInt(PR_SET_PDEATHSIG), BigInt(constants.signals.SIGKILL), 0n]),
     ...bounding.flatMap((capability) => callCode(SYS_prctl, [BigInt(PR_CAPBSET_DROP), BigInt(capability), 0n])),
     ...callCode(SYS_capset, [BigInt(page + HEADER), BigInt(page + HEADER + 8), 0n]),
     ...[0x85, 0xc0], // test eax, eax

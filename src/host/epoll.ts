@@ -64,6 +64,8 @@ export class Epoll {
     const result = epoll_wait(this.fd, view, view.byteLength / EVENT_SIZE, timeout);
     if (result === -EINTR) return [];
     const count = check('epoll_wait', result);
+    // The usual answer to whoever waits awake.
+    if (count === 0) return [];
     return Array.from({ length: count }, (_, i) => ({
       events: view.getUint32(i * EVENT_SIZE, true),
       token: Number(view.getBigUint64(i * EVENT_SIZE + DATA_OFFSET, true)),

@@ -49,7 +49,6 @@ export function bubblewrapArguments(options: {
   const namespaces = ['user', 'pid', 'ipc', 'uts', 'cgroup', ...(hostNetwork ? [] : ['net'])];
   return [
     ...namespaces.map((name) => `--unshare-${name}`),
-    '--die-with-parent',
     '--as-pid-1',
     ...['--cap-drop', 'ALL', ...[...LOCK_CAPABILITIES, ...capabilities].flatMap((name) => ['--cap-add', name])],
     ...['--json-status-fd', String(statusFd)],

@@ -1,11 +1,12 @@
 /** Device processes, as the monitor sees them: starting one in its jail, and learning how it ended. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readSync } from 'node:fs';
 import { constants } from 'node:os';
-import type { Readable } from 'node:stream';
 import { closeAllOnExec, closeDescriptor } from '../host/descriptor.ts';
 import { EPOLLIN } from '../host/epoll.ts';
 import { EPIPE, type OsError } from '../host/errno.ts';
+import { Lifeline } from '../host/lifeline.ts';
+import { unbreakablePipe } from '../host/pipe.ts';
 import type { Poller } from '../host/poller.ts';
 import { receiveStoppedCall } from '../host/seccomp.ts';
 import { messageSocketPair, sendMessage } from '../host/unix-socket.ts';
@@ -19,6 +20,7 @@ import {
   type Capability,
   FILE_CAPABILITIES,
   FIRST_DEVICE_FD,
+  type GoMessage,
   type ReadyMessage,
   type StartMessage,
 } from './protocol.ts';
@@ -28,6 +30,8 @@ import { hostSyscallArch, type SyscallArch, syscallName } from './syscalls.ts';
 const MAX_STDERR = 16 * 1024;
 /** Milliseconds: far more than a loaded machine needs; one that QEMU emulates took 20 s. */
 const LOCK_TIMEOUT = 60_000;
+/** Bytes of bwrap's status that are read: what it says first, in pieces, has a tenth of that. */
+const MAX_STATUS = 4096;
 /** bwrap gives a signal n of its child on as this status plus n. */
 const SIGNAL_STATUS = 128;
 
@@ -111,12 +115,17 @@ export class DeviceProcess {
   readonly #poller: Poller;
   readonly #bwrap: ChildProcess;
   readonly #channel: number;
+  /** Where bwrap tells the process's number. */
+  readonly #status: number;
+  readonly #lifeline = new Lifeline();
   /** Tokens of the poller, by descriptor. */
   readonly #watches = new Map<number, number>();
   /** Its number is known. */
   readonly #begun = Promise.withResolvers<void>();
   readonly #locked = Promise.withResolvers<void>();
   #pid: number | undefined;
+  /** It is to be killed as soon as its number is known. */
+  #isDoomed = false;
   #isLocked = false;
   #listener: number | undefined;
   #stderr = '';
@@ -140,31 +149,33 @@ export class DeviceProcess {
       capabilities: capabilitiesOf(options),
     });
     const [mine, its] = messageSocketPair();
+    // A bwrap that could not write to it, as the monitor has gone, would end, and the process that it has begun wait for it for ever.
+    const [status, itsStatus] = unbreakablePipe();
     this.#channel = mine;
+    this.#status = status;
     closeAllOnExec();
     // A session of its own: keys of the terminal are for the monitor, which ends its devices in order.
     this.#bwrap = spawn(bwrap, args, {
       stdio: [
-        'ignore',
+        // bwrap keeps it; the process has it, too, and cannot change it.
+        this.#lifeline.its,
         'ignore',
         'pipe',
         its,
         ...fds,
-        'pipe',
-        ...(options.users === undefined ? [] : ['pipe' as const]),
+        itsStatus,
+        ...(options.users === undefined ? [] : [itsStatus]),
       ],
       // With several arenas, malloc() in a new thread would count the processors, in a file.
       env: { MALLOC_ARENA_MAX: '1' },
       cwd: '/',
       detached: true,
     });
-    closeDescriptor(its);
+    for (const fd of [its, itsStatus]) closeDescriptor(fd);
     this.#bwrap.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-MAX_STDERR);
     });
-    this.#readStatus(this.#bwrap.stdio[statusFd] as Readable);
-    // The same again, which bwrap insists on.
-    (this.#bwrap.stdio[statusFd + 1] as Readable | undefined)?.resume();
+    this.#watch(status, () => this.#readStatus());
     this.#watch(mine, () => this.#receive());
     this.ended = this.#awaitEnd();
   }
@@ -195,13 +206,21 @@ export class DeviceProcess {
 
   /** Ends it at once. */
   kill(): void {
+    this.#isDoomed = true;
+    // Without bwrap it would wait for ever, when it has only just begun.
+    if (this.#pid === undefined) return;
     try {
-      if (this.#pid !== undefined) process.kill(this.#pid, 'SIGKILL');
+      process.kill(this.#pid, 'SIGKILL');
     } catch {
       // It has ended.
     }
     // It may still wait for the namespace's users.
     this.#bwrap.kill('SIGKILL');
+  }
+
+  /** Does the number of bwrap's process belong to it still? */
+  get #hasBwrap(): boolean {
+    return this.#bwrap.exitCode === null && this.#bwrap.signalCode === null;
   }
 
   #watch(fd: number, callback: (events: number) => void): void {
@@ -234,6 +253,9 @@ export class DeviceProcess {
       return;
     }
     this.#isLocked = true;
+    if (!this.#hasBwrap) return;
+    this.#lifeline.tie(this.#bwrap.pid as number);
+    sendJson(this.#channel, { go: true } satisfies GoMessage);
     const [listener] = fds;
     if (listener !== undefined) {
       this.#listener = listener;
@@ -278,15 +300,15 @@ export class DeviceProcess {
     return hang;
   }
 
-  #readStatus(pipe: Readable): void {
-    let text = '';
-    pipe.setEncoding('utf8').on('data', (chunk: string) => {
-      text += chunk;
-      const pid = /"child-pid":\s*(\d+)/.exec(text)?.[1];
-      if (pid === undefined) return;
-      this.#pid = Number(pid);
-      this.#begun.resolve();
-    });
+  /** What bwrap says before the process goes on: its number. */
+  #readStatus(): void {
+    const text = Buffer.alloc(MAX_STATUS);
+    const pid = /"child-pid":\s*(\d+)/.exec(text.toString('latin1', 0, readSync(this.#status, text)))?.[1];
+    if (pid === undefined) return;
+    this.#pid = Number(pid);
+    this.#begun.resolve();
+    this.#unwatch(this.#status);
+    if (this.#isDoomed) this.kill();
   }
 
   async #awaitEnd(): Promise<DeviceProcessEnd> {
@@ -299,11 +321,12 @@ export class DeviceProcess {
     });
     // What it said last may not have been read yet.
     while (this.#receive());
-    for (const fd of [this.#channel, this.#listener]) {
+    for (const fd of [this.#channel, this.#status, this.#listener]) {
       if (fd === undefined) continue;
       this.#unwatch(fd);
       closeDescriptor(fd);
     }
+    this.#lifeline.close();
     const end = this.#describe(status ?? 0, signal);
     this.#locked.reject(new JailError(this.#startFailure(end)));
     return end;

@@ -52,8 +52,11 @@ export async function runInJail(prepare: (start: DeviceStart) => Promise<() => v
     const fds = Array.from({ length: fdCount }, (_, i) => FIRST_DEVICE_FD + i);
     serve = await prepare({ data, fds });
     lockDown(capabilities, filter);
+    // The monitor has gone.
+    if (!receiveJson(CHANNEL_FD, { wait: true })) return void exit(0);
+    closeDescriptor(CHANNEL_FD);
   } catch (error) {
-    tell({ locked: false, error: error instanceof Error ? error.message : String(error) });
+    tellFailure(error);
     return void exit(1);
   }
   try {
@@ -78,8 +81,12 @@ function lockDown(capabilities: StartMessage['capabilities'], filter: StartMessa
   setNoNewPrivileges();
   const listener = installFilterWithListener(Buffer.from(filter.telling, 'base64'));
   if (listener === undefined) installFilter(Buffer.from(filter.killing, 'base64'));
-  tell({ locked: true }, listener === undefined ? [] : [listener]);
-  for (const fd of [listener, CHANNEL_FD]) if (fd !== undefined) closeDescriptor(fd);
+  try {
+    tell({ locked: true }, listener === undefined ? [] : [listener]);
+  } finally {
+    // With this one open, a call that the policy forbids would wait for an answer that nobody gives when the monitor has gone.
+    if (listener !== undefined) closeDescriptor(listener);
+  }
 }
 
 /** What the engine would read from files at some later time, once: it is made to do so now. */
@@ -97,6 +104,14 @@ function readForLock(): void {
     } catch {
       // An engine without that function.
     }
+  }
+}
+
+function tellFailure(error: unknown): void {
+  try {
+    tell({ locked: false, error: error instanceof Error ? error.message : String(error) });
+  } catch {
+    // The monitor has gone. Node would look at files to show what it cannot tell.
   }
 }
 

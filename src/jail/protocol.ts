@@ -1,6 +1,6 @@
 /** What the monitor and a device process agree on. */
 
-/** Descriptors of a device process: 0 and 1 are /dev/null, 2 is read by the monitor, then the channel, then the device's own. */
+/** Descriptors of a device process: 0 is its lifeline, 1 is /dev/null, 2 is read by the monitor, then the channel, then the device's own. */
 export const CHANNEL_FD = 3;
 export const FIRST_DEVICE_FD = 4;
 
@@ -42,6 +42,11 @@ export interface StartMessage {
   readonly capabilities: readonly Capability[];
   /** BPF programs, in base64: one that tells the monitor of what it forbids, and one for kernels that cannot, which kills. */
   readonly filter: { readonly telling: string; readonly killing: string };
+}
+
+/** The second: it has been tied to the monitor, and may look at what a guest wrote. */
+export interface GoMessage {
+  readonly go: true;
 }
 
 /** The first message from it; the descriptor of its filter's listener comes with it, if there is one. */

@@ -11,7 +11,6 @@ import {
   type BackendStart,
   FD_CHANNEL,
   FD_CONTROL,
-  FD_DEVICE_WRITES,
   FD_INTERRUPT,
   FD_MEMORY,
   FD_QUEUES,
@@ -62,14 +61,14 @@ export class BackendRunner {
 
   /** Makes the device, which serves its queues from now on whenever poll() or run() is called. */
   begin(create: BackendFactory): void {
-    const { fds, shape, vectors } = this.#start;
+    const { fds, countsWrites } = this.#start;
     const control = fds[FD_CONTROL] as number;
     this.#backend = create({
       loop: this.#loop,
       memory: this.#memory,
       params: this.#start.params,
-      fds: fds.slice(FD_QUEUES + shape.queues + vectors),
-      queueEvents: Array.from({ length: shape.queues }, (_, queue) => this.#eventsOf(queue)),
+      fds: fds.slice(afterEvents(this.#start) + (countsWrites ? 1 : 0)),
+      queueEvents: Array.from({ length: this.#start.shape.queues }, (_, queue) => this.#eventsOf(queue)),
       config: this.#state.config,
       releaseMemory: (address, length) => this.#releaseMemory(address, length),
       changeConfig: (offset, bytes) => this.#changeConfig(offset, bytes),
@@ -250,8 +249,14 @@ export class BackendRunner {
   }
 }
 
-function deviceWrites({ fds, memory }: BackendStart): DeviceWrites {
-  const fd = fds[FD_DEVICE_WRITES] as number;
+/** Where descriptors go on in BackendStart.fds after the queues' and the vectors' events. */
+function afterEvents({ shape, vectors }: BackendStart): number {
+  return FD_QUEUES + shape.queues + vectors;
+}
+
+function deviceWrites(start: BackendStart): DeviceWrites {
+  const { fds, memory } = start;
+  const fd = fds[afterEvents(start)] as number;
   const counts = window(fd, 0, fstatSync(fd).size);
   const places = memory.map(({ start: guestAddress, fdOffset }) => ({ guestAddress, fdOffset }));
   return new DeviceWrites(new Uint16Array(counts.buffer), places);

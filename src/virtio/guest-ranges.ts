@@ -1,6 +1,7 @@
 /** Guest RAM by guest-physical address as addresses of this process, so that the kernel can read and write it directly. */
 import type { HostRange } from '../disk/iovec.ts';
 import { addressOf } from '../host/ffi.ts';
+import { PAGE_SIZE } from '../host/memory.ts';
 import type { GuestMemory } from '../hypervisor/guest-memory.ts';
 
 /** A region of guest RAM, mapped in this process. */
@@ -43,8 +44,6 @@ export class GuestRange implements HostRange {
   }
 }
 
-const PAGE_SHIFT = 12;
-
 /**
  * Counts of what devices have written to guest RAM, 16 bits a page: processors that keep what they have decoded look at them
  * (MemorySlot.deviceWrites).
@@ -66,8 +65,8 @@ export class DeviceWrites {
     const place = this.#places.findLast((one) => one.guestAddress <= guestAddress);
     if (place === undefined) return;
     const first = guestAddress - place.guestAddress + place.fdOffset;
-    const last = (first + range.length - 1) / 2 ** PAGE_SHIFT;
-    for (let page = Math.floor(first / 2 ** PAGE_SHIFT); page <= last; page++) Atomics.add(this.#counts, page, 1);
+    const last = (first + range.length - 1) / PAGE_SIZE;
+    for (let page = Math.floor(first / PAGE_SIZE); page <= last; page++) Atomics.add(this.#counts, page, 1);
   }
 }
 

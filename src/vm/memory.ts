@@ -4,16 +4,14 @@ import { createMemfd, PAGE_SIZE, window } from '../host/memory.ts';
 import { GuestMemory } from '../hypervisor/guest-memory.ts';
 import type { Vm } from '../hypervisor/hypervisor.ts';
 
-/** Bytes of a page's count in SharedMemory.deviceWrites. */
+/** Bytes of a page's count of device writes. */
 const COUNT_SIZE = 2;
 
 /** Guest RAM for other threads: a descriptor, and what of it is where in guest-physical memory. */
 export interface SharedMemory {
   readonly fd: number;
-  /** MemorySlot.deviceWrites. */
-  readonly deviceWrites: number;
-  /** Do devices count there? */
-  readonly countsWrites: boolean;
+  /** MemorySlot.deviceWrites, where the processors need them. */
+  readonly deviceWrites: number | undefined;
   readonly ranges: readonly (RamRange & { readonly fdOffset: number })[];
 }
 
@@ -26,13 +24,13 @@ export function createMemory(size: number, countsWrites: boolean): SharedMemory 
     return here;
   });
   const counts = Math.ceil(((size / PAGE_SIZE) * COUNT_SIZE) / PAGE_SIZE) * PAGE_SIZE;
-  const deviceWrites = createMemfd('vivarium-writes', counts);
-  return { fd: createMemfd('vivarium-ram', size), deviceWrites, countsWrites, ranges };
+  const deviceWrites = countsWrites ? createMemfd('vivarium-writes', counts) : undefined;
+  return { fd: createMemfd('vivarium-ram', size), deviceWrites, ranges };
 }
 
 /** No thread maps it any more, or will. */
 export function closeMemory({ fd, deviceWrites }: SharedMemory): void {
-  for (const open of [fd, deviceWrites]) closeDescriptor(open);
+  for (const open of [fd, deviceWrites]) if (open !== undefined) closeDescriptor(open);
 }
 
 /** The RAM in this thread. */
@@ -44,7 +42,8 @@ export function openMemory({ fd, ranges }: SharedMemory): GuestMemory {
 
 /** Puts the RAM into a machine: slots 0, 1, ... */
 export function plugMemory(vm: Vm, { fd, deviceWrites, ranges }: SharedMemory, hugePages: boolean): void {
+  const counts = deviceWrites === undefined ? {} : { deviceWrites };
   for (const [slot, { start, size, fdOffset }] of ranges.entries()) {
-    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset, deviceWrites, hugePages });
+    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset, ...counts, hugePages });
   }
 }

@@ -152,16 +152,18 @@ export class VirtioDevices {
 
   #startOf(device: Device, channel: number): BackendStart {
     const { model, shape, events, stateFd } = device;
-    const own = [events.control, events.interrupt, ...events.queues, ...events.vectors].map(({ fd }) => fd);
+    const all = [events.control, events.interrupt, ...events.queues, ...events.vectors].map(({ fd }) => fd);
+    const { fd: memory, deviceWrites } = this.#memory;
+    const counts = deviceWrites === undefined ? [] : [deviceWrites];
     return {
       device: model.device,
       params: model.params,
       shape,
       interrupt: this.share.transport === 'pci' ? 'message' : 'event',
       memory: this.#memory.ranges,
-      countsWrites: this.#memory.countsWrites,
+      countsWrites: deviceWrites !== undefined,
       vectors: events.vectors.length,
-      fds: [this.#memory.fd, this.#memory.deviceWrites, stateFd, channel, ...own, ...model.fds],
+      fds: [memory, stateFd, channel, ...all, ...counts, ...model.fds],
     };
   }
 

@@ -2,16 +2,25 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { parseBzImage } from '../../src/arch/x86_64/kernel/bzimage.ts';
 import { joinPieces, unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
-import { type CpioEntry, writeCpio } from '../../src/guest/cpio.ts';
+import { type CpioEntry, missingParents, writeCpio } from '../../src/guest/cpio.ts';
 import { defaultGuestFolder, type Guest, prepareGuest } from '../../src/guest/index.ts';
+import { collectModules, moduleEntries } from '../../src/guest/modules.ts';
+import { readCpio } from '../guest/cpio-reader.ts';
 
 const folder = join(defaultGuestFolder(), 'test');
 
 export function defaultGuest(): Promise<Guest> {
   return prepareGuest({ progress: () => {} });
+}
+
+/** The default guest's busybox, which needs no libraries. */
+export function busyboxOf(guest: Guest): Uint8Array {
+  const busybox = readCpio(gunzipSync(readFileSync(guest.initrd))).find(({ name }) => name === 'bin/busybox');
+  if (busybox?.type !== 'file') throw new Error(`${guest.initrd} has no busybox`);
+  return busybox.data;
 }
 
 /** The modules that a guest with the generic kernel needs for its devices, and where the kernel's package has them. */
@@ -67,7 +76,25 @@ export function extractVmlinux(bzImage: string, path: string): void {
   writeFileSync(path, joinPieces(unpackPayload(payload)));
 }
 
-/** Writes an initrd of the default guest with more files in it to `path`: the kernel unpacks one archive over the other. */
+/**
+ * Writes an initrd of the default guest with more files in it, and their folders, to `path`: the kernel unpacks one archive over the
+ * other.
+ */
 export function extendInitrd(guest: Guest, entries: readonly CpioEntry[], path: string): void {
-  writeFileSync(path, Buffer.concat([readFileSync(guest.initrd), gzipSync(writeCpio(entries))]));
+  const have = new Set<string>();
+  const whole = entries.flatMap((entry) => [...missingParents(entry.name, have), entry]);
+  writeFileSync(path, Buffer.concat([readFileSync(guest.initrd), gzipSync(writeCpio(whole))]));
+}
+
+/** The same for the generic kernel, with those of its modules that are named. Returns its bzImage. */
+export async function extendGenericInitrd(
+  modules: readonly string[],
+  entries: readonly CpioEntry[],
+  path: string,
+): Promise<string> {
+  const generic = genericKernel();
+  const wanted = await collectModules(generic.modules, modules);
+  const root = `lib/modules/${generic.version}`;
+  extendInitrd(await defaultGuest(), [...moduleEntries(root, wanted), ...entries], path);
+  return generic.image;
 }

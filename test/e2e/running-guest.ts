@@ -48,7 +48,12 @@ export class RunningGuest {
 
   /** `vivarium run ...args`, on the built-in processor. */
   static run(...args: readonly string[]): RunningGuest {
-    return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', 'soft', ...args]);
+    return RunningGuest.on('soft', ...args);
+  }
+
+  /** The same on a hypervisor of this name. */
+  static on(hypervisor: string, ...args: readonly string[]): RunningGuest {
+    return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', hypervisor, ...args]);
   }
 
   /** Waits for a text after what was waited for before, `patience` milliseconds at most. Returns what came before it. */

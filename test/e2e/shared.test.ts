@@ -20,10 +20,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { missingParents } from '../../src/guest/cpio.ts';
-import { collectModules, moduleEntries } from '../../src/guest/modules.ts';
 import { F_WRLCK, setRangeLock } from '../../src/host/file-locks.ts';
-import { defaultGuest, extendInitrd, genericKernel } from './kernels.ts';
+import { extendGenericInitrd } from './kernels.ts';
 import { RunningGuest } from './running-guest.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -134,16 +132,8 @@ test(`virtio-fs in the default guest (SEED=${SEED})`, async (t) => {
 
 test(`9P in a guest with Debian's generic kernel (SEED=${SEED})`, async (t) => {
   const path = share('p9');
-  const { image, version, modules } = genericKernel();
-  const wanted = await collectModules(modules, ['virtio_pci', '9p', '9pnet_virtio']);
-  const entries = moduleEntries(`lib/modules/${version}`, wanted);
-  const have = new Set<string>();
   const initrd = join(folder, 'initrd');
-  extendInitrd(
-    await defaultGuest(),
-    [...entries.flatMap((entry) => [...missingParents(entry.name, have), entry])],
-    initrd,
-  );
+  const image = await extendGenericInitrd(['virtio_pci', '9p', '9pnet_virtio'], [], initrd);
   const run = RunningGuest.run('-m', '320', '-p', 'quiet', '--shared-dir', `${path}:work`, '--initrd', initrd, image);
   t.after(() => run.kill());
   await run.shell();

@@ -28,10 +28,7 @@ let run: RunningGuest;
 
 before(async () => {
   const guest = await defaultGuest();
-  const entries: CpioEntry[] = [
-    { type: 'directory', name: 'opt', mode: 0o755 },
-    { type: 'file', name: 'opt/data', mode: 0o644, data },
-  ];
+  const entries: CpioEntry[] = [{ type: 'file', name: 'opt/data', mode: 0o644, data }];
   for (const { name, flags } of PROGRAMS) {
     const source = new URL(`programs/${name}.c`, import.meta.url).pathname;
     execFileSync('gcc', ['-static', '-o', join(folder, name), source, ...flags], { stdio: 'inherit' });

@@ -18,6 +18,8 @@ export type Request =
   | { readonly act: 'throw'; readonly message: string }
   /** Reads from where nothing is. */
   | { readonly act: 'fault' }
+  /** Looks at nothing any more. */
+  | { readonly act: 'hang' }
   | { readonly act: 'end' };
 
 const syscall = libc('long syscall(long n, long a, long b, long c, long d, long e, long f)');
@@ -26,8 +28,13 @@ const clockRate = libc('double _ZN4absl13base_internal19NominalCPUFrequencyEv()'
 const strlen = libc('int64_t strlen(const void *s)');
 
 void runInJail(async (start) => {
-  const { refuse } = start.data as { readonly refuse?: string };
+  const { refuse, waits } = start.data as { readonly refuse?: string; readonly waits?: boolean };
   if (refuse !== undefined) throw new Error(refuse);
+  if (waits === true) {
+    const channel = start.fds[0] as number;
+    sendJson(channel, 'preparing');
+    receiveJson(channel, { wait: true });
+  }
   // Declared, as everything is, before the process locks itself in.
   messageSocketPair();
   return () => serve(start);
@@ -60,6 +67,8 @@ function serve({ data, fds }: DeviceStart): void {
       case 'fault':
         strlen(1);
         break;
+      case 'hang':
+        for (;;);
       case 'end':
         return;
     }

@@ -50,6 +50,7 @@ export class TestDevice {
     const shape = { queues: model.queueSizes.length, configSize: model.config.length };
     const counts = Math.ceil(((size / PAGE) * 2) / PAGE) * PAGE;
     const [mine, its] = socketPair();
+    const countsWrites = options.countsWrites ?? true;
     this.model = model;
     this.memoryFd = createMemfd('test-ram', size);
     const stateFd = createMemfd('test-state', stateSize(shape));
@@ -78,9 +79,9 @@ export class TestDevice {
       shape,
       interrupt: 'event',
       memory: [{ start: 0, size, fdOffset: 0 }],
-      countsWrites: options.countsWrites ?? true,
+      countsWrites,
       vectors,
-      fds: [this.memoryFd, writesFd, stateFd, its, ...events, ...model.fds],
+      fds: [this.memoryFd, stateFd, its, ...events, ...(countsWrites ? [writesFd] : []), ...model.fds],
     };
     this.#channel = mine;
     this.#fds = [this.memoryFd, writesFd, stateFd, its, mine];

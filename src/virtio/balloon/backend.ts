@@ -1,16 +1,17 @@
-import { type Backend, type BackendHost, type Json, Later, type Session } from '../backend.ts';
+import type { Backend, BackendHost, Json, Later, Session } from '../backend.ts';
 import type { Chain } from '../chain.ts';
 import { hasFeature } from '../constants.ts';
 import type { Queue } from '../queue.ts';
 import * as B from './constants.ts';
+import { DriverAnswer } from './driver-answer.ts';
 
 /** Page numbers of one inflate request that are looked at; Linux sends 256. */
 const MAX_PFNS = 65536;
 /** Statistics that a driver may send at once. */
 const MAX_STATISTICS = 64;
-/** A driver that has not answered after this time, ms, is not waited for. */
+/** Milliseconds that the driver has for its statistics. */
 const STATISTICS_TIMEOUT = 1000;
-/** The same for hints: the driver goes through all free memory. */
+/** And for hints: it goes through all free memory. */
 const HINTS_TIMEOUT = 10_000;
 
 /** A request of the main process. Sizes are in bytes. */
@@ -43,16 +44,18 @@ class Balloon implements Backend {
   /** The driver's buffer for statistics, which it gets back when new ones are wanted. */
   #statsChain: Chain | undefined;
   #statistics: BalloonStatistics = {};
-  #asking: Later[] = [];
   /** Can hints be asked for? */
   #hints = false;
   #command = B.FIRST_COMMAND - 1;
-  /** Who waits for the hints of this command, and the bytes that it has brought. */
-  #hinting: Later[] = [];
+  /** Bytes that this command has brought. */
   #hinted = 0;
+  readonly #statisticsAnswer: DriverAnswer;
+  readonly #hintsAnswer: DriverAnswer;
 
   constructor(host: BackendHost) {
     this.#host = host;
+    this.#statisticsAnswer = new DriverAnswer(host.loop, STATISTICS_TIMEOUT, () => this.#statistics);
+    this.#hintsAnswer = new DriverAnswer(host.loop, HINTS_TIMEOUT, () => this.#hinted);
   }
 
   start({ features, queues }: Session): void {
@@ -75,8 +78,8 @@ class Balloon implements Backend {
     this.#statsQueue = undefined;
     this.#statsChain = undefined;
     this.#hints = false;
-    this.#answerStatistics();
-    this.#answerHints();
+    this.#statisticsAnswer.arrive();
+    this.#hintsAnswer.arrive();
   }
 
   request(message: Json): Json | Later {
@@ -135,7 +138,7 @@ class Balloon implements Backend {
       // The driver has no more: it may have its pages back.
       if (id[0] === B.VIRTIO_BALLOON_CMD_ID_STOP) {
         this.#writeConfig(B.CONFIG_FREE_PAGE_HINT_CMD_ID, B.VIRTIO_BALLOON_CMD_ID_DONE);
-        this.#answerHints();
+        this.#hintsAnswer.arrive();
       }
     }
     // Nothing is used of memory whose hint belongs to an earlier command, or comes after the end: it may be in use again.
@@ -146,24 +149,13 @@ class Balloon implements Backend {
 
   #askHints(): Later {
     if (!this.#hints) throw new Error("the guest's driver gives no hints of free pages");
-    const later = new Later();
-    this.#hinting.push(later);
-    this.#host.loop.after(HINTS_TIMEOUT, () => {
-      this.#hinting = this.#hinting.filter((other) => other !== later);
-      later.answer(this.#hinted);
-    });
     // Whoever asks meanwhile gets the same answer.
-    if (this.#hinting.length === 1) {
+    if (!this.#hintsAnswer.isAwaited) {
       this.#hinted = 0;
       this.#command = Math.max((this.#command + 1) >>> 0, B.FIRST_COMMAND);
       this.#writeConfig(B.CONFIG_FREE_PAGE_HINT_CMD_ID, this.#command);
     }
-    return later;
-  }
-
-  #answerHints(): void {
-    for (const later of this.#hinting) later.answer(this.#hinted);
-    this.#hinting = [];
+    return this.#hintsAnswer.wait();
   }
 
   #set(size: number): void {
@@ -193,15 +185,12 @@ class Balloon implements Backend {
   #askStatistics(): Json | Later {
     const queue = this.#statsQueue;
     if (queue === undefined) return this.#statistics;
-    const later = new Later();
-    this.#asking.push(later);
-    this.#host.loop.after(STATISTICS_TIMEOUT, () => later.answer(this.#statistics));
     if (this.#statsChain !== undefined) {
       queue.push(this.#statsChain, 0);
       this.#statsChain = undefined;
       queue.flush();
     }
-    return later;
+    return this.#statisticsAnswer.wait();
   }
 
   #takeStatistics(queue: Queue): void {
@@ -212,12 +201,7 @@ class Balloon implements Backend {
       this.#statistics = readStatistics(chain);
     }
     queue.flush();
-    this.#answerStatistics();
-  }
-
-  #answerStatistics(): void {
-    for (const later of this.#asking) later.answer(this.#statistics);
-    this.#asking = [];
+    this.#statisticsAnswer.arrive();
   }
 }
 

@@ -6,12 +6,16 @@ import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import { prepareLab } from '../../../lab/build.ts';
 import { commandLine, runInLab } from '../../../lab/run.ts';
+import { madeOfPackages } from '../../e2e/packages.ts';
 
 /** Milliseconds: some minutes on a busy host. */
 const LIMIT = 900_000;
-const FILES = [...['net', 'vsock'].map((name) => `test/virtio/vhost/${name}.test.ts`), 'test/9s/vsock.test.ts'];
+const FILES = [
+  ...['net', 'vsock', 'guest'].map((name) => `test/virtio/vhost/${name}.test.ts`),
+  'test/9s/vsock.test.ts',
+];
 /** Tests in there, but for the one that wants no device. */
-const COUNT = 8;
+const COUNT = 9;
 
 function skipped(): string | false {
   if (existsSync('/dev/vhost-net')) return 'they run on this host';
@@ -20,7 +24,8 @@ function skipped(): string | false {
 }
 
 test('the tests of vhost, in the lab', { skip: skipped(), timeout: LIMIT + 60_000 }, async (t) => {
-  const lab = await prepareLab((line) => t.diagnostic(line));
+  const lab = await madeOfPackages(t, () => prepareLab((line) => t.diagnostic(line)));
+  if (lab === undefined) return;
   // Not a part of this run of tests, but one of its own.
   const runner = ['env', '-u', 'NODE_TEST_CONTEXT', process.execPath, '--test', '--test-reporter=tap', ...FILES];
   let output = '';
