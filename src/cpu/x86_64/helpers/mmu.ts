@@ -254,10 +254,16 @@ function watched_by(addresses: usize, dr7: u32, linear: u64): bool {
 }
 
 // ---- TLB -------------------------------------------------------------------------------------------------------------
-/** Addresses of the entries filled since the last flush, so that a flush costs what was used. */
-const LOG: usize = memory.data(8192);
+/**
+ * Addresses of the entries filled since they were last flushed, so that a flush costs what was used: global pages apart, which most flushes
+ * leave alone (a context switch that looked at them all cost more the longer the guest had run). One that is cleared or filled otherwise
+ * meanwhile stays in its log.
+ */
+const LOCAL_LOG: usize = memory.data(8192);
+const GLOBAL_LOG: usize = memory.data(8192);
 const LOG_MOST = 2048;
-let log_count = LOG_MOST + 1;
+let local_count = LOG_MOST + 1;
+let global_count = LOG_MOST + 1;
 /** A page larger than 2 MiB, or any larger than 4 KiB, was put into the TLB since it was last emptied. */
 let large_filled: bool = false;
 
@@ -277,26 +283,32 @@ memory.fill(TLB_EMPTY, 0xff, TLB_SIZE);
 export function tlb_flush(all: i32): void {
   forget_jumps(all != 0);
   store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
-  if (log_count > LOG_MOST) {
-    // More were filled than the log holds: the whole table, which is then all of the log's business again.
+  if (local_count > LOG_MOST || (all && global_count > LOG_MOST)) {
+    // More were filled than a log holds: the whole table.
     const end: usize = TLB + 3 * TLB_SIZE;
-    log_count = 0;
-    for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) keep_or_clear(entry, all);
-    return;
+    for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) drop(entry, all);
+  } else {
+    for (let i = 0; i < local_count; i++) drop(load<u32>(LOCAL_LOG + i * 4), all);
+    if (all) for (let i = 0; i < global_count; i++) drop(load<u32>(GLOBAL_LOG + i * 4), all);
   }
-  const count = log_count;
-  log_count = 0;
-  for (let i = 0; i < count; i++) keep_or_clear(load<u32>(LOG + i * 4), all);
+  local_count = 0;
+  if (all) global_count = 0;
 }
 
-function keep_or_clear(entry: usize, all: i32): void {
+function drop(entry: usize, all: i32): void {
   if (all || !(load<u32>(entry, TLB_O_FLAGS) & TLB_GLOBAL)) clear_entry(entry);
-  else if (!is_clear(entry)) log_entry(entry);
 }
 
-function log_entry(entry: usize): void {
-  if (log_count < LOG_MOST) store<u32>(LOG + log_count * 4, <u32>entry);
-  if (log_count <= LOG_MOST) log_count++;
+/** An entry is about to be filled. */
+function log_entry(entry: usize, global: bool): void {
+  if (!is_clear(entry) && ((load<u32>(entry, TLB_O_FLAGS) & TLB_GLOBAL) != 0) == global) return;
+  if (global) {
+    if (global_count < LOG_MOST) store<u32>(GLOBAL_LOG + global_count * 4, <u32>entry);
+    if (global_count <= LOG_MOST) global_count++;
+  } else {
+    if (local_count < LOG_MOST) store<u32>(LOCAL_LOG + local_count * 4, <u32>entry);
+    if (local_count <= LOG_MOST) local_count++;
+  }
 }
 
 /** Drops the translation of one page, whatever its size. */
@@ -343,7 +355,7 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   if (access != ACCESS_EXECUTE && watched(linear)) return host;
   const page = linear & ~(<u64>0xfff);
   const entry = TLB + <usize>mode * TLB_SIZE + <usize>((linear >> 12) & (TLB_ENTRIES - 1)) * TLB_ENTRY;
-  if (is_clear(entry)) log_entry(entry);
+  log_entry(entry, walk_global);
   const readable = allowed(ACCESS_READ, mode);
   const executable = allowed(ACCESS_EXECUTE, mode);
   if (executable) code_page_check(host);
