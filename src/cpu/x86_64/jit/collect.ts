@@ -71,7 +71,7 @@ export class Collector {
   readonly #view: DataView;
   /** Handler that a record had before a region took its place. */
   readonly #original: (record: number) => number | undefined;
-  /** By first record of a block: regions that it was collected for. */
+  /** By first record of a block: regions that have it, or will have. */
   readonly #copies = new Map<number, number>();
 
   constructor(memory: ArrayBuffer, original: (record: number) => number | undefined) {
@@ -198,9 +198,14 @@ export class Collector {
     return this.#handler(first) === HANDLER_CROSS ? first + this.#size(first) : undefined;
   }
 
-  /** Regions that a block was collected for. */
+  /** Regions that have a block, or will have. */
   copiesOf(first: number): number {
     return this.#copies.get(first) ?? 0;
+  }
+
+  /** A region of these blocks is no more. */
+  release(firsts: readonly number[]): void {
+    for (const first of firsts) this.#copies.set(first, this.copiesOf(first) - 1);
   }
 
   #start(first: number): number {

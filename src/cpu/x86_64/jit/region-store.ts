@@ -3,13 +3,15 @@
 
 import { HANDLER_STOP } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
-import type { HostRange } from './collect.ts';
+import type { Collected, HostRange } from './collect.ts';
 
 /** A region, from the request on. */
 interface Entry {
   /** First record of the block that it begins with. */
   readonly record: number;
   readonly slot: number;
+  /** First records of its blocks; none once it was taken out for good. */
+  blocks: readonly number[];
   /** Nodes by which writes to the region's bytes are seen, one for each page. */
   readonly nodes: readonly number[];
   /** Handler that its slot stands in place of in the record; undefined: the record has its own. */
@@ -41,14 +43,22 @@ export class RegionStore {
   #active: Batch[] = [];
   #activeCount = 0;
   #aside: Batch[] = [];
+  readonly #release: (blocks: readonly number[]) => void;
 
-  /** Slots from `firstSlot` on; `most` of them or fewer at once. */
-  constructor(memory: ArrayBuffer, table: WebAssembly.Table, firstSlot: number, most: number) {
+  /** Slots from `firstSlot` on; `most` of them or fewer at once. `release`: told the first records of a region's blocks when it is no more. */
+  constructor(
+    memory: ArrayBuffer,
+    table: WebAssembly.Table,
+    firstSlot: number,
+    most: number,
+    release: (blocks: readonly number[]) => void,
+  ) {
     this.#view = new DataView(memory);
     this.#table = table;
     this.#firstSlot = firstSlot;
     this.#nextSlot = firstSlot;
     this.#most = most;
+    this.#release = release;
   }
 
   /** Regions that are there or asked for. */
@@ -66,12 +76,16 @@ export class RegionStore {
   }
 
   /** Gives a slot to a region to be translated; undefined where there is no room. */
-  ask(record: number, ranges: readonly HostRange[]): number | undefined {
+  ask(record: number, collected: Collected): number | undefined {
+    const blocks = collected.blocks.map(({ first }) => first);
     if (this.count >= this.#most) this.#makeRoom();
-    const nodes = this.#makeNodes(ranges);
-    if (!nodes) return undefined;
+    const nodes = this.#makeNodes(collected.ranges);
+    if (!nodes) {
+      this.#release(blocks);
+      return undefined;
+    }
     const slot = this.#freeSlots.pop() ?? this.#nextSlot++;
-    const entry: Entry = { record, slot, nodes, original: undefined, installed: false };
+    const entry: Entry = { record, slot, blocks, nodes, original: undefined, installed: false };
     this.#byRecord.set(record, entry);
     this.#bySlot.set(slot, entry);
     return slot;
@@ -106,6 +120,7 @@ export class RegionStore {
     const entry = this.#byRecord.get(record);
     if (entry?.original === undefined) return false;
     this.#takeOut(entry);
+    this.#releaseBlocks(entry);
     this.#byRecord.delete(record);
     return true;
   }
@@ -190,8 +205,14 @@ export class RegionStore {
     entry.original = undefined;
   }
 
+  #releaseBlocks(entry: Entry): void {
+    this.#release(entry.blocks);
+    entry.blocks = [];
+  }
+
   /** Gives the slot back. */
   #forget(entry: Entry): void {
+    this.#releaseBlocks(entry);
     for (const node of entry.nodes) this.#unlink(node);
     this.#table.set(entry.slot, null);
     this.#freeSlots.push(entry.slot);

@@ -111,7 +111,7 @@ export class Translator {
     const table = engine['table'] as WebAssembly.Table;
     this.#view = new DataView(buffer);
     this.#imports = { env: { memory, table }, engine, helpers };
-    this.#store = new RegionStore(buffer, table, handlerCount(), most);
+    this.#store = new RegionStore(buffer, table, handlerCount(), most, (blocks) => this.#collector.release(blocks));
     this.#collector = new Collector(buffer, (record) => this.#store.original(record));
     this.#sampleHeat = compile ? L.HOT_LOOKUPS : SAMPLE_HEAT;
     this.#compile = compile;
@@ -150,8 +150,9 @@ export class Translator {
     this.#left = left;
     this.#samples++;
     if (this.#samples % LEFT_WINDOW === 0) this.#leftSamples.clear();
+    if (times === 0) return;
     const isInterpreted = next >= FIRST_RECORD && !this.#store.has(next) && this.#collector.copiesOf(next) > 0;
-    if (times < (isInterpreted ? 1 : LEFT_OFTEN)) return;
+    if (!isInterpreted && times < LEFT_OFTEN) return;
     const region = view.getUint32(L.LEFT_REGION, true);
     const samples = (this.#leftSamples.get(region) ?? 0) + 1;
     this.#leftSamples.set(region, samples);
@@ -218,7 +219,7 @@ export class Translator {
       for (const record of hottest) {
         this.#waiting.delete(record);
         const collected = this.#collector.collect(record);
-        const slot = collected && this.#store.ask(record, collected.ranges);
+        const slot = collected && this.#store.ask(record, collected);
         if (collected && slot !== undefined) requests.push({ collected, slot, apart: this.#apart.has(record) });
         else this.#hopeless.add(record);
       }

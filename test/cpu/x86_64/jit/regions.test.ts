@@ -270,6 +270,50 @@ test('what a region calls outside of itself is found hot', () => {
   assert.ok(translated > 0.85 * instructions, `${translated} of ${instructions} instructions were translated`);
 });
 
+test('regions that are made again after they were dropped have all that they had', () => {
+  const FUNCTIONS = 12;
+  /** Instructions of a region, after so many rounds in which each function is hot for a while, and room for a few regions only. */
+  const size = (rounds: number): number => {
+    const guest = new Guest(
+      'at-once',
+      (a) => {
+        a.mov('eax', 0);
+        a.mov('edx', rounds);
+        a.label('round');
+        for (let i = 0; i < FUNCTIONS; i++) {
+          a.mov('ecx', 600);
+          a.label(`loop${i}`);
+          a.mov('rbx', UPPER + BigInt(a.address(`function${i}`)));
+          a.callRegister('rbx');
+          a.dec('ecx');
+          a.jcc('ne', `loop${i}`);
+        }
+        a.dec('edx');
+        a.jcc('ne', 'round');
+        a.hlt();
+        for (let i = 0; i < FUNCTIONS; i++) {
+          a.align(64);
+          a.label(`function${i}`);
+          for (let step = 0; step < 6; step++) {
+            a.add('rax', 1);
+            a.test('ecx', 1 << step);
+            a.jcc('e', `skip${i}-${step}`);
+            a.add('rax', 2);
+            a.label(`skip${i}-${step}`);
+          }
+          a.ret();
+        }
+      },
+      8,
+    );
+    guest.run(1000);
+    const { regions } = guest.cpu.counts();
+    return regions!.instructions / regions!.installed;
+  };
+  const [first, later] = [size(1), size(10)];
+  assert.ok(later > 0.7 * first, `${later} instructions a region, at first ${first}`);
+});
+
 test('a loop all of whose branches go to other pages is found by a sample', () => {
   const ROUNDS = 20_000;
   const guest = new Guest('at-once', (a) => {
