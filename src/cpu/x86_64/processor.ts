@@ -78,7 +78,7 @@ export interface ProcessorInsight {
 const SAMPLE_INTERVAL = 10_000;
 
 /** Translated regions that are kept at a time. */
-const MOST_REGIONS = 32768;
+const MOST_REGIONS = 45_056;
 
 /** One x86-64 processor: its memory, the helpers, the interpreter. */
 export class Processor {

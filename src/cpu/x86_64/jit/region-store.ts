@@ -5,6 +5,9 @@ import { HANDLER_STOP } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import type { Collected, HostRange } from './collect.ts';
 
+/** Of the most regions so many are in place at once, as a fraction: the others stand aside. */
+const ACTIVE = 3 / 4;
+
 /** A region, from the request on. */
 interface Entry {
   /** First record of the block that it begins with. */
@@ -26,7 +29,7 @@ interface Batch {
 }
 
 /**
- * At most `most` regions. The older half of them stands aside: their records have their own handlers again. One that is found hot
+ * At most `most` regions. When there are nearly so many, the oldest stand aside: their records have their own handlers again. One that is found hot
  * once more is put back without a compilation; a batch of which none was is dropped when room is needed, and its code
  * is garbage then.
  */
@@ -104,7 +107,7 @@ export class RegionStore {
     }
     this.#active.push({ entries: alive });
     this.#activeCount += alive.length;
-    while (this.#activeCount > this.#most / 2) this.#setAside();
+    while (this.#activeCount > this.#most * ACTIVE) this.#setAside();
     return alive.length;
   }
 
