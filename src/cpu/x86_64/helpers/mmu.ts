@@ -264,8 +264,37 @@ const GLOBAL_LOG: usize = memory.data(8192);
 const LOG_MOST = 2048;
 let local_count = LOG_MOST + 1;
 let global_count = LOG_MOST + 1;
-/** A page larger than 2 MiB, or any larger than 4 KiB, was put into the TLB since it was last emptied. */
-let large_filled: bool = false;
+/** Where pages larger than 4 KiB were put into the TLB since it was last emptied: bit n, in a gigabyte whose number is n modulo 64. */
+let large_places: u64 = 0;
+/** Which pages of the lower half were put in executable since the last flush: bit n, one whose number is n modulo EXECUTABLE_BITS. */
+const EXECUTABLE: usize = memory.data(512);
+const EXECUTABLE_BITS = 4096;
+/** One of them was global, which a flush may leave, or part of a larger page, which goes as a whole. */
+let is_any_executable: bool = false;
+
+function large_place(linear: u64): u64 {
+  return (<u64>1) << ((linear >> 30) & 63);
+}
+
+function executable_byte(linear: u64): usize {
+  return EXECUTABLE + <usize>(((linear >> 12) & (EXECUTABLE_BITS - 1)) >> 3);
+}
+
+function executable_bit(linear: u64): u8 {
+  return (<u8>1) << (<u8>((linear >> 12) & 7));
+}
+
+function note_executable(linear: u64): void {
+  if (<i64>linear < 0) return;
+  if (walk_global || walk_large) is_any_executable = true;
+  const byte = executable_byte(linear);
+  store<u8>(byte, load<u8>(byte) | executable_bit(linear));
+}
+
+/** Code may have been run at a page, since the last flush that dropped it. */
+function may_be_code(linear: u64): bool {
+  return <i64>linear < 0 || is_any_executable || (load<u8>(executable_byte(linear)) & executable_bit(linear)) != 0;
+}
 
 function clear_entry(entry: usize): void {
   store<i64>(entry, TLB_INVALID, TLB_O_READ);
@@ -292,7 +321,11 @@ export function tlb_flush(all: i32): void {
     if (all) for (let i = 0; i < global_count; i++) drop(load<u32>(GLOBAL_LOG + i * 4), all);
   }
   local_count = 0;
-  if (all) global_count = 0;
+  memory.fill(EXECUTABLE, 0, EXECUTABLE_BITS / 8);
+  if (!all) return;
+  global_count = 0;
+  large_places = 0;
+  is_any_executable = false;
 }
 
 function drop(entry: usize, all: i32): void {
@@ -311,13 +344,13 @@ function log_entry(entry: usize, global: bool): void {
   }
 }
 
-/** Drops the translation of one page, whatever its size. */
+/** Drops the translation of one page, whatever its size. Most are of data, which no jump goes to. */
 export function tlb_invlpg(linear: u64): void {
   // Of the kernel's jumps the cache has those in the upper half alone.
-  forget_jumps(<i64>linear < 0);
+  if (may_be_code(linear)) forget_jumps(<i64>linear < 0);
   const index = <usize>((linear >> 12) & (TLB_ENTRIES - 1));
   for (let mode: usize = 0; mode < 3; mode++) clear_entry(TLB + mode * TLB_SIZE + index * TLB_ENTRY);
-  if (!large_filled) return;
+  if (!(large_places & large_place(linear))) return;
   // A large page is in the TLB as many small ones.
   const end: usize = TLB + 3 * TLB_SIZE;
   for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) {
@@ -358,7 +391,10 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   log_entry(entry, walk_global);
   const readable = allowed(ACCESS_READ, mode);
   const executable = allowed(ACCESS_EXECUTE, mode);
-  if (executable) code_page_check(host);
+  if (executable) {
+    note_executable(linear);
+    code_page_check(host);
+  }
   const writable =
     walk_dirty &&
     !readonly &&
@@ -371,7 +407,7 @@ export function tlb_fill(linear: u64, access: i32, mode: i32): i32 {
   store<i64>(entry, executable ? <i64>page : TLB_INVALID, TLB_O_EXEC);
   store<u32>(entry, host - <u32>linear, TLB_O_ADDEND);
   store<u32>(entry, (walk_global ? TLB_GLOBAL : 0) | (walk_large ? TLB_LARGE : 0), TLB_O_FLAGS);
-  if (walk_large) large_filled = true;
+  if (walk_large) large_places |= large_place(linear);
   return host;
 }
 

@@ -7,6 +7,8 @@ import { DATA, Guest, TABLES, UPPER } from '../jit/guest.ts';
 const GLOBAL = 0x103;
 const LOCAL = 3;
 const READ = 0;
+/** Bit 63 of an entry, in its upper half. */
+const NO_EXECUTE = 0x8000_0000;
 
 /** A guest, and its TLB entry of DATA's page, which is also that of the same page in the upper half. */
 function tlb() {
@@ -15,11 +17,19 @@ function tlb() {
   const entry = L.TLB + ((DATA >> 12) % L.TLB_ENTRIES) * L.TLB_ENTRY;
   return {
     /** Maps the page, and looks it up. */
-    fill(linear: bigint, flags: number): void {
-      view.setUint32(L.RAM_BASE + TABLES + (DATA >> 12) * 8, DATA | flags, true);
+    fill(linear: bigint, flags: number, isCode = true): void {
+      const entry = L.RAM_BASE + TABLES + (DATA >> 12) * 8;
+      view.setUint32(entry, DATA | flags, true);
+      view.setUint32(entry + 4, isCode ? 0 : NO_EXECUTE, true);
       assert.equal(helpers.tlb_fill(linear, READ, L.MMU_KERNEL) >>> 0, L.RAM_BASE + DATA);
     },
     flush: (all: boolean): void => helpers.tlb_flush(all ? 1 : 0),
+    /** INVLPG. True: user mode's jumps that were found before do not count any more. */
+    invalidate(linear: bigint): boolean {
+      const epoch = view.getBigUint64(L.EPOCH_USER, true);
+      (helpers as unknown as { invlpg_op(linear: bigint): number }).invlpg_op(linear);
+      return view.getBigUint64(L.EPOCH_USER, true) !== epoch;
+    },
     /** The page that the entry is of. */
     get page(): bigint | undefined {
       const tag = view.getBigInt64(entry + L.TLB_O_READ, true);
@@ -69,4 +79,24 @@ test('more pages than are kept account of are flushed as well', () => {
   t.fill(LOW, GLOBAL);
   t.flush(true);
   assert.equal(t.page, undefined);
+});
+
+test('INVLPG forgets the jumps of user mode where the page may be code', () => {
+  const t = tlb();
+  t.fill(LOW, LOCAL, false);
+  assert.equal(t.invalidate(LOW), false);
+  assert.equal(t.page, undefined);
+  t.fill(LOW, LOCAL);
+  assert.equal(t.invalidate(LOW + 0x7000n), false);
+  assert.equal(t.invalidate(LOW), true);
+  t.fill(LOW, LOCAL);
+  t.flush(false);
+  assert.equal(t.invalidate(LOW), false);
+  // What a flush leaves is code still.
+  t.fill(LOW, GLOBAL);
+  t.flush(false);
+  assert.equal(t.page, LOW);
+  assert.equal(t.invalidate(LOW), true);
+  t.flush(true);
+  assert.equal(t.invalidate(LOW), false);
 });
