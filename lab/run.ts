@@ -21,6 +21,8 @@ export interface LabOptions {
   readonly memory?: number;
   /** The lab is ended after this time, milliseconds. */
   readonly timeout?: number;
+  /** And when its command has written nothing for so long, milliseconds: guests stand still in it at times. With `output` only. */
+  readonly silence?: number;
   /** A folder of the host to which files go that the command leaves in /lab/results. */
   readonly results?: string;
   /** Takes what the command writes, to either output. Absent: it shares this process's terminal. */
@@ -81,7 +83,7 @@ function qemuArguments(lab: Lab, share: string, console: string, options: LabOpt
 }
 
 /** Resolves when QEMU has ended, with how. */
-async function runQemu(args: readonly string[], { timeout, output }: LabOptions): Promise<string> {
+async function runQemu(args: readonly string[], { timeout, silence, output }: LabOptions): Promise<string> {
   const ending = Promise.withResolvers<string>();
   const stdin = process.stdin.isTTY && !output ? 'inherit' : 'ignore';
   const child = spawn(QEMU, args, { stdio: [stdin, output ? 'pipe' : 'inherit', 'pipe'] });
@@ -90,8 +92,12 @@ async function runQemu(args: readonly string[], { timeout, output }: LabOptions)
   child.stderr?.on('data', (text) => {
     complaints += text;
   });
-  if (output) child.stdout?.on('data', output);
   const kill = (): void => void child.kill('SIGKILL');
+  const quiet = silence === undefined ? undefined : setTimeout(kill, silence);
+  child.stdout?.on('data', (bytes: Buffer) => {
+    quiet?.refresh();
+    output?.(bytes);
+  });
   const timer = timeout === undefined ? undefined : setTimeout(kill, timeout);
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   const onSignal = (signal: NodeJS.Signals): void => {
@@ -116,6 +122,7 @@ async function runQemu(args: readonly string[], { timeout, output }: LabOptions)
     return await ending.promise;
   } finally {
     clearTimeout(timer);
+    clearTimeout(quiet);
     for (const signal of signals) process.off(signal, onSignal);
     process.off('exit', kill);
   }

@@ -4,19 +4,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { prepareLab } from '../../lab/build.ts';
 import { withoutFullKvm } from '../hypervisor/kvm/guest.ts';
-import { EARLY, onFullKvm, withoutLab } from './full-kvm.ts';
+import { onFullKvm, withoutLab } from './full-kvm.ts';
 import { defaultGuest } from './kernels.ts';
 import { madeOfPackages } from './packages.ts';
 
 /** Longest run of the guests, milliseconds: three minutes on a host with nothing else to do, a quarter of an hour on a very busy one. */
-const LIMIT = 2_400_000;
+const LIMIT = 1_500_000;
 const GUESTS = 'test/e2e/kvm/guests.ts';
 /** What runs on any host with such a KVM by itself, and so in the lab. */
 const FOR_FULL_KVM = ['test/hypervisor/kvm/vcpu.test.ts', 'test/hypervisor/bare/privileged.test.ts'];
 /** Tests in GUESTS. */
 const COUNT = 8;
 
-test('whole guests on KVM', { timeout: EARLY + LIMIT + 60_000 }, async (t) => {
+test('whole guests on KVM', { timeout: 2 * LIMIT + 60_000 }, async (t) => {
   const why = withoutLab();
   if (why !== false) return t.skip(why);
   const log = (line: string): void => t.diagnostic(line);
