@@ -11,7 +11,12 @@ const CONSOLE_LINES = 30;
 
 /** The lab itself failed; the message is for people. */
 export class LabError extends Error {
-  override readonly name = 'LabError';
+  override readonly name: string = 'LabError';
+}
+
+/** Nothing was heard of the command for LabOptions.silence. */
+export class SilentLabError extends LabError {
+  override readonly name = 'SilentLabError';
 }
 
 export interface LabOptions {
@@ -40,7 +45,7 @@ export function commandLine(words: readonly string[]): string {
 /**
  * Runs a shell command in the lab, in the current folder, over the host's files: its changes stay in the lab, but for what it
  * leaves in /lab/results. Resolves with its exit status.
- * @throws LabError if the machine does not start or ends before the command
+ * @throws LabError if the machine does not start or ends before the command, SilentLabError if it was ended for its silence
  */
 export async function runInLab(lab: Lab, command: string, options: LabOptions = {}): Promise<number> {
   const share = mkdtempSync(join(tmpdir(), 'vivarium-lab-'));
@@ -52,10 +57,10 @@ export async function runInLab(lab: Lab, command: string, options: LabOptions = 
         `cd ${quote(process.cwd())}\n${command}\n`,
     );
     const console = join(share, 'console');
-    const ended = await runQemu(qemuArguments(lab, share, console, options), options);
+    const { ended, wasSilent } = await runQemu(qemuArguments(lab, share, console, options), options);
     const status = readStatus(share);
     if (options.results !== undefined) cpSync(join(share, 'results'), options.results, { recursive: true });
-    if (status === undefined) throw new LabError(`${ended}\n${tail(console)}`);
+    if (status === undefined) throw new (wasSilent ? SilentLabError : LabError)(`${ended}\n${tail(console)}`);
     return status;
   } finally {
     rmSync(share, { recursive: true, force: true });
@@ -83,7 +88,10 @@ function qemuArguments(lab: Lab, share: string, console: string, options: LabOpt
 }
 
 /** Resolves when QEMU has ended, with how. */
-async function runQemu(args: readonly string[], { timeout, silence, output }: LabOptions): Promise<string> {
+async function runQemu(
+  args: readonly string[],
+  { timeout, silence, output }: LabOptions,
+): Promise<{ ended: string; wasSilent: boolean }> {
   const ending = Promise.withResolvers<string>();
   const stdin = process.stdin.isTTY && !output ? 'inherit' : 'ignore';
   const child = spawn(QEMU, args, { stdio: [stdin, output ? 'pipe' : 'inherit', 'pipe'] });
@@ -93,7 +101,12 @@ async function runQemu(args: readonly string[], { timeout, silence, output }: La
     complaints += text;
   });
   const kill = (): void => void child.kill('SIGKILL');
-  const quiet = silence === undefined ? undefined : setTimeout(kill, silence);
+  let wasSilent = false;
+  const onSilence = (): void => {
+    wasSilent = true;
+    kill();
+  };
+  const quiet = silence === undefined ? undefined : setTimeout(onSilence, silence);
   child.stdout?.on('data', (bytes: Buffer) => {
     quiet?.refresh();
     output?.(bytes);
@@ -119,7 +132,7 @@ async function runQemu(args: readonly string[], { timeout, silence, output }: La
     ending.resolve(`the lab ended before its command (${QEMU}: ${signal ?? `status ${status}`})\n${complaints}`),
   );
   try {
-    return await ending.promise;
+    return { ended: await ending.promise, wasSilent };
   } finally {
     clearTimeout(timer);
     clearTimeout(quiet);

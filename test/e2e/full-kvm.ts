@@ -2,9 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import type { TestContext } from 'node:test';
 import type { Lab } from '../../lab/build.ts';
-import { commandLine, LabError, runInLab } from '../../lab/run.ts';
+import { commandLine, LabError, runInLab, SilentLabError } from '../../lab/run.ts';
 import { withoutFullKvm } from '../hypervisor/kvm/guest.ts';
 
+/** A lab that failed within this time has a second try, milliseconds. */
+const EARLY = 120_000;
 /** Milliseconds without a word from the tests in the lab: a guest stands still. On a host that is busy a test takes two minutes. */
 const SILENCE = 400_000;
 
@@ -44,6 +46,7 @@ async function onHost(command: string, timeout: number): Promise<Outcome> {
  * come and go; a guest of two processors was seen to stand still in it): it has a second try, which a guest that fails has not.
  */
 async function inLab(t: TestContext, lab: Lab, command: string, timeout: number): Promise<Outcome> {
+  const start = performance.now();
   for (let isLast = false; ; isLast = true) {
     let output = '';
     try {
@@ -53,7 +56,9 @@ async function inLab(t: TestContext, lab: Lab, command: string, timeout: number)
       // One processor: under QEMU 7.2 guests with several stand still where the lab has two (ARCHITECTURE.md has what was seen).
       return { status: await runInLab(lab, command, { timeout, silence: SILENCE, output: take }), output };
     } catch (error) {
-      if (!(error instanceof LabError) || isLast) throw error;
+      const mayBeTheLab =
+        error instanceof SilentLabError || (error instanceof LabError && performance.now() - start < EARLY);
+      if (isLast || !mayBeTheLab) throw error;
       t.diagnostic(`${error.message}\n${output}`);
     }
   }
