@@ -163,11 +163,12 @@ export async function guestBench(args: string[]): Promise<void> {
     const first = members.map(({ name }) => ({ name, ...figures(name, ours.first, other.first) }));
     const later = members.map(({ name }) => ({ name, ...figures(name, ours.later, other.later) }));
     const resident = [ours, other].map((machine) => summarize(machine.resident).median / 2 ** 20) as [number, number];
-    const cells = ({ vivarium, qemu, speed, cpuSpeed }: Figures): string[] => [
-      ...[vivarium.toFixed(0), qemu.toFixed(0), speed.toFixed(2), cpuSpeed.toFixed(2)],
-    ];
+    const cells = ({ vivarium, qemu, speed, cpuSpeed }: Figures): string[] => {
+      return [vivarium.toFixed(0), qemu.toFixed(0), speed.toFixed(2), cpuSpeed.toFixed(2)];
+    };
     const means = (results: readonly Figures[]): string[] => [
-      ...['', ''],
+      '',
+      '',
       mean(results.map(({ speed }) => speed)).toFixed(2),
       mean(results.map(({ cpuSpeed }) => cpuSpeed)).toFixed(2),
     ];

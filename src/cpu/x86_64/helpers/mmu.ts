@@ -259,11 +259,13 @@ function watched_by(addresses: usize, dr7: u32, linear: u64): bool {
  * leave alone (a context switch that looked at them all cost more the longer the guest had run). One that is cleared or filled otherwise
  * meanwhile stays in its log.
  */
-const LOCAL_LOG: usize = memory.data(8192);
-const GLOBAL_LOG: usize = memory.data(8192);
-const LOG_MOST = 2048;
-let local_count = LOG_MOST + 1;
-let global_count = LOG_MOST + 1;
+const LOCAL_LOG: usize = memory.data(8196);
+const GLOBAL_LOG: usize = memory.data(8196);
+/** A log: addresses, and behind them how many there are, one more than this where there were more. */
+const LOG_MOST: u32 = 2048;
+const LOG_COUNT: usize = LOG_MOST * 4;
+store<u32>(LOCAL_LOG, LOG_MOST + 1, LOG_COUNT);
+store<u32>(GLOBAL_LOG, LOG_MOST + 1, LOG_COUNT);
 /** Where pages larger than 4 KiB were put into the TLB since it was last emptied: bit n, in a gigabyte whose number is n modulo 64. */
 let large_places: u64 = 0;
 /** Which pages of the lower half were put in executable since the last flush: bit n, one whose number is n modulo EXECUTABLE_BITS. */
@@ -312,18 +314,18 @@ memory.fill(TLB_EMPTY, 0xff, TLB_SIZE);
 export function tlb_flush(all: i32): void {
   forget_jumps(all != 0);
   store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
-  if (local_count > LOG_MOST || (all && global_count > LOG_MOST)) {
+  if (is_overfull(LOCAL_LOG) || (all && is_overfull(GLOBAL_LOG))) {
     // More were filled than a log holds: the whole table.
     const end: usize = TLB + 3 * TLB_SIZE;
     for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) drop(entry, all);
   } else {
-    for (let i = 0; i < local_count; i++) drop(load<u32>(LOCAL_LOG + i * 4), all);
-    if (all) for (let i = 0; i < global_count; i++) drop(load<u32>(GLOBAL_LOG + i * 4), all);
+    drop_logged(LOCAL_LOG, all);
+    if (all) drop_logged(GLOBAL_LOG, all);
   }
-  local_count = 0;
+  store<u32>(LOCAL_LOG, 0, LOG_COUNT);
   memory.fill(EXECUTABLE, 0, EXECUTABLE_BITS / 8);
   if (!all) return;
-  global_count = 0;
+  store<u32>(GLOBAL_LOG, 0, LOG_COUNT);
   large_places = 0;
   is_any_executable = false;
 }
@@ -332,16 +334,23 @@ function drop(entry: usize, all: i32): void {
   if (all || !(load<u32>(entry, TLB_O_FLAGS) & TLB_GLOBAL)) clear_entry(entry);
 }
 
+function is_overfull(log: usize): bool {
+  return load<u32>(log, LOG_COUNT) > LOG_MOST;
+}
+
+function drop_logged(log: usize, all: i32): void {
+  const count = load<u32>(log, LOG_COUNT);
+  for (let i: u32 = 0; i < count; i++) drop(load<u32>(log + i * 4), all);
+}
+
 /** An entry is about to be filled. */
 function log_entry(entry: usize, global: bool): void {
   if (!is_clear(entry) && ((load<u32>(entry, TLB_O_FLAGS) & TLB_GLOBAL) != 0) == global) return;
-  if (global) {
-    if (global_count < LOG_MOST) store<u32>(GLOBAL_LOG + global_count * 4, <u32>entry);
-    if (global_count <= LOG_MOST) global_count++;
-  } else {
-    if (local_count < LOG_MOST) store<u32>(LOCAL_LOG + local_count * 4, <u32>entry);
-    if (local_count <= LOG_MOST) local_count++;
-  }
+  const log = global ? GLOBAL_LOG : LOCAL_LOG;
+  if (is_overfull(log)) return;
+  const count = load<u32>(log, LOG_COUNT);
+  if (count < LOG_MOST) store<u32>(log + count * 4, <u32>entry);
+  store<u32>(log, count + 1, LOG_COUNT);
 }
 
 /** Drops the translation of one page, whatever its size. Most are of data, which no jump goes to. */
