@@ -15,12 +15,12 @@ export const HELPER_DATA_END = 0x100000;
 /** Three TLBs, one for each MMU mode, TLB_SIZE bytes each. */
 export const TLB = 0x100000;
 /** A TLB of TLB_SIZE bytes that is always empty: alignment checks are in force, and every access goes the long way. */
-export const TLB_EMPTY = 0x130000;
-/** Where jumps went lately: JUMP_CACHE_ENTRIES entries of JUMP_CACHE_ENTRY bytes, 64-bit mode alone. */
-export const JUMP_CACHE = 0x140000;
+export const TLB_EMPTY = 0x1c0000;
 /** Hash table of decoded blocks: BLOCK_HASH_ENTRIES entries of BLOCK_HASH_ENTRY bytes. */
 export const BLOCK_HASH = 0x200000;
 export const BLOCK_HASH_END = 0x600000;
+/** Where jumps went lately: JUMP_CACHE_ENTRIES entries of JUMP_CACHE_ENTRY bytes, 64-bit mode alone. */
+export const JUMP_CACHE = 0x600000;
 /** One u32 for each 4 KiB page of RAM: head of the list of nodes for code decoded from it, 0 if none. */
 export const CODE_PAGES = 0x800000;
 export const CODE_PAGES_END = 0xc00000;
@@ -342,10 +342,10 @@ export const SLOT_O_WRITES = 24;
 export const SLOTS_MAX = 64;
 
 // ---- TLB -------------------------------------------------------------------------------------------------------------------
-export const TLB_ENTRIES = 2048;
+export const TLB_ENTRIES = 8192;
 export const TLB_ENTRY = 32;
 /** Bytes of one TLB. */
-export const TLB_SIZE = 65536;
+export const TLB_SIZE = 262144;
 /** i64 tags: linear page address (low 12 bits zero) when the access may go the short way, else TLB_INVALID. */
 export const TLB_O_READ = 0;
 export const TLB_O_WRITE = 8;

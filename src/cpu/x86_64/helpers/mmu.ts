@@ -259,11 +259,12 @@ function watched_by(addresses: usize, dr7: u32, linear: u64): bool {
  * leave alone (a context switch that looked at them all cost more the longer the guest had run). One that is cleared or filled otherwise
  * meanwhile stays in its log.
  */
-const LOCAL_LOG: usize = memory.data(8196);
-const GLOBAL_LOG: usize = memory.data(8196);
+const LOCAL_LOG: usize = memory.data(16388);
+const GLOBAL_LOG: usize = memory.data(16388);
 /** A log: addresses, and behind them how many there are, one more than this where there were more. */
-const LOG_MOST: u32 = 2048;
+const LOG_MOST: u32 = 4096;
 const LOG_COUNT: usize = LOG_MOST * 4;
+const TLB_END: usize = TLB + 3 * TLB_SIZE;
 store<u32>(LOCAL_LOG, LOG_MOST + 1, LOG_COUNT);
 store<u32>(GLOBAL_LOG, LOG_MOST + 1, LOG_COUNT);
 /** Where pages larger than 4 KiB were put into the TLB since it was last emptied: bit n, in a gigabyte whose number is n modulo 64. */
@@ -316,8 +317,7 @@ export function tlb_flush(all: i32): void {
   store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
   if (is_overfull(LOCAL_LOG) || (all && is_overfull(GLOBAL_LOG))) {
     // More were filled than a log holds: the whole table.
-    const end: usize = TLB + 3 * TLB_SIZE;
-    for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) drop(entry, all);
+    for (let entry: usize = TLB; entry < TLB_END; entry += TLB_ENTRY) drop(entry, all);
   } else {
     drop_logged(LOCAL_LOG, all);
     if (all) drop_logged(GLOBAL_LOG, all);
@@ -361,10 +361,21 @@ export function tlb_invlpg(linear: u64): void {
   for (let mode: usize = 0; mode < 3; mode++) clear_entry(TLB + mode * TLB_SIZE + index * TLB_ENTRY);
   if (!(large_places & large_place(linear))) return;
   // A large page is in the TLB as many small ones.
-  const end: usize = TLB + 3 * TLB_SIZE;
-  for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) {
-    if (load<u32>(entry, TLB_O_FLAGS) & TLB_LARGE && in_same_large(entry, linear)) clear_entry(entry);
+  if (is_overfull(LOCAL_LOG) || is_overfull(GLOBAL_LOG)) {
+    for (let entry: usize = TLB; entry < TLB_END; entry += TLB_ENTRY) drop_large(entry, linear);
+  } else {
+    drop_logged_large(LOCAL_LOG, linear);
+    drop_logged_large(GLOBAL_LOG, linear);
   }
+}
+
+function drop_large(entry: usize, linear: u64): void {
+  if (load<u32>(entry, TLB_O_FLAGS) & TLB_LARGE && in_same_large(entry, linear)) clear_entry(entry);
+}
+
+function drop_logged_large(log: usize, linear: u64): void {
+  const count = load<u32>(log, LOG_COUNT);
+  for (let i: u32 = 0; i < count; i++) drop_large(load<u32>(log + i * 4), linear);
 }
 
 function in_same_large(entry: usize, linear: u64): bool {
@@ -435,11 +446,22 @@ function code_page_check(host: u32): void {
 export function code_page_protect(host: u32): void {
   const page = host >>> 12;
   store<u16>(DEVICE_WRITES_SEEN + page * 2, <u16>device_writes(host));
-  const end: usize = TLB + 3 * TLB_SIZE;
-  for (let entry: usize = TLB; entry < end; entry += TLB_ENTRY) {
-    const tag = load<i64>(entry, TLB_O_WRITE);
-    if (tag != TLB_INVALID && (<u32>tag + load<u32>(entry, TLB_O_ADDEND)) >>> 12 == page) {
-      store<i64>(entry, TLB_INVALID, TLB_O_WRITE);
-    }
+  if (is_overfull(LOCAL_LOG) || is_overfull(GLOBAL_LOG)) {
+    for (let entry: usize = TLB; entry < TLB_END; entry += TLB_ENTRY) protect(entry, page);
+  } else {
+    protect_logged(LOCAL_LOG, page);
+    protect_logged(GLOBAL_LOG, page);
   }
+}
+
+function protect(entry: usize, page: u32): void {
+  const tag = load<i64>(entry, TLB_O_WRITE);
+  if (tag != TLB_INVALID && (<u32>tag + load<u32>(entry, TLB_O_ADDEND)) >>> 12 == page) {
+    store<i64>(entry, TLB_INVALID, TLB_O_WRITE);
+  }
+}
+
+function protect_logged(log: usize, page: u32): void {
+  const count = load<u32>(log, LOG_COUNT);
+  for (let i: u32 = 0; i < count; i++) protect(load<u32>(log + i * 4), page);
 }
