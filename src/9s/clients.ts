@@ -30,7 +30,7 @@ export class Clients {
   readonly #service: Service;
   readonly #connections = new Set<Connection>();
   /** Half of the descriptors are for nodes, as with one client. */
-  readonly #maxNodes = Math.floor(descriptorLimit() / 2 / MAX_CLIENTS);
+  readonly #maxDescriptors = Math.floor(descriptorLimit() / 2 / MAX_CLIENTS);
   #listening = false;
 
   /** `listener`: a socket that waits for connections and does not block. */
@@ -58,7 +58,7 @@ export class Clients {
     if (fd < 0) return this.#later();
     try {
       const { directory } = this.#service;
-      const server = new FileServer(openStart(directory.path), { ...directory, maxNodes: this.#maxNodes });
+      const server = new FileServer(openStart(directory.path), { ...directory, maxDescriptors: this.#maxDescriptors });
       const connection: Connection = new Connection(this.#loop, fd, server, () => {
         this.#connections.delete(connection);
         this.#listen();

@@ -6,8 +6,7 @@ import { constants } from 'node:fs';
 import { closeDescriptor } from '../host/descriptor.ts';
 import { EACCES, EINTR, ENFILE, EPERM, EROFS, ETXTBSY, OsError } from '../host/errno.ts';
 import { F_UNLCK, type RangeLock, setRangeLock, testRangeLock } from '../host/file-locks.ts';
-import { reopen } from '../host/files.ts';
-import type { Node } from './nodes.ts';
+import type { Node } from './node.ts';
 
 /** Owners of locks, over all files. */
 const MAX_OWNERS = 4096;
@@ -23,7 +22,13 @@ const LONGEST_WAIT_MS = 30_000;
 
 export class LockTable {
   readonly #descriptors = new Map<Node, Map<string, number>>();
+  readonly #open: (node: Node, flags: number) => number;
   #count = 0;
+
+  /** `open` opens a node's file, by open(2)'s flags; it throws OsError. */
+  constructor(open: (node: Node, flags: number) => number) {
+    this.#open = open;
+  }
 
   /** Sets or releases a lock. False: somebody else has it. Throws OsError. */
   set(node: Node, owner: string, lock: RangeLock): boolean {
@@ -48,7 +53,7 @@ export class LockTable {
   test(node: Node, owner: string, lock: RangeLock): RangeLock | undefined {
     const known = this.#descriptors.get(node)?.get(owner);
     if (known !== undefined) return testRangeLock(known, lock);
-    const fd = openForLocks(node);
+    const fd = this.#openForLocks(node);
     try {
       return testRangeLock(fd, lock);
     } finally {
@@ -72,22 +77,22 @@ export class LockTable {
 
   #add(node: Node, owner: string): number {
     if (this.#count >= MAX_OWNERS) throw new OsError('lock', ENFILE);
-    const fd = openForLocks(node);
+    const fd = this.#openForLocks(node);
     let owners = this.#descriptors.get(node);
     if (owners === undefined) this.#descriptors.set(node, (owners = new Map()));
     owners.set(owner, fd);
     this.#count++;
     return fd;
   }
-}
 
-/** A lock for writing needs a descriptor that could write; one for reading is content with less. */
-function openForLocks(node: Node): number {
-  try {
-    return reopen(node.fd, constants.O_RDWR | constants.O_NONBLOCK);
-  } catch (error) {
-    if (!(error instanceof OsError) || ![EACCES, EPERM, EROFS, ETXTBSY].includes(error.errno)) throw error;
-    return reopen(node.fd, constants.O_RDONLY | constants.O_NONBLOCK);
+  /** A lock for writing needs a descriptor that could write; one for reading is content with less. */
+  #openForLocks(node: Node): number {
+    try {
+      return this.#open(node, constants.O_RDWR | constants.O_NONBLOCK);
+    } catch (error) {
+      if (!(error instanceof OsError) || ![EACCES, EPERM, EROFS, ETXTBSY].includes(error.errno)) throw error;
+      return this.#open(node, constants.O_RDONLY | constants.O_NONBLOCK);
+    }
   }
 }
 

@@ -5,7 +5,7 @@ import { F_RDLCK, F_UNLCK, F_WRLCK, LOCK_EX, LOCK_SH, LOCK_UN, lockFile } from '
 import { syncFile } from '../host/files.ts';
 import { S_IFDIR } from '../host/statx.ts';
 import { DirectoryStream } from './directory.ts';
-import type { Node } from './nodes.ts';
+import type { Node } from './node.ts';
 import { appendFile, readFile, writeFile } from './transfer.ts';
 
 /** The bits of open(2)'s flags that say for what. */

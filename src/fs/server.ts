@@ -1,7 +1,8 @@
 /**
  * A directory of the host for one client. Both protocols are served from here: 9P2000.L (src/virtio/p9) and FUSE (src/virtio/fs).
  *
- * The client cannot get out of it: it names a node and one component, the node is a descriptor, and no link is ever followed.
+ * The client cannot get out of it: it names a node and one component, the node is a descriptor, and no link is ever followed; not
+ * either when a descriptor is opened again.
  * What is mounted below the directory is not part of it. Links' targets are text for the client.
  *
  * Who may do what, the guest's kernel decides, for its own users; the host's kernel, for the server. A server with root's rights
@@ -28,7 +29,8 @@ import { type FileTime, S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, typ
 import { IdMap, KEEP_ID } from './ids.ts';
 import { LockTable } from './locks.ts';
 import { entryName, linkTarget, terminated } from './names.ts';
-import { type Entry, type Node, NodeTable } from './nodes.ts';
+import type { Node } from './node.ts';
+import { type Entry, type NodeLimits, NodeTable } from './nodes.ts';
 import { O_ACCMODE, OpenFile } from './open-file.ts';
 
 /** Files open at a time. */
@@ -51,13 +53,11 @@ const XATTR_PREFIXES = ['user.', 'trusted.'];
 const XATTR_SIZE_MAX = 65536;
 const XATTR_NAME_MAX = 255;
 
-export interface ServerOptions {
+export interface ServerOptions extends NodeLimits {
   readonly readOnly: boolean;
   /** The guest's number for the user, and the group, that the server runs as. Then all that anybody makes is the server's. */
   readonly uid?: number | null;
   readonly gid?: number | null;
-  /** Nodes that the client may hold, at most: for tests. */
-  readonly maxNodes?: number;
 }
 
 /** A user of the guest. */
@@ -78,7 +78,7 @@ export interface Changes {
 
 export class FileServer {
   readonly root: Node;
-  readonly locks = new LockTable();
+  readonly locks = new LockTable((node, flags) => files.reopen(this.#fd(node), flags));
   readonly #nodes: NodeTable;
   readonly #readOnly: boolean;
   readonly #uids: IdMap;
@@ -94,7 +94,7 @@ export class FileServer {
     this.#uids = new IdMap(process.geteuid?.() ?? 0, options.uid);
     this.#gids = new IdMap(process.getegid?.() ?? 0, options.gid);
     this.#impersonates = this.#credentials.able && (options.uid ?? options.gid ?? null) === null;
-    this.#nodes = new NodeTable(options.maxNodes);
+    this.#nodes = new NodeTable(options);
     this.root = this.#nodes.adopt(directory).node;
     files.clearUmask();
   }
@@ -122,11 +122,13 @@ export class FileServer {
 
   /** What a directory has under a name: a reference to it. Throws OsError, as everything here. */
   lookup(directory: Node, name: Uint8Array): Entry {
-    return this.#entry(files.openEntry(directory.fd, entryName(name)));
+    const entry = this.#entry(files.openEntry(this.#fd(directory), entryName(name)));
+    this.#nodes.found(entry.node, directory, name, entry.status.nlink);
+    return entry;
   }
 
   attributes(node: Node): Statx {
-    const status = files.statFile(node.fd);
+    const status = files.statFile(this.#fd(node));
     status.ino = node.ino;
     return this.#shown(status);
   }
@@ -136,23 +138,23 @@ export class FileServer {
     const { uid = KEEP_ID, gid = KEEP_ID, mode, size, atime, mtime } = changes;
     // With no id to change it is still a change of the file (its ctime).
     if (changes.uid !== undefined || changes.gid !== undefined) {
-      files.changeOwner(node.fd, this.#uids.toHost(uid), this.#gids.toHost(gid));
+      files.changeOwner(this.#fd(node), this.#uids.toHost(uid), this.#gids.toHost(gid));
     }
     if (mode !== undefined) {
       // A link's mode cannot be changed: the kernel would change its target's, or refuse.
       if (node.type === S_IFLNK) throw new OsError('chmod', EOPNOTSUPP);
-      files.changeMode(node.fd, mode & PERMISSIONS);
+      files.changeMode(this.#fd(node), mode & PERMISSIONS);
     }
     if (size !== undefined) this.#truncate(node, size, file);
     if (atime !== undefined || mtime !== undefined) {
-      files.changeTimes(node.fd, BigInt64Array.of(...timespec(atime), ...timespec(mtime)));
+      files.changeTimes(this.#fd(node), BigInt64Array.of(...timespec(atime), ...timespec(mtime)));
     }
   }
 
   #truncate(node: Node, size: number, file: OpenFile | undefined): void {
     if (file?.writable) return files.truncateFile(file.fd, size);
     requireOpenable(node, S_IFREG);
-    const fd = files.reopen(node.fd, constants.O_WRONLY | constants.O_NONBLOCK);
+    const fd = files.reopen(this.#fd(node), constants.O_WRONLY | constants.O_NONBLOCK);
     try {
       files.truncateFile(fd, size);
     } finally {
@@ -164,12 +166,12 @@ export class FileServer {
   open(node: Node, flags: number): OpenFile {
     if (node.type === S_IFDIR) {
       const listing = constants.O_RDONLY | constants.O_DIRECTORY;
-      return this.#opened(node, () => files.reopen(node.fd, listing), listing);
+      return this.#opened(node, () => files.reopen(this.#fd(node), listing), listing);
     }
     requireOpenable(node, S_IFREG);
     const writable = (flags & O_ACCMODE) !== constants.O_RDONLY;
     if (writable || (flags & constants.O_TRUNC) !== 0) this.#requireWritable();
-    return this.#opened(node, () => files.reopen(node.fd, flags & PASSED_FLAGS), flags);
+    return this.#opened(node, () => files.reopen(this.#fd(node), flags & PASSED_FLAGS), flags);
   }
 
   /** Makes a regular file and opens it; opens one that is there, unless `flags` has O_EXCL. */
@@ -184,19 +186,23 @@ export class FileServer {
     const path = entryName(name);
     let fd: number;
     try {
-      fd = this.#as(caller, () => files.createFile(directory.fd, path, flags & PASSED_FLAGS, mode & PERMISSIONS));
+      const at = this.#fd(directory);
+      fd = this.#as(caller, () => files.createFile(at, path, flags & PASSED_FLAGS, mode & PERMISSIONS));
     } catch (error) {
       if (!(error instanceof OsError) || error.errno !== EEXIST || (flags & constants.O_EXCL) !== 0) throw error;
       const entry = this.lookup(directory, name);
       return { ...entry, file: this.#orRelease(entry, () => this.open(entry.node, flags)) };
     }
-    return this.#made(fd, flags);
+    const made = this.#made(fd, flags);
+    this.#nodes.found(made.node, directory, name, made.status.nlink);
+    return made;
   }
 
   /** Makes a regular file without a name and opens it. */
   createUnnamed(directory: Node, flags: number, mode: number, caller: Caller): Entry & { readonly file: OpenFile } {
     this.#requireWritable();
-    const fd = this.#as(caller, () => files.createUnnamed(directory.fd, flags & PASSED_FLAGS, mode & PERMISSIONS));
+    const at = this.#fd(directory);
+    const fd = this.#as(caller, () => files.createUnnamed(at, flags & PASSED_FLAGS, mode & PERMISSIONS));
     return this.#made(fd, flags);
   }
 
@@ -212,7 +218,7 @@ export class FileServer {
   }
 
   makeDirectory(directory: Node, name: Uint8Array, mode: number, caller: Caller): Entry {
-    return this.#make(directory, name, caller, (path) => files.makeDirectory(directory.fd, path, mode & PERMISSIONS));
+    return this.#make(directory, name, caller, (at, path) => files.makeDirectory(at, path, mode & PERMISSIONS));
   }
 
   /** Makes a regular file, FIFO or socket. A device file would be the host's device: EPERM. */
@@ -220,53 +226,59 @@ export class FileServer {
     const type = mode & S_IFMT;
     if (type === S_IFBLK || type === S_IFCHR) throw new OsError('mknod', EPERM);
     if (type === S_IFDIR || type === S_IFLNK) throw new OsError('mknod', EINVAL);
-    return this.#make(directory, name, caller, (path) =>
-      files.makeNode(directory.fd, path, type | (mode & PERMISSIONS), 0),
-    );
+    return this.#make(directory, name, caller, (at, path) => files.makeNode(at, path, type | (mode & PERMISSIONS), 0));
   }
 
   makeLink(directory: Node, name: Uint8Array, target: Uint8Array, caller: Caller): Entry {
     const text = linkTarget(target);
-    return this.#make(directory, name, caller, (path) => files.makeLink(text, directory.fd, path));
+    return this.#make(directory, name, caller, (at, path) => files.makeLink(text, at, path));
   }
 
-  #make(directory: Node, name: Uint8Array, caller: Caller, make: (path: files.CName) => void): Entry {
+  #make(directory: Node, name: Uint8Array, caller: Caller, make: (at: number, path: files.CName) => void): Entry {
     this.#requireWritable();
     const path = entryName(name);
-    this.#as(caller, () => make(path));
+    const at = this.#fd(directory);
+    this.#as(caller, () => make(at, path));
     return this.lookup(directory, name);
   }
 
   readLink(node: Node): Uint8Array {
     if (node.type !== S_IFLNK) throw new OsError('readlink', EINVAL);
-    return files.readLink(node.fd);
+    return files.readLink(this.#fd(node));
   }
 
   link(node: Node, directory: Node, name: Uint8Array): void {
     this.#requireWritable();
-    files.linkFile(node.fd, directory.fd, entryName(name));
+    files.linkFile(this.#fd(node), this.#fd(directory), entryName(name));
+    this.#nodes.found(node, directory, name);
   }
 
   /** `flags`: RENAME_NOREPLACE, RENAME_EXCHANGE. */
   rename(from: Node, name: Uint8Array, to: Node, newName: Uint8Array, flags: number): void {
     this.#requireWritable();
     if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) !== 0) throw new OsError('renameat2', EINVAL);
-    files.renameFile(from.fd, entryName(name), to.fd, entryName(newName), flags);
+    const [path, newPath] = [entryName(name), entryName(newName)];
+    const change = (): void => files.renameFile(this.#fd(from), path, this.#fd(to), newPath, flags);
+    if ((flags & RENAME_EXCHANGE) !== 0) change();
+    else this.#nodes.replaced(to, newName, change);
+    this.#nodes.exchanged(from, name, to, newName);
   }
 
   /** Removes a name: of a directory, or of anything else. */
   remove(directory: Node, name: Uint8Array, isDirectory: boolean): void {
     this.#requireWritable();
-    files.removeEntry(directory.fd, entryName(name), isDirectory ? files.AT_REMOVEDIR : 0);
+    const path = entryName(name);
+    const flags = isDirectory ? files.AT_REMOVEDIR : 0;
+    this.#nodes.replaced(directory, name, () => files.removeEntry(this.#fd(directory), path, flags));
   }
 
   /** struct statfs. */
   statFileSystem(node: Node): DataView {
-    return files.statFileSystem(node.fd);
+    return files.statFileSystem(this.#fd(node));
   }
 
   syncFileSystem(): void {
-    const fd = files.reopen(this.root.fd, constants.O_RDONLY);
+    const fd = files.reopen(this.#fd(this.root), constants.O_RDONLY);
     try {
       files.syncFileSystem(fd);
     } finally {
@@ -289,38 +301,40 @@ export class FileServer {
   killPrivileges(node: Node): void {
     // Where the server is not privileged either, the kernel has seen to it.
     if (!this.#credentials.able) return;
-    const { mode } = files.statFile(node.fd);
+    const { mode } = files.statFile(this.#fd(node));
     // Set-group-id without execution by the group is another thing: mandatory locking.
     const given = mode & (S_ISUID | ((mode & S_IXGRP) === 0 ? 0 : S_ISGID));
-    if (node.type === S_IFREG && given !== 0) files.changeMode(node.fd, mode & PERMISSIONS & ~given);
+    if (node.type === S_IFREG && given !== 0) files.changeMode(this.#fd(node), mode & PERMISSIONS & ~given);
   }
 
   /** An extended attribute's value. */
   getXattr(node: Node, name: Uint8Array): Uint8Array {
     const path = xattrName(name);
-    const size = files.getXattr(node.fd, path, EMPTY);
+    const size = files.getXattr(this.#fd(node), path, EMPTY);
     // It may have grown meanwhile: then this is ERANGE, which is a right answer, too.
     const value = Buffer.alloc(size);
-    return size === 0 ? value : value.subarray(0, files.getXattr(node.fd, path, value));
+    return size === 0 ? value : value.subarray(0, files.getXattr(this.#fd(node), path, value));
   }
 
   /** `flags`: XATTR_CREATE 1, XATTR_REPLACE 2. */
   setXattr(node: Node, name: Uint8Array, value: Uint8Array, flags: number): void {
     this.#requireWritable();
     if (value.length > XATTR_SIZE_MAX || (flags & ~3) !== 0) throw new OsError('setxattr', EINVAL);
-    files.setXattr(node.fd, xattrName(name), value, flags);
+    files.setXattr(this.#fd(node), xattrName(name), value, flags);
   }
 
   /** Names of the attributes that a client may see, each ended by a NUL. */
   listXattrs(node: Node): Uint8Array {
-    const all = Buffer.from(files.listXattrs(node.fd)).toString('latin1').split('\0');
+    const all = Buffer.from(files.listXattrs(this.#fd(node)))
+      .toString('latin1')
+      .split('\0');
     const shown = all.filter((name) => XATTR_PREFIXES.some((prefix) => name.startsWith(prefix)));
     return Buffer.from(shown.map((name) => `${name}\0`).join(''), 'latin1');
   }
 
   removeXattr(node: Node, name: Uint8Array): void {
     this.#requireWritable();
-    files.removeXattr(node.fd, xattrName(name));
+    files.removeXattr(this.#fd(node), xattrName(name));
   }
 
   /** Ends the use of a file. */
@@ -328,15 +342,21 @@ export class FileServer {
     const { node } = file;
     this.#open--;
     file.closed = true;
+    node.opened.splice(node.opened.indexOf(file.fd), 1);
     closeDescriptor(file.fd);
     // Locks that nobody has released are nobody's any more.
-    if (--node.opened === 0) this.locks.drop(node);
+    if (node.opened.length === 0) this.locks.drop(node);
     this.release(node);
   }
 
   /** Gives the root back. All other nodes and files have been given back before. */
   end(): void {
     this.release(this.root);
+  }
+
+  /** See NodeTable.descriptor() for how long it is good. */
+  #fd(node: Node): number {
+    return this.#nodes.descriptor(node);
   }
 
   #entry(fd: number): Entry {
@@ -356,7 +376,7 @@ export class FileServer {
     if (this.#open >= MAX_OPEN) throw new OsError('open', ENFILE);
     const file = new OpenFile(this.retain(node), this.#orRelease({ node }, open), flags);
     this.#open++;
-    node.opened++;
+    node.opened.push(file.fd);
     return file;
   }
 

@@ -1,11 +1,11 @@
 // `vivarium 9s`: clients on sockets, in the jail and without it.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { after, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import * as p9 from '../../src/virtio/p9/protocol.ts';
@@ -26,23 +26,25 @@ let sockets = 0;
 
 interface Server {
   readonly path: string;
-  readonly child: ChildProcess;
   client(): StreamClient;
   /** Ends it as a user does. Returns its exit status. */
   stop(): Promise<number | null>;
 }
 
-/** A server at a Unix socket, or at what is given, that clients can connect to. */
-async function start(options: readonly string[], address?: string): Promise<Server> {
+/** A server at a Unix socket, or at what is given, that clients can connect to. It ends with the test. */
+async function start(t: TestContext, options: readonly string[], address?: string): Promise<Server> {
   const path = place.path(`s${sockets++}`);
   const at = address ?? `unix:${path}`;
   const child = spawn(process.execPath, [PROGRAM, '9s', ...options, '-r', root, at], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
+  t.after(() => child.kill('SIGKILL'));
+  const output = child.stdout.setEncoding('utf8');
+  // One that does not start says nothing here, and ends.
+  const [line] = (await Promise.race([once(output, 'data'), once(output, 'end')])) as [string?];
   assert.equal(line, `${root} is served at ${at}\n`);
   return {
-    ...{ path, child },
+    path,
     client: () => new StreamClient({ path }),
     stop: async () => {
       const ended = once(child, 'exit');
@@ -57,8 +59,7 @@ for (const [name, options] of [
   ['without a sandbox', ['--disable-sandbox']],
 ] as const) {
   test(`a server ${name}`, async (t) => {
-    const server = await start(options);
-    t.after(() => server.child.kill('SIGKILL'));
+    const server = await start(t, options);
     // Nobody else may connect.
     assert.equal(statSync(server.path).mode & 0o777, 0o600);
     const client = server.client();
@@ -124,8 +125,7 @@ for (const [name, options] of [
 }
 
 test('the seventeenth client waits until another has gone', async (t) => {
-  const server = await start([]);
-  t.after(() => server.child.kill('SIGKILL'));
+  const server = await start(t, []);
   const clients = Array.from({ length: 16 }, () => server.client());
   await Promise.all(clients.map((client) => client.attach()));
   const late = server.client();
@@ -146,8 +146,7 @@ test('on TCP', async (t) => {
   const { port } = probe.address() as { port: number };
   probe.close();
   await once(probe, 'close');
-  const server = await start([], `127.0.0.1:${port}`);
-  t.after(() => server.child.kill('SIGKILL'));
+  const server = await start(t, [], `127.0.0.1:${port}`);
   writeFileSync(`${root}/tcp`, 'over TCP');
   const client = new StreamClient({ host: '127.0.0.1', port });
   await client.attach();

@@ -136,7 +136,8 @@ test(`killed ${KILLS} times: nothing that was flushed is lost`, { timeout: (KILL
     assertFlushed(content, expected(before, seed, 2 ** CLUSTER_BITS / SECTOR, flushed));
     images.afterKill('files.qcow2');
     assertFiles(Array.from({ length: flushed / GROUP }, (_, i) => (i + 1) * GROUP));
-    t.diagnostic(`kill ${kill}: seed ${seed}, ${flushed} requests flushed`);
+    // At once, which a diagnostic is not: who waits for the lab takes its silence for a guest that stands still.
+    console.log(`kill ${kill}: seed ${seed}, ${flushed} requests flushed`);
   }
   const last = boot();
   try {

@@ -22,7 +22,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { F_WRLCK, setRangeLock } from '../../src/host/file-locks.ts';
 import { extendGenericInitrd } from './kernels.ts';
-import { RunningGuest } from './running-guest.ts';
+import { PROGRAM, RunningGuest } from './running-guest.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const SEED = Number(process.env.SEED ?? Date.now() % 2 ** 31);
@@ -96,15 +96,46 @@ async function exercise(run: RunningGuest, mount: string, path: string): Promise
   assert.deepEqual(run.complaints, []);
 }
 
+/** The server may have half of these. */
+const DESCRIPTORS = 1024;
+
+/** A directory with more files than it may have descriptors. */
+function shareMany(): string {
+  const path = join(folder, 'many');
+  for (let i = 0; i < 30; i++) {
+    mkdirSync(join(path, `all/d${i}`), { recursive: true });
+    for (let j = 0; j < 50; j++) writeFileSync(join(path, `all/d${i}/f${j}`), `${i}/${j}`);
+  }
+  return path;
+}
+
+async function exerciseMany(run: RunningGuest, mount: string, path: string): Promise<void> {
+  const sums = execFileSync('sh', ['-c', SUMS], { cwd: join(path, 'all'), encoding: 'utf8' });
+  assert.equal(await run.command(`cd ${mount}/all; ${SUMS}; cd ..`), sums);
+  // The first ones are put aside by now; and by what the guest keeps, nobody looks again.
+  assert.equal(await run.command('mv all moved; mv moved/d0 d0; mv d0/f0 moved/d1/f0; echo more >>moved/d2/f2'), '');
+  assert.equal(await run.command('cat d0/f1 moved/d1/f0 moved/d2/f2 moved/d29/f49'), '0/10/02/2more\n29/49');
+  // A file without a name, and many others meanwhile.
+  const unnamed = 'exec 3<moved/d3/f3; rm moved/d3/f3; cat moved/*/* | wc -c; stat -L -c %h /proc/self/fd/3; cat <&3';
+  const seen = await run.command(unnamed);
+  const left = execFileSync('sh', ['-c', 'cat moved/*/* | wc -c'], { cwd: path, encoding: 'utf8' });
+  assert.equal(seen, `${left}0\n3/3`);
+  assert.equal(await run.command('exec 3<&-; rm -r moved d0; ls; cd'), '');
+  assert.deepEqual(readdirSync(path), []);
+}
+
 test(`virtio-fs in the default guest (SEED=${SEED})`, async (t) => {
   const path = share('fs');
   const readOnly = join(folder, 'read-only');
   mkdirSync(readOnly);
   writeFileSync(join(readOnly, 'file'), 'content');
-  const run = RunningGuest.run(
+  const many = shareMany();
+  const run = new RunningGuest('prlimit', [
+    ...[`--nofile=${DESCRIPTORS}`, process.execPath, PROGRAM, 'run', '--hypervisor', 'soft'],
     ...['-m', '320', '-p', 'quiet', '--mount', `${path}:/mnt/work`, '--mount', `${readOnly}:/mnt/read-only:ro`],
     ...['--shared-dir', `${path}:uncached,type=fs,cache=never`, '--shared-dir', `${path}:alone,type=fs,cache=always`],
-  );
+    ...['--shared-dir', `${many}:many,type=fs,cache=always`],
+  ]);
   t.after(() => run.kill());
   await run.shell();
   await exercise(run, '/mnt/work', path);
@@ -123,6 +154,8 @@ test(`virtio-fs in the default guest (SEED=${SEED})`, async (t) => {
     const command = `/mnt/${tag}/file-exercise random /mnt/${tag} ${SEED} 300`;
     assert.equal(await run.command(command), 'fine\n', tag);
   }
+  await run.command('mkdir /mnt/many; mount -t virtiofs many /mnt/many');
+  await exerciseMany(run, '/mnt/many', many);
   // A mount ends and begins again.
   assert.equal(
     await run.command('cd /; umount /mnt/work && mount -t virtiofs mount0 /mnt/work && cat /mnt/work/from-guest'),

@@ -54,7 +54,7 @@ function scenario(client: TestClient): void {
 }
 
 function prepare(connect: (typeof PROTOCOLS)[string]): Served<TestClient> {
-  const served = serve(connect, { maxNodes: 200 });
+  const served = serve(connect, { maxNodes: 200, maxDescriptors: 10 });
   const outside = dirname(served.path);
   writeFileSync(join(outside, 'secret'), 'secret', { mode: 0o600 });
   mkdirSync(join(served.path, 'inside'));

@@ -1,5 +1,6 @@
 /** What a client's numbers stand for: nodes by id, open files by handle. */
-import type { Entry, Node } from '../../fs/nodes.ts';
+import type { Node } from '../../fs/node.ts';
+import type { Entry } from '../../fs/nodes.ts';
 import type { OpenFile } from '../../fs/open-file.ts';
 import type { FileServer } from '../../fs/server.ts';
 import { EBADF, ESTALE, OsError } from '../../host/errno.ts';

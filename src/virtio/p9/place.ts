@@ -1,5 +1,5 @@
 /** Where a client came to a file: names lead from here up to the root again, and no further, without a look at the disk. */
-import type { Node } from '../../fs/nodes.ts';
+import type { Node } from '../../fs/node.ts';
 import type { FileServer } from '../../fs/server.ts';
 
 export class Place {

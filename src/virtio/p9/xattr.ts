@@ -1,6 +1,6 @@
 /** Extended attributes: a fid stands for one while its value is read or written. */
 import type { Exchange } from '../../fs/exchange.ts';
-import type { Node } from '../../fs/nodes.ts';
+import type { Node } from '../../fs/node.ts';
 import type { FileServer } from '../../fs/server.ts';
 import type { WireReader, WireWriter } from '../../fs/wire.ts';
 import { EBADF, EINVAL, ERANGE, OsError } from '../../host/errno.ts';
