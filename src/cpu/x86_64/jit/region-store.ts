@@ -4,6 +4,7 @@
 import { HANDLER_STOP } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import type { Collected, HostRange } from './collect.ts';
+import type { RegionCode } from './improve.ts';
 
 /** Of the most regions so many are in place at once, as a fraction: the others stand aside. */
 const ACTIVE = 3 / 4;
@@ -21,6 +22,8 @@ interface Entry {
   original: number | undefined;
   /** Its function is in the table. */
   installed: boolean;
+  /** What it was made of; undefined before it is there, and once better code has been asked for. */
+  code: RegionCode | undefined;
 }
 
 /** What one module holds: kept and dropped together, since each of its functions keeps all of it. */
@@ -88,14 +91,14 @@ export class RegionStore {
       return undefined;
     }
     const slot = this.#freeSlots.pop() ?? this.#nextSlot++;
-    const entry: Entry = { record, slot, blocks, nodes, original: undefined, installed: false };
+    const entry: Entry = { record, slot, blocks, nodes, original: undefined, installed: false, code: undefined };
     this.#byRecord.set(record, entry);
     this.#bySlot.set(slot, entry);
     return slot;
   }
 
   /** The module that holds these slots has been instantiated. Gives how many of them came into use. */
-  install(slots: readonly number[]): number {
+  install(slots: readonly number[], module: WebAssembly.Module): number {
     const entries = slots.map((slot) => this.#bySlot.get(slot)).filter((entry) => entry !== undefined);
     const [alive, changed] = [entries.filter((e) => !this.#isStale(e)), entries.filter((e) => this.#isStale(e))];
     // The guest has changed the code meanwhile.
@@ -103,6 +106,7 @@ export class RegionStore {
     if (alive.length === 0) return 0;
     for (const entry of alive) {
       entry.installed = true;
+      entry.code = { module, slots, slot: entry.slot };
       this.#putIn(entry);
     }
     this.#active.push({ entries: alive });
@@ -116,6 +120,21 @@ export class RegionStore {
     const entry = this.#bySlot.get(slot);
     if (entry) this.#forget(entry);
     return entry?.record;
+  }
+
+  /** A region is in place at this record whose code nobody has taken yet. */
+  hasCode(record: number): boolean {
+    const entry = this.#byRecord.get(record);
+    return entry?.original !== undefined && entry.code !== undefined;
+  }
+
+  /** Gives it, once. */
+  takeCode(record: number): RegionCode | undefined {
+    if (!this.hasCode(record)) return undefined;
+    const entry = this.#byRecord.get(record) as Entry;
+    const { code } = entry;
+    entry.code = undefined;
+    return code;
   }
 
   /** Takes a region out for good. False: there is none in place. */
@@ -191,6 +210,7 @@ export class RegionStore {
     entry.original = this.#view.getUint16(at, true);
     this.#view.setUint16(entry.record - L.NODE + L.NODE_ORIGINAL, entry.original, true);
     this.#view.setUint16(at, entry.slot, true);
+    this.#view.setUint32(entry.record - L.NODE + L.NODE_HEAT, 0, true);
     // From now on writes to the bytes must make this record stale.
     for (const node of entry.nodes) {
       this.#view.setUint32(node + L.NODE_RECORDS, entry.record, true);

@@ -1,9 +1,10 @@
-// The translator's thread (a Worker of a vCPU's): takes batches of collected blocks, gives back compiled modules.
+// The translator's thread (a Worker of a vCPU's): takes batches of collected blocks, gives back compiled modules; and compiles regions again.
 
 import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { stepBack } from '../../../host/priority.ts';
 import { type Batch, compile } from './compile.ts';
+import { improve, type RegionCode } from './improve.ts';
 
 export interface TranslatorData {
   readonly port: MessagePort;
@@ -18,16 +19,21 @@ export interface TranslatorData {
 const COMPILERS_STEP_BACK = 5;
 
 /**
- * What a function's rounds of code are worth, about in bytes, before V8 compiles it by TurboFan: three times V8's own. With V8's own most regions
- * of a short-lived program were compiled twice for nothing; with eight times it a guest that had warmed up stayed with first-tier code for seconds.
+ * What a function's rounds of code are worth, about in bytes, before V8 itself compiles it by TurboFan: twelve times V8's own, since samples find
+ * sooner and better what is worth it (improve.ts).
  */
-const TIERING_BUDGET = 40_000_000;
+const TIERING_BUDGET = 160_000_000;
 
 const { port, answers } = workerData as TranslatorData;
 const count = new Int32Array(answers);
 
-function work(batch: Batch): void {
-  port.postMessage(compile(batch));
+function work(message: Batch | RegionCode): void {
+  if ('requests' in message) {
+    port.postMessage(compile(message));
+  } else {
+    improve(message);
+    port.postMessage('improved');
+  }
   Atomics.add(count, 0, 1);
 }
 

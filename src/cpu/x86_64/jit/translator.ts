@@ -30,6 +30,8 @@ const BATCH_MOST = 32;
 const PATIENCE = 10;
 /** Of what is as hot as this a guest waits for nothing else. */
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
+/** So many samples find a region before V8 compiles it again, by TurboFan: it is where time goes then. */
+const IMPROVE_SAMPLES = 3;
 /** Between two samples regions are left as often as this where the instructions behind what leaves are interpreted, over and over. */
 const LEFT_OFTEN = 150;
 /** Of this many samples... */
@@ -42,6 +44,8 @@ export interface TranslationCounts {
   /** Regions asked for, and those that came into use. */
   requested: number;
   installed: number;
+  /** Regions that were compiled again, by TurboFan. */
+  improved: number;
   /** Of the regions that were translated: guest instructions, bytes of WebAssembly, modules. */
   instructions: number;
   bytes: number;
@@ -66,6 +70,7 @@ export class Translator {
   readonly counts: TranslationCounts = {
     requested: 0,
     installed: 0,
+    improved: 0,
     instructions: 0,
     bytes: 0,
     modules: 0,
@@ -91,6 +96,10 @@ export class Translator {
   readonly #hopeless = new Set<number>();
   /** A batch is at the translator's thread. */
   #isAsked = false;
+  /** First records of regions that samples have found often. */
+  readonly #improvable = new Set<number>();
+  /** One is being compiled again. */
+  #isImproving = false;
   /** When the first of those that wait came, by performance.now(). */
   #waitingSince: number | undefined;
   /** One of those that wait is as hot as URGENT_HEAT. */
@@ -137,6 +146,7 @@ export class Translator {
     }
     this.#lookWhoIsLeft(record);
     if (this.#waiting.size > 0) this.#askForHottest();
+    if (this.#port && !this.#isImproving) this.#improveHottest(this.#port);
   }
 
   /**
@@ -171,6 +181,7 @@ export class Translator {
   reset(): void {
     this.#view.setUint32(L.HOT_COUNT, 0, true);
     this.#waiting.clear();
+    this.#improvable.clear();
     this.#waitingSince = undefined;
     this.#isUrgent = false;
     this.#hopeless.clear();
@@ -178,10 +189,6 @@ export class Translator {
     this.#leftSamples.clear();
     this.#store.reset();
     this.#collector.reset();
-  }
-
-  close(): void {
-    void this.#worker?.terminate();
   }
 
   /** Starts the thread: after the guest's first instructions, which need not wait for it. */
@@ -200,10 +207,28 @@ export class Translator {
 
   #want(record: number): void {
     if (!this.#waiting.has(record)) {
-      if (this.#hopeless.has(record) || this.#store.revive(record) || this.#store.has(record)) return;
+      if (this.#hopeless.has(record) || this.#store.revive(record)) return;
+      if (this.#store.has(record)) {
+        if (this.#heat(record) >= IMPROVE_SAMPLES * SAMPLE_HEAT && this.#store.hasCode(record))
+          this.#improvable.add(record);
+        return;
+      }
       this.#waiting.add(record);
     }
     if (this.#heat(record) >= URGENT_HEAT) this.#isUrgent = true;
+  }
+
+  /** Asks for better code of the region that samples have found most often: one after the other, in turn with batches. */
+  #improveHottest(port: MessagePort): void {
+    let hottest: number | undefined;
+    for (const record of this.#improvable)
+      if (hottest === undefined || this.#heat(record) > this.#heat(hottest)) hottest = record;
+    if (hottest === undefined) return;
+    this.#improvable.delete(hottest);
+    const improvement = this.#store.takeCode(hottest);
+    if (!improvement) return;
+    this.#isImproving = true;
+    port.postMessage(improvement);
   }
 
   #heat(record: number): number {
@@ -252,8 +277,13 @@ export class Translator {
 
   #takeAnswers(port: MessagePort): void {
     for (;;) {
-      const answer = receiveMessageOnPort(port)?.message as Answer | undefined;
+      const answer = receiveMessageOnPort(port)?.message as Answer | 'improved' | undefined;
       if (!answer) return;
+      if (answer === 'improved') {
+        this.#isImproving = false;
+        this.counts.improved++;
+        continue;
+      }
       this.#isAsked = false;
       this.#take(answer);
     }
@@ -267,8 +297,10 @@ export class Translator {
     counts.milliseconds += milliseconds;
     // Its slots may be somebody else's by now.
     if (generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) return;
-    if (module) new WebAssembly.Instance(module, this.#imports as never);
-    counts.installed += this.#store.install(slots);
+    if (module) {
+      new WebAssembly.Instance(module, this.#imports as never);
+      counts.installed += this.#store.install(slots, module);
+    }
     for (const slot of refused) {
       const record = this.#store.refuse(slot);
       if (record !== undefined) this.#hopeless.add(record);

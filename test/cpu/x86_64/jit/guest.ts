@@ -28,7 +28,7 @@ export class Guest {
   readonly cpu: Processor;
   readonly labels: ReadonlyMap<string, number>;
 
-  constructor(translation: 'none' | 'at-once', program: (a: Assembler) => void, mostRegions?: number) {
+  constructor(translation: 'none' | 'at-once' | 'beside', program: (a: Assembler) => void, mostRegions?: number) {
     this.cpu = new Processor(
       {
         mmio: none,
@@ -40,7 +40,7 @@ export class Guest {
         log: () => {},
         breakpoints: new Set<bigint>(),
       },
-      translation === 'none' ? 'none' : compile,
+      { none: 'none' as const, 'at-once': compile, beside: 'thread' as const }[translation],
       { counting: true },
       mostRegions,
     );

@@ -1,0 +1,39 @@
+// Better code for what is hot: V8's TurboFan compiles a region again.
+
+import { setFlagsFromString } from 'node:v8';
+import * as L from '../layout.ts';
+
+/** A region's function, and the module that it belongs to. */
+export interface RegionCode {
+  readonly module: WebAssembly.Module;
+  /** Slots of the handlers' table that the module fills. */
+  readonly slots: readonly number[];
+  /** The region's own. */
+  readonly slot: number;
+}
+
+/** V8 has no other way to name a function to it. It compiles in the thread that calls this, for all instances of the module. */
+const tierUp = withNatives(() => new Function('f', '%WasmTierUpFunction(f)') as (f: unknown) => void);
+
+/** Words with % are a syntax error at all other times. */
+function withNatives<T>(make: () => T): T {
+  setFlagsFromString('--allow-natives-syntax');
+  const made = make();
+  setFlagsFromString('--no-allow-natives-syntax');
+  return made;
+}
+
+/** For instances that nobody runs: a function can be named by an instance only. */
+const memory = new WebAssembly.Memory({ initial: L.MEMORY_PAGES, maximum: L.MEMORY_PAGES });
+const table = new WebAssembly.Table({ element: 'anyfunc', initial: 0x10000 });
+
+/** Returns when the region's better code is in use, some milliseconds later. */
+export function improve({ module, slots, slot }: RegionCode): void {
+  const imports: Record<string, Record<string, unknown>> = { env: { memory, table } };
+  for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+    if (from !== 'env') (imports[from] ??= {})[name] = () => 0;
+  }
+  new WebAssembly.Instance(module, imports as never);
+  tierUp(table.get(slot));
+  for (const filled of slots) table.set(filled, null);
+}
