@@ -16,7 +16,7 @@ export const HELPER_DATA_END = 0x100000;
 export const TLB = 0x100000;
 /** A TLB of TLB_SIZE bytes that is always empty: alignment checks are in force, and every access goes the long way. */
 export const TLB_EMPTY = 0x1c0000;
-/** Hash table of decoded blocks: BLOCK_HASH_ENTRIES entries of BLOCK_HASH_ENTRY bytes. */
+/** Hash table of decoded blocks: sets of BLOCK_SET bytes. */
 export const BLOCK_HASH = 0x200000;
 export const BLOCK_HASH_END = 0x600000;
 /** Where jumps went lately: JUMP_CACHE_ENTRIES entries of JUMP_CACHE_ENTRY bytes, 64-bit mode alone. */
@@ -409,9 +409,13 @@ export const RP_STACK = 32;
 export const RP_OP16 = 64;
 export const RP_OP64 = 128;
 
-export const BLOCK_HASH_ENTRIES = 262144;
-/** u32 host offset of the first byte, u32 mode, u32 first record (0: empty), u32 unused. */
-export const BLOCK_HASH_ENTRY = 16;
+/** u32 host offset of the first byte (0: empty), u32 first record. */
+export const BLOCK_HASH_ENTRY = 8;
+export const BLOCK_O_RECORD = 4;
+/** Bytes of the entries among which a block is: that of its host offset * BLOCK_HASH_FACTOR >> BLOCK_HASH_SHIFT, of 65,536. */
+export const BLOCK_SET = 64;
+export const BLOCK_HASH_FACTOR = 0x9e3779b1;
+export const BLOCK_HASH_SHIFT = 16;
 
 /** Node of a code page's list (32 bytes, in the arena). */
 export const NODE = 32;

@@ -1,4 +1,5 @@
 import * as L from '../layout.ts';
+import { placeBlock } from './block-hash.ts';
 import { Decoder, MAX_INSTRUCTION } from './decoder.ts';
 import type { Plan } from './plan.ts';
 
@@ -54,7 +55,7 @@ export class BlockBuilder {
   reset(): void {
     // Nothing is decoded: what would be cleared is clear, and has perhaps never been touched.
     if (this.#view.getUint32(L.ARENA_NEXT, true) === L.ARENA) return;
-    this.#bytes.fill(0, L.BLOCK_HASH, L.BLOCK_HASH + L.BLOCK_HASH_ENTRIES * L.BLOCK_HASH_ENTRY);
+    this.#bytes.fill(0, L.BLOCK_HASH, L.BLOCK_HASH_END);
     this.#bytes.fill(0, L.CODE_PAGES, L.CODE_PAGES_END);
     const view = this.#view;
     view.setUint32(L.ARENA_NEXT, L.ARENA, true);
@@ -161,10 +162,7 @@ export class BlockBuilder {
     const first = node + L.NODE;
     const records = (end - first) / L.RECORD;
     const inPage = Math.min(length, 4096 - (host & 0xfff));
-    const slot = this.#hashSlot(host);
-    view.setUint32(slot, host, true);
-    view.setUint32(slot + 4, mode, true);
-    view.setUint32(slot + 8, first, true);
+    const slot = placeBlock(view, host, first);
     this.#node(node, host, inPage, first, records, slot, mode);
     let next = end;
     if (secondPage !== 0) {
@@ -172,11 +170,6 @@ export class BlockBuilder {
       next += L.NODE;
     }
     view.setUint32(L.ARENA_NEXT, next, true);
-  }
-
-  /** The one entry for `host`: a block there before is only forgotten by the look-up, its node stays with its page. */
-  #hashSlot(host: number): number {
-    return L.BLOCK_HASH + (Math.imul(host, 0x9e3779b1) >>> 14) * L.BLOCK_HASH_ENTRY;
   }
 
   #node(node: number, host: number, length: number, first: number, records: number, slot: number, mode: number): void {

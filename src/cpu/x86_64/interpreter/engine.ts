@@ -136,16 +136,7 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     const { entry, host } = fetchAddress(f, linear);
     f.if(i32.le_u(host, constI32(FIND_NOT_RAM)), () => f.return(host));
     f.store('i64.store', at(L.IP_PAGE), i64.sub(ip, i64.and(linear, constI64(4095))));
-    const slot = f.let(
-      i32.add(
-        constI32(L.BLOCK_HASH),
-        i32.shl(i32.shr_u(i32.mul(host, constI32(0x9e3779b1)), constI32(14)), constI32(4)),
-      ),
-    );
-    const known = i32.and(i32.eq(load('i32.load', slot), host), i32.eq(load('i32.load', slot, 4), mode));
-    f.if(known, () => {
-      const record = f.let(load('i32.load', slot, 8));
-      const node = f.let(i32.sub(record, constI32(L.NODE)));
+    const found = (record: Expr, node: Expr): void => {
       const heat = f.let(i32.add(load('i32.load', node, L.NODE_HEAT), constI32(1)));
       f.store('i32.store', node, heat, L.NODE_HEAT);
       hot(f, record, heat);
@@ -160,6 +151,25 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
         f.store('i64.store', jump, jumpKey(i64.extend_i32_u(mode)), L.JUMP_O_KEY);
       });
       f.return(record);
+    };
+    const way = f.copy(
+      i32.add(
+        constI32(L.BLOCK_HASH),
+        i32.mul(
+          i32.shr_u(i32.mul(host, constI32(L.BLOCK_HASH_FACTOR)), constI32(L.BLOCK_HASH_SHIFT)),
+          constI32(L.BLOCK_SET),
+        ),
+      ),
+    );
+    const end = f.let(i32.add(way, constI32(L.BLOCK_SET)));
+    f.loop((next) => {
+      f.if(i32.eq(load('i32.load', way), host), () => {
+        const record = f.let(load('i32.load', way, L.BLOCK_O_RECORD));
+        const node = f.let(i32.sub(record, constI32(L.NODE)));
+        f.if(i32.eq(load('i32.load', node, L.NODE_MODE), mode), () => found(record, node));
+      });
+      f.set(way, i32.add(way, constI32(L.BLOCK_HASH_ENTRY)));
+      f.if(i32.lt_u(way, end), () => f.br(next));
     });
     f.return(callDecode(host));
   });

@@ -1,6 +1,7 @@
 // What the translator's thread needs of a vCPU's decoded code: copies of the blocks that direct branches join to one
 // entry.
 
+import { findBlock } from '../decode/block-hash.ts';
 import { HANDLER_CROSS, HANDLER_STOP, MAX_BLOCK } from '../decode/blocks.ts';
 import { lineOf } from '../decode/lines.ts';
 import * as L from '../layout.ts';
@@ -135,7 +136,7 @@ export class Collector {
       const before = last - L.RECORD;
       const kind = before >= first ? kindOf(this.#handler(before)) : 0;
       const after = (): number | undefined =>
-        isSeen && host !== undefined ? visit(this.#blockAt(host + (offset & 0xfff), mode), following) : undefined;
+        isSeen && host !== undefined ? visit(findBlock(view, host + (offset & 0xfff), mode), following) : undefined;
       const next = kind === 0 ? after() : undefined;
       const returns = kind & CALL && targets.has(before) ? after() : undefined;
       blocks.push({ first, page, targets, next, returns });
@@ -210,12 +211,5 @@ export class Collector {
 
   #start(first: number): number {
     return this.#view.getUint32(first - L.NODE + L.NODE_START, true);
-  }
-
-  #blockAt(host: number, mode: number): number | undefined {
-    const view = this.#view;
-    const slot = L.BLOCK_HASH + (Math.imul(host, 0x9e3779b1) >>> 14) * L.BLOCK_HASH_ENTRY;
-    if (view.getUint32(slot, true) !== host || view.getUint32(slot + 4, true) !== mode) return undefined;
-    return view.getUint32(slot + 8, true) || undefined;
   }
 }

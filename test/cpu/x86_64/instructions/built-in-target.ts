@@ -1,6 +1,7 @@
 // The built-in processor as a target: the runner and the cases at CPL 3, and below them a kernel that is nothing but
 // fault handlers.
 
+import { findBlock } from '../../../../src/cpu/x86_64/decode/block-hash.ts';
 import { compile } from '../../../../src/cpu/x86_64/jit/compile.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
@@ -230,8 +231,9 @@ export class BuiltInTarget implements InstructionTarget {
   handlerAt(linear: number): number {
     const { view } = this.#cpu;
     const host = L.RAM_BASE + linear - N.BASE;
-    const slot = L.BLOCK_HASH + (Math.imul(host, 0x9e3779b1) >>> 14) * L.BLOCK_HASH_ENTRY;
-    return view.getUint16(view.getUint32(slot + 8, true) + L.R_HANDLER, true);
+    const record = findBlock(view, host, view.getUint32(L.MODE, true));
+    if (record === undefined) throw new Error(`no block is at 0x${linear.toString(16)}`);
+    return view.getUint16(record + L.R_HANDLER, true);
   }
 
   close(): void {}
