@@ -490,7 +490,7 @@ export const HOT_BLOCKS = 0x3400;
 export const HOT_BLOCKS_MOST = 128;
 /** NODE_HEAT at which a block is hot. */
 export const HOT_LOOKUPS = 256;
-export const JUMP_CACHE_ENTRIES = 4096;
+export const JUMP_CACHE_ENTRIES = 16384;
 export const JUMP_CACHE_ENTRY = 32;
 /** u64 RIP, u32 first record there, u32 heat (as NODE_HEAT), u64 JUMP_EPOCH and MODE when it was found. */
 export const JUMP_O_RECORD = 8;
