@@ -24,6 +24,7 @@ import {
 } from './operand';
 import { DE, flag, IE, set_c1, stopped } from './round';
 import { empty, finish, keep_c1, pop, put, set_conditions, st_se, st_sig, underflow } from './stack';
+import { operate_usually } from './usual';
 
 const C0: u32 = 0x100;
 const C2: u32 = 0x400;
@@ -35,9 +36,11 @@ export function fpu_arith_memory(operation: i32, format: i32, bits: u64): void {
   if (empty(0)) {
     if (underflow()) put(0);
   } else {
-    unpack_a(st_se(0), st_sig(0));
     unpack_memory(format, bits);
-    operate(operation);
+    if (b_denormal || !operate_usually(operation, st_se(0), st_sig(0), (b_sign << 15) | b_exponent, b_sig)) {
+      unpack_a(st_se(0), st_sig(0));
+      operate(operation);
+    }
     if (!stopped()) put(0);
   }
   finish();
@@ -49,9 +52,11 @@ export function fpu_arith(operation: i32, to: i32, other: i32, pops: i32): void 
   if (empty(to) || empty(other)) {
     done = underflow();
   } else {
-    unpack_a(st_se(to), st_sig(to));
-    unpack_b(st_se(other), st_sig(other));
-    operate(operation);
+    if (!operate_usually(operation, st_se(to), st_sig(to), st_se(other), st_sig(other))) {
+      unpack_a(st_se(to), st_sig(to));
+      unpack_b(st_se(other), st_sig(other));
+      operate(operation);
+    }
     done = !stopped();
   }
   if (done) {
