@@ -21,7 +21,7 @@ const GROWTH = 1.25;
 export async function soakBench(args: string[]): Promise<void> {
   const { values } = parseArgs({ args, options: { minutes: { type: 'string', default: '60' } } });
   const minutes = Number(values.minutes);
-  if (!(minutes > 0 && minutes <= 10_000)) throw new Error('--minutes takes a number from 1 to 10000');
+  if (!(minutes > 0 && minutes <= 10_000)) throw new Error('--minutes takes a number above 0, 10000 at most');
   const { kernel } = await defaultGuest();
   const { tree } = await debianPrograms();
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-soak-'));
