@@ -146,6 +146,17 @@ export interface Served<T extends TestClient> {
 
 export type Connect<T extends TestClient> = (server: FileServer, timers: Timers) => T;
 
+/** Runs a body, and ends what is served. Where the body fails, that is what is told. */
+export function use<S extends Served<TestClient>>(served: S, body: (served: S) => void): void {
+  try {
+    body(served);
+  } catch (error) {
+    served.client.session.reset();
+    throw error;
+  }
+  served.end();
+}
+
 /** Serves a new directory, `share`, of a new directory. */
 export function serve<T extends TestClient>(connect: Connect<T>, options: Partial<ServerOptions> = {}): Served<T> {
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-fs-'));

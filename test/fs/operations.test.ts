@@ -32,6 +32,7 @@ import {
   type Served,
   serve,
   type TestClient,
+  use,
   walk,
 } from './client.ts';
 import { noNamespaces, runWithMounts } from './own-mounts.ts';
@@ -49,14 +50,7 @@ type Body = (served: Served<TestClient>) => void;
 function each(name: string, body: Body, options: Parameters<typeof serve>[1] = {}, skip: string | false = false): void {
   for (const [protocol, connect] of Object.entries(PROTOCOLS)) {
     test(`${protocol}: ${name}`, { skip }, () => {
-      const served = serve(connect, options);
-      try {
-        body(served);
-      } catch (error) {
-        served.client.session.reset();
-        throw error;
-      }
-      served.end();
+      use(serve(connect, options), body);
     });
   }
 }

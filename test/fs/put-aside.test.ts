@@ -20,7 +20,17 @@ import { setFaultHook } from '../../src/host/ffi.ts';
 import * as fuse from '../../src/virtio/fs/protocol.ts';
 import { connectFuse, type FuseClient } from '../virtio/fs/client.ts';
 import { u32 } from '../virtio/p9/client.ts';
-import { O_RDWR, O_WRONLY, type Ref, type Served, type ServerError, serve, type TestClient, walk } from './client.ts';
+import {
+  O_RDWR,
+  O_WRONLY,
+  type Ref,
+  type Served,
+  type ServerError,
+  serve,
+  type TestClient,
+  use,
+  walk,
+} from './client.ts';
 import { PROTOCOLS } from './protocols.ts';
 
 const SWAPPER = new URL('swapper.ts', import.meta.url);
@@ -65,13 +75,7 @@ function each(name: string, body: (share: Share) => void): void {
   for (const [protocol, connect] of Object.entries(PROTOCOLS)) {
     test(`${protocol}: ${name}`, () => {
       const served = share(serve(connect, { maxDescriptors: LIMIT }));
-      try {
-        body(served);
-      } catch (error) {
-        served.client.session.reset();
-        throw error;
-      }
-      served.end();
+      use(served, body);
       assert.equal(held(served.path), 0);
     });
   }

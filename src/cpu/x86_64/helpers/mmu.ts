@@ -264,7 +264,6 @@ const GLOBAL_LOG: usize = memory.data(16388);
 /** A log: addresses, and behind them how many there are, one more than this where there were more. */
 const LOG_MOST: u32 = 4096;
 const LOG_COUNT: usize = LOG_MOST * 4;
-const TLB_END: usize = TLB + 3 * TLB_SIZE;
 store<u32>(LOCAL_LOG, LOG_MOST + 1, LOG_COUNT);
 store<u32>(GLOBAL_LOG, LOG_MOST + 1, LOG_COUNT);
 /** Where pages larger than 4 KiB were put into the TLB since it was last emptied: bit n, in a gigabyte whose number is n modulo 64. */
@@ -315,13 +314,8 @@ memory.fill(TLB_EMPTY, 0xff, TLB_SIZE);
 export function tlb_flush(all: i32): void {
   forget_jumps(all != 0);
   store<u64>(COUNT_TLB_FLUSHES, load<u64>(COUNT_TLB_FLUSHES) + 1);
-  if (is_overfull(LOCAL_LOG) || (all && is_overfull(GLOBAL_LOG))) {
-    // More were filled than a log holds: the whole table.
-    for (let entry: usize = TLB; entry < TLB_END; entry += TLB_ENTRY) drop(entry, all);
-  } else {
-    drop_logged(LOCAL_LOG, all);
-    if (all) drop_logged(GLOBAL_LOG, all);
-  }
+  drop_logged(LOCAL_LOG, all);
+  if (all) drop_logged(GLOBAL_LOG, all);
   store<u32>(LOCAL_LOG, 0, LOG_COUNT);
   memory.fill(EXECUTABLE, 0, EXECUTABLE_BITS / 8);
   if (!all) return;
@@ -330,17 +324,25 @@ export function tlb_flush(all: i32): void {
   is_any_executable = false;
 }
 
-function drop(entry: usize, all: i32): void {
-  if (all || !(load<u32>(entry, TLB_O_FLAGS) & TLB_GLOBAL)) clear_entry(entry);
-}
-
 function is_overfull(log: usize): bool {
   return load<u32>(log, LOG_COUNT) > LOG_MOST;
 }
 
+/** Entries to look at for all that a log stands for: the whole table, where more were filled than it holds. */
+function logged(log: usize): u32 {
+  return is_overfull(log) ? 3 * TLB_ENTRIES : load<u32>(log, LOG_COUNT);
+}
+
+/** One of them, by its number. */
+function logged_entry(log: usize, i: u32): usize {
+  return is_overfull(log) ? TLB + i * TLB_ENTRY : load<u32>(log + i * 4);
+}
+
 function drop_logged(log: usize, all: i32): void {
-  const count = load<u32>(log, LOG_COUNT);
-  for (let i: u32 = 0; i < count; i++) drop(load<u32>(log + i * 4), all);
+  for (let i: u32 = 0, count = logged(log); i < count; i++) {
+    const entry = logged_entry(log, i);
+    if (all || !(load<u32>(entry, TLB_O_FLAGS) & TLB_GLOBAL)) clear_entry(entry);
+  }
 }
 
 /** An entry is about to be filled. */
@@ -361,21 +363,15 @@ export function tlb_invlpg(linear: u64): void {
   for (let mode: usize = 0; mode < 3; mode++) clear_entry(TLB + mode * TLB_SIZE + index * TLB_ENTRY);
   if (!(large_places & large_place(linear))) return;
   // A large page is in the TLB as many small ones.
-  if (is_overfull(LOCAL_LOG) || is_overfull(GLOBAL_LOG)) {
-    for (let entry: usize = TLB; entry < TLB_END; entry += TLB_ENTRY) drop_large(entry, linear);
-  } else {
-    drop_logged_large(LOCAL_LOG, linear);
-    drop_logged_large(GLOBAL_LOG, linear);
+  drop_large(LOCAL_LOG, linear);
+  drop_large(GLOBAL_LOG, linear);
+}
+
+function drop_large(log: usize, linear: u64): void {
+  for (let i: u32 = 0, count = logged(log); i < count; i++) {
+    const entry = logged_entry(log, i);
+    if (load<u32>(entry, TLB_O_FLAGS) & TLB_LARGE && in_same_large(entry, linear)) clear_entry(entry);
   }
-}
-
-function drop_large(entry: usize, linear: u64): void {
-  if (load<u32>(entry, TLB_O_FLAGS) & TLB_LARGE && in_same_large(entry, linear)) clear_entry(entry);
-}
-
-function drop_logged_large(log: usize, linear: u64): void {
-  const count = load<u32>(log, LOG_COUNT);
-  for (let i: u32 = 0; i < count; i++) drop_large(load<u32>(log + i * 4), linear);
 }
 
 function in_same_large(entry: usize, linear: u64): bool {
@@ -446,22 +442,16 @@ function code_page_check(host: u32): void {
 export function code_page_protect(host: u32): void {
   const page = host >>> 12;
   store<u16>(DEVICE_WRITES_SEEN + page * 2, <u16>device_writes(host));
-  if (is_overfull(LOCAL_LOG) || is_overfull(GLOBAL_LOG)) {
-    for (let entry: usize = TLB; entry < TLB_END; entry += TLB_ENTRY) protect(entry, page);
-  } else {
-    protect_logged(LOCAL_LOG, page);
-    protect_logged(GLOBAL_LOG, page);
-  }
+  protect(LOCAL_LOG, page);
+  protect(GLOBAL_LOG, page);
 }
 
-function protect(entry: usize, page: u32): void {
-  const tag = load<i64>(entry, TLB_O_WRITE);
-  if (tag != TLB_INVALID && (<u32>tag + load<u32>(entry, TLB_O_ADDEND)) >>> 12 == page) {
-    store<i64>(entry, TLB_INVALID, TLB_O_WRITE);
+function protect(log: usize, page: u32): void {
+  for (let i: u32 = 0, count = logged(log); i < count; i++) {
+    const entry = logged_entry(log, i);
+    const tag = load<i64>(entry, TLB_O_WRITE);
+    if (tag != TLB_INVALID && (<u32>tag + load<u32>(entry, TLB_O_ADDEND)) >>> 12 == page) {
+      store<i64>(entry, TLB_INVALID, TLB_O_WRITE);
+    }
   }
-}
-
-function protect_logged(log: usize, page: u32): void {
-  const count = load<u32>(log, LOG_COUNT);
-  for (let i: u32 = 0; i < count; i++) protect(load<u32>(log + i * 4), page);
 }

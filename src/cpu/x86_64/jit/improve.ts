@@ -15,8 +15,8 @@ export interface RegionCode {
 /** V8 has no other way to name a function to it. It compiles in the thread that calls this, for all instances of the module. */
 const tierUp = withNatives(() => new Function('f', '%WasmTierUpFunction(f)') as (f: unknown) => void);
 
-/** Words with % are a syntax error at all other times. */
-function withNatives<T>(make: () => T): T {
+/** Makes a function that has words with %, which are a syntax error at all other times. */
+export function withNatives<T>(make: () => T): T {
   setFlagsFromString('--allow-natives-syntax');
   const made = make();
   setFlagsFromString('--no-allow-natives-syntax');

@@ -77,8 +77,7 @@ export class Translator {
     milliseconds: 0,
   };
   readonly #compile: Compile | undefined;
-  /** The translator's thread, once there has been something for it. */
-  #worker: Worker | undefined;
+  /** To the translator's thread, once there has been something for it. */
   #port: MessagePort | undefined;
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   #answered = 0;
@@ -195,12 +194,12 @@ export class Translator {
   #startThread(): MessagePort {
     const { port1, port2 } = new MessageChannel();
     const workerData: TranslatorData = { port: port2, answers: this.#answers.buffer };
-    this.#worker = new Worker(threadFile(new URL('./translator-thread.ts', import.meta.url)), {
+    const worker = new Worker(threadFile(new URL('./translator-thread.ts', import.meta.url)), {
       name: 'vivarium_translate',
       workerData,
       transferList: [port2],
     });
-    this.#worker.unref();
+    worker.unref();
     port1.unref();
     return port1;
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
-import { improve } from '../../../../src/cpu/x86_64/jit/improve.ts';
+import { improve, withNatives } from '../../../../src/cpu/x86_64/jit/improve.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { constI32 } from '../../../../src/wasm/expr.ts';
 import { ModuleBuilder } from '../../../../src/wasm/module.ts';
@@ -25,9 +25,7 @@ function module(): WebAssembly.Module {
 
 test('V8 compiles the one region anew, for instances that are there already', () => {
   setFlagsFromString('--no-wasm-lazy-compilation');
-  setFlagsFromString('--allow-natives-syntax');
-  const isTurboFan = new Function('f', 'return %IsTurboFanFunction(f)') as (f: unknown) => boolean;
-  setFlagsFromString('--no-allow-natives-syntax');
+  const isTurboFan = withNatives(() => new Function('f', 'return %IsTurboFanFunction(f)') as (f: unknown) => boolean);
   const table = new WebAssembly.Table({ element: 'anyfunc', initial: 16 });
   const memory = new WebAssembly.Memory({ initial: L.MEMORY_PAGES, maximum: L.MEMORY_PAGES });
   const made = module();
