@@ -1,5 +1,6 @@
 // The arithmetic of x87 on the operands a and b (operand.ts); results and flags in round.ts.
 
+import { exact_exponent, exact_high, exact_low, exact_product, exact_quotient, exact_sign, exact_sum } from './exact';
 import {
   a_denormal,
   a_exponent,
@@ -36,7 +37,7 @@ import {
   TOP_BIT,
   ZE,
 } from './round';
-import { add, divide, high, less, low, multiply, normalize, rest, shift_right_jam, subtract } from './wide';
+import { high, less, low, subtract } from './wide';
 
 const QUIET_BIT: u64 = 1 << 62;
 
@@ -99,6 +100,10 @@ export function denormals(): bool {
   return stopped();
 }
 
+function round_exact(): void {
+  round_extended(exact_sign, exact_exponent, exact_high, exact_low, precision_drop());
+}
+
 /** a + b. */
 function sum(): void {
   if (nans()) return;
@@ -122,25 +127,9 @@ function sum(): void {
     round_extended(a_sign, a_exponent, a_sig, 0, drop);
     return;
   }
-  if (a_exponent < b_exponent || (a_exponent == b_exponent && a_sig < b_sig)) swap();
-  let exponent = a_exponent;
-  shift_right_jam(b_sig, 0, <u32>min(a_exponent - b_exponent, 255));
-  if (a_sign == b_sign) {
-    if (add(a_sig, 0, high, low)) {
-      shift_right_jam(high, low, 1);
-      round_extended(a_sign, exponent + 1, high | TOP_BIT, low, drop);
-    } else {
-      round_extended(a_sign, exponent, high, low, drop);
-    }
-    return;
-  }
-  subtract(a_sig, 0, high, low);
-  if ((high | low) == 0) {
-    result_zero(u32(rounding() == DOWN));
-    return;
-  }
-  exponent -= normalize(high, low);
-  round_extended(a_sign, exponent, high, low, drop);
+  exact_sum(a_sign, a_exponent, a_sig, b_sign, b_exponent, b_sig);
+  if ((exact_high | exact_low) == 0) result_zero(u32(rounding() == DOWN));
+  else round_exact();
 }
 
 /** a - b: a NaN keeps its sign. */
@@ -165,9 +154,8 @@ function product(): void {
     result_zero(sign);
     return;
   }
-  multiply(a_sig, b_sig);
-  const shift = normalize(high, low);
-  round_extended(sign, a_exponent + b_exponent - BIAS + 1 - shift, high, low, precision_drop());
+  exact_product(sign, a_exponent, a_sig, b_exponent, b_sig);
+  round_exact();
 }
 
 /** a / b. */
@@ -192,19 +180,8 @@ function quotient(): void {
     result_zero(sign);
     return;
   }
-  let exponent = a_exponent - b_exponent + BIAS - 1;
-  let n1 = a_sig;
-  let n0: u64 = 0;
-  if (n1 >= b_sig) {
-    n0 = n1 << 63;
-    n1 >>= 1;
-    exponent++;
-  }
-  const whole = divide(n1, n0, b_sig);
-  // The bits below: only whether they are none, under, at or over a half.
-  const twice = rest << 1;
-  const tail = rest == 0 ? 0 : rest >> 63 || twice > b_sig ? TOP_BIT | 1 : twice == b_sig ? TOP_BIT : 1;
-  round_extended(sign, exponent, whole, tail, precision_drop());
+  exact_quotient(sign, a_exponent, a_sig, b_exponent, b_sig);
+  round_exact();
 }
 
 /** Square root of a. */
