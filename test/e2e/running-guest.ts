@@ -56,6 +56,12 @@ export class RunningGuest {
     return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', hypervisor, ...args]);
   }
 
+  /** run(), where what earlier runs have translated is in `cache` and nowhere else. */
+  static runWith(cache: string, ...args: readonly string[]): RunningGuest {
+    const environment = { XDG_CACHE_HOME: cache };
+    return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', 'soft', ...args], environment);
+  }
+
   /** Waits for a text after what was waited for before, `patience` milliseconds at most. Returns what came before it. */
   async expect(text: string | RegExp, patience = LONG): Promise<string> {
     const deadline = Date.now() + patience;
