@@ -6,6 +6,7 @@ import { fingerprint } from './fingerprint.ts';
 import type { KeptTranslations } from './kept-translations.ts';
 import { type PlacedTemplate, place } from './place.ts';
 import { readRegion } from './region.ts';
+import type { Template } from './template.ts';
 import { translate } from './translate.ts';
 
 export interface Request {
@@ -47,6 +48,7 @@ export function compile({ requests, generation, counting }: Batch, kept?: KeptTr
   const start = performance.now();
   const regions: PlacedTemplate[] = [];
   const refused: number[] = [];
+  const translated = new Map<string, Template>();
   let instructions = 0;
   let found = 0;
   for (const { collected, slot, apart } of requests) {
@@ -57,7 +59,7 @@ export function compile({ requests, generation, counting }: Batch, kept?: KeptTr
     } else {
       const region = readRegion(collected);
       template = region && translate(region, apart, counting);
-      if (template && key) kept.add(key, template);
+      if (template && key) translated.set(key, template);
     }
     if (template) {
       regions.push({ template, collected, slot });
@@ -66,7 +68,7 @@ export function compile({ requests, generation, counting }: Batch, kept?: KeptTr
       refused.push(slot);
     }
   }
-  kept?.flush();
+  kept?.add(translated);
   const bytes = place(regions);
   const module = regions.length > 0 ? new WebAssembly.Module(bytes) : undefined;
   const slots = regions.map(({ slot }) => slot);

@@ -39,8 +39,8 @@ interface Kept {
 
 export class KeptTranslations {
   readonly #file: number;
-  readonly #kept = new Map<string, Kept>();
-  #added: Uint8Array[] = [];
+  /** By fingerprint; undefined: this run has added it, and does not know where, as others add to the file, too. */
+  readonly #kept = new Map<string, Kept | undefined>();
   #size = 0;
 
   /** Undefined: there is none to be had, and nothing is kept. `translator`: the file with its code, whose versions do not understand each other. */
@@ -103,25 +103,14 @@ export class KeptTranslations {
     return undefined;
   }
 
-  add(fingerprint: string, template: Template): void {
-    const packed = pack(template);
-    const entry = new Uint8Array(HEAD + packed.length);
-    const head = new DataView(entry.buffer);
-    head.setUint32(0, KEPT, true);
-    head.setUint32(4, packed.length, true);
-    head.setUint32(8, crc32(packed), true);
-    entry.set(Buffer.from(fingerprint, 'latin1'), 16);
-    entry.set(packed, HEAD);
-    this.#added.push(entry);
-  }
-
-  /** Writes what has been added. */
-  flush(): void {
-    if (this.#added.length === 0) return;
-    const all = Buffer.concat(this.#added);
-    this.#added = [];
+  /** Writes what is not there yet, by fingerprint. */
+  add(templates: ReadonlyMap<string, Template>): void {
+    const fresh = [...templates].filter(([fingerprint]) => !this.#kept.has(fingerprint));
+    if (fresh.length === 0) return;
+    const all = Buffer.concat(fresh.map(([fingerprint, template]) => entryOf(fingerprint, template)));
     if (this.#size + all.length > MOST_BYTES) return;
     this.#size += all.length;
+    for (const [fingerprint] of fresh) this.#kept.set(fingerprint, undefined);
     try {
       writeSync(this.#file, all);
     } catch {
@@ -129,6 +118,18 @@ export class KeptTranslations {
       this.#size = MOST_BYTES;
     }
   }
+}
+
+function entryOf(fingerprint: string, template: Template): Uint8Array {
+  const packed = pack(template);
+  const entry = new Uint8Array(HEAD + packed.length);
+  const head = new DataView(entry.buffer);
+  head.setUint32(0, KEPT, true);
+  head.setUint32(4, packed.length, true);
+  head.setUint32(8, crc32(packed), true);
+  entry.set(Buffer.from(fingerprint, 'latin1'), 16);
+  entry.set(packed, HEAD);
+  return entry;
 }
 
 function openKept(path: string): number {

@@ -135,6 +135,14 @@ describe('translations of earlier runs', () => {
     assert.equal(run(open()).found, first.regions);
   });
 
+  test('of one run are written once', () => {
+    const kept = open();
+    run(kept);
+    const { size } = statSync(files()[0] as string);
+    run(kept);
+    assert.equal(statSync(files()[0] as string).size, size);
+  });
+
   test('that are damaged are made anew', () => {
     const first = run(open());
     const [path] = files() as [string];
