@@ -1,7 +1,8 @@
 // `npm run bench -- boot`: the same kernel and initramfs on Vivarium and on QEMU's translator (TCG), in turns.
 //
-// On Vivarium twice: with what earlier starts have translated, and without. Into the initramfs goes a program, started as the first process, that writes one line and powers off. Measured from the start of
-// the process: the first guest instruction (by a kernel that does nothing else), that line, and the end of the process.
+// Into the initramfs goes a program, started as the first process, that writes one line and powers off. Measured from the start of
+// the process: the first guest instruction (by a kernel that does nothing else), that line, and the end of the process. On Vivarium
+// with what earlier starts have translated, and without.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

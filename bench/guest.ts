@@ -68,7 +68,7 @@ function qemuTcg(kernel: string, initrd: string): Machine {
   };
 }
 
-/** `cache`: an empty folder: nobody has translated any of it before. */
+/** `cache`: an empty folder, or none yet: nobody has translated any of it before. */
 async function round({ name, command, args, first, later, resident }: Machine, cache: string): Promise<void> {
   const session = new GuestSession(name, command, args, { XDG_CACHE_HOME: cache });
   const seconds = (runs: readonly MemberRun[]): string =>

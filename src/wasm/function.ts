@@ -20,7 +20,7 @@ const scratch = new DataView(new ArrayBuffer(8));
 const scratchBytes = new Uint8Array(scratch.buffer);
 
 /** Which way a branch nearly always goes (custom section metadata.code.branch_hint): the other one is moved out of its way. */
-export interface BranchHint {
+interface BranchHint {
   /** Of the instruction, in its function's body. */
   readonly offset: number;
   readonly likely: boolean;

@@ -6,14 +6,7 @@ import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
 import { HELPERS } from '../semantics/helper-names.ts';
 import type { Collected } from './collect.ts';
-import { HELPER_NAMES, PLACED, type Template } from './template.ts';
-
-export const HANDLER: readonly ValType[] = ['i32', 'i32'];
-export const STATUS: readonly ValType[] = ['i32'];
-/** Of all modules of regions: index of the handlers' type. */
-export const HANDLER_TYPE = 0;
-/** And of the interpreter's functions that regions leave by. */
-export const ENGINE = { interpret: 0, after: 1, lookup: 2, branchSlow: 3 } as const;
+import { HANDLER, HELPER_NAMES, PLACED, STATUS, type Template } from './template.ts';
 
 const NOP = 0x01;
 
@@ -37,8 +30,11 @@ export function place(regions: readonly PlacedTemplate[]): Uint8Array<ArrayBuffe
   // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
   module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
   module.importTable('env', 'table', 0);
-  for (const name of ['interpret', 'after', 'lookup', 'branch_slow'])
-    module.importFunction('engine', name, name === 'after' ? ['i32', 'i32', 'i32'] : HANDLER, STATUS);
+  // As ENGINE counts them.
+  module.importFunction('engine', 'interpret', HANDLER, STATUS);
+  module.importFunction('engine', 'after', ['i32', 'i32', 'i32'], STATUS);
+  module.importFunction('engine', 'lookup', HANDLER, STATUS);
+  module.importFunction('engine', 'branch_slow', HANDLER, STATUS);
   const helpers = new Map<number, number>();
   for (const { template } of regions) {
     for (const { kind, value } of template.relocations) {
@@ -49,17 +45,15 @@ export function place(regions: readonly PlacedTemplate[]): Uint8Array<ArrayBuffe
       helpers.set(value, module.importFunction('helpers', name, types(params), types(result)));
     }
   }
+  const declared = regions.map((region) => {
+    const functionIndex = module.declare(`region${region.slot}`, HANDLER, STATUS);
+    module.elements(region.slot, [functionIndex]);
+    return { ...region, functionIndex };
+  });
   /** By first record. */
-  const siblings = new Map<number, Sibling>();
-  for (const { collected, slot } of regions) {
-    const functionIndex = module.declare(`region${slot}`, HANDLER, STATUS);
-    siblings.set(collected.blocks[0]?.first as number, { slot, functionIndex });
-    module.elements(slot, [functionIndex]);
-  }
-  for (const { template, collected } of regions) {
-    const { functionIndex } = siblings.get(collected.blocks[0]?.first as number) as Sibling;
+  const siblings = new Map(declared.map((region) => [region.collected.blocks[0]?.first, region]));
+  for (const { template, collected, functionIndex } of declared)
     module.defineFinished(functionIndex, filledIn(template, collected, helpers, siblings));
-  }
   return module.finish(true);
 }
 
@@ -67,22 +61,21 @@ function filledIn(
   { bytes: open, hints, relocations, ways }: Template,
   { blocks }: Collected,
   helpers: ReadonlyMap<number, number>,
-  siblings: ReadonlyMap<number, Sibling>,
+  siblings: ReadonlyMap<number | undefined, Sibling>,
 ): Pick<Template, 'bytes' | 'hints'> {
   const bytes = open.slice();
   const all = new DataView((blocks[0] as (typeof blocks)[number]).records.buffer);
   const targets = ways.map(({ record, isFar }) => all.getUint32(record + (isFar ? L.R_FAR : L.R_DISP), true));
-  const numbers: readonly ((value: number) => number)[] = [
-    (record) => addressOf(record, blocks),
-    (record) => all.getUint32(record + L.R_DISP, true),
-    (helper) => helpers.get(helper) as number,
-    (way) => targets[way] as number,
-    (way) => siblings.get(targets[way] as number)?.slot ?? 0,
-    (way) => siblings.get(targets[way] as number)?.functionIndex ?? 0,
-  ];
-  for (const { offset, kind, value } of relocations)
-    fill(bytes, offset, (numbers[kind] as (typeof numbers)[number])(value));
-  const without = ways.filter((_, way) => !siblings.has(targets[way] as number));
+  const numberOf: Record<number, (value: number) => number> = {
+    [PLACED.record]: (record) => addressOf(record, blocks),
+    [PLACED.second]: (record) => all.getUint32(record + L.R_DISP, true),
+    [PLACED.helper]: (helper) => helpers.get(helper) as number,
+    [PLACED.target]: (way) => targets[way] as number,
+    [PLACED.slot]: (way) => siblings.get(targets[way])?.slot ?? 0,
+    [PLACED.sibling]: (way) => siblings.get(targets[way])?.functionIndex ?? 0,
+  };
+  for (const { offset, kind, value } of relocations) fill(bytes, offset, numberOf[kind]?.(value) as number);
+  const without = ways.filter((_, way) => !siblings.has(targets[way]));
   for (const { start, end } of without) bytes.fill(NOP, start, end);
   const isThere = (at: number): boolean => !without.some(({ start, end }) => at >= start && at < end);
   return { bytes, hints: hints.filter(({ offset }) => isThere(offset)) };

@@ -1,7 +1,7 @@
 // A region's function as it is written: the same wherever its code is mapped, its records lie, and in whatever module it stands. What is not the
 // same is filled in when it is placed (place.ts).
 
-import { type Callee, type Expr, placedI32 } from '../../../wasm/expr.ts';
+import { type Callee, type Expr, placedI32, type ValType } from '../../../wasm/expr.ts';
 import type { FinishedBody } from '../../../wasm/function.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 
@@ -29,6 +29,13 @@ export interface SiblingWay {
   /** By its link to another page. */
   readonly isFar: boolean;
 }
+
+export const HANDLER: readonly ValType[] = ['i32', 'i32'];
+export const STATUS: readonly ValType[] = ['i32'];
+/** Of all modules of regions: index of the handlers' type. */
+export const HANDLER_TYPE = 0;
+/** And of the interpreter's functions that regions leave by. */
+export const ENGINE = { interpret: 0, after: 1, lookup: 2, branchSlow: 3 } as const;
 
 export interface Template extends FinishedBody {
   readonly ways: readonly SiblingWay[];

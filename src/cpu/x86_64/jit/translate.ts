@@ -10,7 +10,6 @@ import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { analyze, type FlowNode } from './control-flow.ts';
-import { ENGINE, HANDLER, HANDLER_TYPE, STATUS } from './place.ts';
 import type { Decoded, Region } from './region.ts';
 import {
   aside,
@@ -29,7 +28,16 @@ import {
 } from './region-context.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './region-flags.ts';
-import { PLACED, recordAddress, type SiblingWay, type Template } from './template.ts';
+import {
+  ENGINE,
+  HANDLER,
+  HANDLER_TYPE,
+  PLACED,
+  recordAddress,
+  type SiblingWay,
+  STATUS,
+  type Template,
+} from './template.ts';
 
 /** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
 const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);

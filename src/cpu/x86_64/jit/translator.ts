@@ -80,7 +80,7 @@ export class Translator {
     milliseconds: 0,
   };
   readonly #compile: Compile | undefined;
-  /** To the translator's thread, once there has been something for it. */
+  /** To the translator's thread, once there is one. */
   #port: MessagePort | undefined;
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   #answered = 0;

@@ -2,7 +2,7 @@
 // physical addresses as well, and a processor that translates whatever it samples.
 
 import assert from 'node:assert/strict';
-import { type Batch, compile } from '../../../../src/cpu/x86_64/jit/compile.ts';
+import { compile } from '../../../../src/cpu/x86_64/jit/compile.ts';
 import type { Compile } from '../../../../src/cpu/x86_64/jit/translator.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
@@ -56,9 +56,7 @@ export class Guest {
       },
       typeof translation === 'function'
         ? translation
-        : { none: 'none' as const, 'at-once': (batch: Batch) => compile(batch), beside: 'thread' as const }[
-            translation
-          ],
+        : { none: 'none' as const, 'at-once': compile, beside: 'thread' as const }[translation],
       { counting: true },
       mostRegions,
     );
