@@ -212,6 +212,24 @@ export class FunctionBuilder {
     this.#write([...args, target], 0x13, typeIndex, 0);
   }
 
+  /**
+   * The same at a function's end. Locals get constants before it: V8's Liftoff saves what is in registers before each call, and constants
+   * are in none.
+   */
+  returnCallIndirectLast(typeIndex: number, args: readonly Expr[], target: Expr): void {
+    const code = this.#code;
+    if (!code) return;
+    for (const operand of [...args, target]) writeExpr(code, operand);
+    for (const [index, type] of [...this.params, ...this.#locals].entries()) {
+      if (type !== 'i32' && type !== 'i64') continue;
+      code.u8(type === 'i32' ? 0x41 : 0x42);
+      code.u8(0);
+      code.u8(0x21);
+      code.u32(index);
+    }
+    this.#write([], 0x13, typeIndex, 0);
+  }
+
   /** How many structured blocks are open. */
   get depth(): number {
     return this.#depth;

@@ -258,6 +258,8 @@ export const EA_FAILED = 0x14e4;
 /** u32: how often regions have left an instruction to the interpreter, and the entry's record of the one that was last. */
 export const COUNT_LEFT = 0x14e8;
 export const LEFT_REGION = 0x14ec;
+/** u32: entry's record of a region that was left with all of the state stored, which HANDLER_LEFT takes for LEFT_REGION. */
+export const LEAVING_REGION = 0x14f0;
 
 /** Budget used up: time to look at clocks and requests. */
 export const EXIT_BUDGET = 0;

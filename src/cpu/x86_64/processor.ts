@@ -162,7 +162,8 @@ export class Processor {
       host: { decode: (address: number) => this.#decode(address >>> 0) },
     });
     this.#interpret = engine.exports['run'] as (budget: number) => number;
-    const surroundings = { memory: this.memory, engine: engine.exports, helpers: helperInstance.exports };
+    const table = engine.exports['table'] as WebAssembly.Table;
+    const surroundings = { memory: this.memory, table, helpers: helperInstance.exports };
     if (translation !== 'none') {
       const compile = translation === 'thread' ? undefined : translation;
       this.#translator = new Translator(surroundings, compile, counting, mostRegions);

@@ -10,6 +10,11 @@ export const HANDLER_UNDEFINED = 3;
 export const HANDLER_FETCH = 4;
 export const HANDLER_TOO_LONG = 5;
 export const HANDLER_BREAK = 6;
+/** No record has these: regions go on by them. */
+export const HANDLER_LEFT = 7;
+export const HANDLER_AFTER = 8;
+export const HANDLER_LOOKUP = 9;
+export const HANDLER_BRANCH_SLOW = 10;
 
 const PAGE_SIZE = 4096;
 /** Instructions in a block at most: R_COUNT is a byte, and a block is what one budget check pays for. */

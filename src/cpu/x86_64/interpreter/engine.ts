@@ -5,9 +5,13 @@ import { callExpr, constI32, constI64, type Expr, i32, i64, load, select, type V
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import {
+  HANDLER_AFTER,
+  HANDLER_BRANCH_SLOW,
   HANDLER_BREAK,
   HANDLER_CROSS,
   HANDLER_FETCH,
+  HANDLER_LEFT,
+  HANDLER_LOOKUP,
   HANDLER_STOP,
   HANDLER_TOO_LONG,
   HANDLER_UNDEFINED,
@@ -51,7 +55,6 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   const find = module.declare('find', [], ['i32']);
   const sync = module.declare('sync', ['i32'], []);
   const leave = module.declare('leave', HANDLER, STATUS);
-  const interpret = module.declare('interpret', HANDLER, STATUS);
   const fault = module.declare('fault', HANDLER, STATUS);
   const after = module.declare('after', ['i32', 'i32', 'i32'], STATUS);
   const lookup = module.declare('lookup', HANDLER, STATUS);
@@ -288,16 +291,6 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     exit(f, i32.sub(f.param(1), i32.sub(count(record), constI32(1))));
   });
 
-  // A region leaves an instruction to the interpreter. It may stand itself in the place of the record's handler.
-  module.define(interpret, (f) => {
-    const record = f.param(0);
-    f.store('i32.store', at(L.COUNT_LEFT), i32.add(load('i32.load', at(L.COUNT_LEFT)), constI32(1)));
-    const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
-    const isRegion = i32.ge_u(handler, constI32(handlerCount()));
-    f.if(isRegion, () => f.set(handler, load('i32.load16_u', i32.sub(record, constI32(L.NODE)), L.NODE_ORIGINAL)));
-    f.returnCallIndirect(handlerType, [record, f.param(1)], handler);
-  });
-
   module.define(after, (f) => {
     const record = f.param(0);
     const status = f.param(2);
@@ -327,9 +320,6 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.returnCall(lookup, [constI32(0), f.param(0)]);
   });
   module.exportFunction('run', run);
-  // For translated code.
-  for (const [name, index] of Object.entries({ interpret, after, lookup, branch_slow: branchSlow }))
-    module.exportFunction(name, index);
 
   // ---- The engine's own handlers -------------------------------------------------------------------------------------
   const special: number[] = new Array(FIRST_HANDLER).fill(-1);
@@ -381,6 +371,22 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
     f.drop(callHelper('raise_error', constI32(13), constI32(0)));
     f.returnCall(fault, [f.param(0), f.param(1)]);
   });
+  // A region leaves an instruction to the interpreter. It may stand itself in the place of the record's handler.
+  define(HANDLER_LEFT, 'left', (f) => {
+    const record = f.param(0);
+    f.store('i32.store', at(L.COUNT_LEFT), i32.add(load('i32.load', at(L.COUNT_LEFT)), constI32(1)));
+    f.store('i32.store', at(L.LEFT_REGION), load('i32.load', at(L.LEAVING_REGION)));
+    const handler = f.let(load('i32.load16_u', record, L.R_HANDLER));
+    const isRegion = i32.ge_u(handler, constI32(handlerCount()));
+    f.if(isRegion, () => f.set(handler, load('i32.load16_u', i32.sub(record, constI32(L.NODE)), L.NODE_ORIGINAL)));
+    f.returnCallIndirect(handlerType, [record, f.param(1)], handler);
+  });
+  // And one that a helper of it has made, with a status.
+  define(HANDLER_AFTER, 'after_region', (f) =>
+    f.returnCall(after, [f.param(0), f.param(1), load('i32.load', at(L.LEAVE_STATUS))]),
+  );
+  special[HANDLER_LOOKUP] = lookup;
+  special[HANDLER_BRANCH_SLOW] = branchSlow;
   const stale = special[L.HANDLER_STALE] as number;
   module.elements(
     0,

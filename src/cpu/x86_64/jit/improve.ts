@@ -3,13 +3,11 @@
 import { setFlagsFromString } from 'node:v8';
 import * as L from '../layout.ts';
 
-/** A region's function, and the module that it belongs to. */
-export interface RegionCode {
+/** A compiled module of regions. */
+export interface RegionModule {
   readonly module: WebAssembly.Module;
-  /** Slots of the handlers' table that the module fills. */
+  /** Slots of the handlers' table that it fills. */
   readonly slots: readonly number[];
-  /** The region's own. */
-  readonly slot: number;
 }
 
 /** V8 has no other way to name a function to it. It compiles in the thread that calls this, for all instances of the module. */
@@ -27,8 +25,8 @@ export function withNatives<T>(make: () => T): T {
 const memory = new WebAssembly.Memory({ initial: L.MEMORY_PAGES, maximum: L.MEMORY_PAGES });
 const table = new WebAssembly.Table({ element: 'anyfunc', initial: 0x10000 });
 
-/** Returns when the region's better code is in use, some milliseconds later. */
-export function improve({ module, slots, slot }: RegionCode): void {
+/** Returns when the better code of the region with this slot is in use, some milliseconds later. */
+export function improve({ module, slots }: RegionModule, slot: number): void {
   const imports: Record<string, Record<string, unknown>> = { env: { memory, table } };
   for (const { module: from, name } of WebAssembly.Module.imports(module)) {
     if (from !== 'env') (imports[from] ??= {})[name] = () => 0;

@@ -30,11 +30,6 @@ export function place(regions: readonly PlacedTemplate[]): Uint8Array<ArrayBuffe
   // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
   module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
   module.importTable('env', 'table', 0);
-  // As ENGINE counts them.
-  module.importFunction('engine', 'interpret', HANDLER, STATUS);
-  module.importFunction('engine', 'after', ['i32', 'i32', 'i32'], STATUS);
-  module.importFunction('engine', 'lookup', HANDLER, STATUS);
-  module.importFunction('engine', 'branch_slow', HANDLER, STATUS);
   const helpers = new Map<number, number>();
   for (const { template } of regions) {
     for (const { kind, value } of template.relocations) {

@@ -11,7 +11,7 @@ const at = (address: number): Expr => constI32(address);
 /** The instruction cannot be part of a region. */
 export class Untranslatable extends Error {}
 
-/** Ways out of a region; each has one epilogue. */
+/** Ways out of a region. */
 export type Exit =
   /** The interpreter makes the record's instruction, at which the region may stand. */
   | 'interpret'

@@ -4,7 +4,6 @@
 import { HANDLER_STOP } from '../decode/blocks.ts';
 import * as L from '../layout.ts';
 import type { Collected, HostRange } from './collect.ts';
-import type { RegionCode } from './improve.ts';
 
 /** Of the most regions so many are in place at once, as a fraction: the others stand aside. */
 const ACTIVE = 3 / 4;
@@ -22,8 +21,8 @@ interface Entry {
   original: number | undefined;
   /** Its function is in the table. */
   installed: boolean;
-  /** What it was made of; undefined before it is there, and once better code has been asked for. */
-  code: RegionCode | undefined;
+  /** Better code has been asked for. */
+  improved: boolean;
 }
 
 /** What one module holds: kept and dropped together, since each of its functions keeps all of it. */
@@ -91,14 +90,14 @@ export class RegionStore {
       return undefined;
     }
     const slot = this.#freeSlots.pop() ?? this.#nextSlot++;
-    const entry: Entry = { record, slot, blocks, nodes, original: undefined, installed: false, code: undefined };
+    const entry: Entry = { record, slot, blocks, nodes, original: undefined, installed: false, improved: false };
     this.#byRecord.set(record, entry);
     this.#bySlot.set(slot, entry);
     return slot;
   }
 
   /** The module that holds these slots has been instantiated. Gives how many of them came into use. */
-  install(slots: readonly number[], module: WebAssembly.Module): number {
+  install(slots: readonly number[]): number {
     const entries = slots.map((slot) => this.#bySlot.get(slot)).filter((entry) => entry !== undefined);
     const [alive, changed] = [entries.filter((e) => !this.#isStale(e)), entries.filter((e) => this.#isStale(e))];
     // The guest has changed the code meanwhile.
@@ -106,7 +105,6 @@ export class RegionStore {
     if (alive.length === 0) return 0;
     for (const entry of alive) {
       entry.installed = true;
-      entry.code = { module, slots, slot: entry.slot };
       this.#putIn(entry);
     }
     this.#active.push({ entries: alive });
@@ -122,19 +120,18 @@ export class RegionStore {
     return entry?.record;
   }
 
-  /** A region is in place at this record whose code nobody has taken yet. */
-  hasCode(record: number): boolean {
+  /** A region is in place at this record for which better code has not been asked yet. */
+  canImprove(record: number): boolean {
     const entry = this.#byRecord.get(record);
-    return entry?.original !== undefined && entry.code !== undefined;
+    return entry?.original !== undefined && !entry.improved;
   }
 
-  /** Gives it, once. */
-  takeCode(record: number): RegionCode | undefined {
-    if (!this.hasCode(record)) return undefined;
+  /** Better code is asked for: gives the region's slot. Undefined: canImprove() is false. */
+  improve(record: number): number | undefined {
+    if (!this.canImprove(record)) return undefined;
     const entry = this.#byRecord.get(record) as Entry;
-    const { code } = entry;
-    entry.code = undefined;
-    return code;
+    entry.improved = true;
+    return entry.slot;
   }
 
   /** Takes a region out for good. False: there is none in place. */

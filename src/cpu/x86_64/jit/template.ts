@@ -34,8 +34,6 @@ export const HANDLER: readonly ValType[] = ['i32', 'i32'];
 export const STATUS: readonly ValType[] = ['i32'];
 /** Of all modules of regions: index of the handlers' type. */
 export const HANDLER_TYPE = 0;
-/** And of the interpreter's functions that regions leave by. */
-export const ENGINE = { interpret: 0, after: 1, lookup: 2, branchSlow: 3 } as const;
 
 export interface Template extends FinishedBody {
   readonly ways: readonly SiblingWay[];

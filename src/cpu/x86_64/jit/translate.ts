@@ -3,7 +3,7 @@
 
 import { constI32, constI64, type Expr, i32, i64, load, placedI32, type ValType } from '../../../wasm/expr.ts';
 import { CodeWriter, FunctionBuilder, type Label } from '../../../wasm/function.ts';
-import { HANDLER_CROSS } from '../decode/blocks.ts';
+import { HANDLER_AFTER, HANDLER_BRANCH_SLOW, HANDLER_CROSS, HANDLER_LEFT, HANDLER_LOOKUP } from '../decode/blocks.ts';
 import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
@@ -28,19 +28,25 @@ import {
 } from './region-context.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './region-flags.ts';
-import {
-  ENGINE,
-  HANDLER,
-  HANDLER_TYPE,
-  PLACED,
-  recordAddress,
-  type SiblingWay,
-  STATUS,
-  type Template,
-} from './template.ts';
+import { HANDLER, HANDLER_TYPE, PLACED, recordAddress, type SiblingWay, STATUS, type Template } from './template.ts';
 
-/** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
-const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);
+/** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. */
+type Often = 'branch' | 'far' | 'dispatch' | 'jump';
+
+/** By which handler the others go on. They have one epilogue, which stores all. */
+const HANDLERS: Readonly<Record<Exclude<Exit, Often>, number>> = {
+  interpret: HANDLER_LEFT,
+  cross: HANDLER_CROSS,
+  lookup: HANDLER_LOOKUP,
+  after: HANDLER_AFTER,
+};
+
+/** What stands behind the body: the epilogues. */
+type Epilogue = Often | 'all';
+
+function isOften(kind: Exit): kind is Often {
+  return !(kind in HANDLERS);
+}
 
 const NO_LOCALS: readonly Expr[] = [];
 
@@ -122,11 +128,11 @@ function dirtyBefore(edges: readonly WrittenEdge[]): readonly (Dirty | undefined
 class FunctionWriter {
   readonly #f: FunctionBuilder;
   readonly #context: RegionContext;
-  readonly #exitsUsed = new Set<Exit>();
-  readonly #exitLabels = new Map<Exit, Label>();
+  readonly #epiloguesUsed = new Set<Epilogue>();
+  readonly #epilogueLabels = new Map<Epilogue, Label>();
   readonly #exitRecord: Expr;
   readonly #exitBudget: Expr;
-  readonly #exitStatus: Expr;
+  readonly #exitHandler: Expr;
   /** By the block's order. */
   readonly #labels: Labels[] = [];
   /** Ways between blocks, as they were written. */
@@ -145,7 +151,7 @@ class FunctionWriter {
     this.#source = source;
     this.#exitRecord = f.local('i32');
     this.#exitBudget = f.local('i32');
-    this.#exitStatus = f.local('i32');
+    this.#exitHandler = f.local('i32');
     const used = draft ? draft.#context : undefined;
     const locals = (type: ValType, count: number, used?: readonly (Expr | undefined)[]): (Expr | undefined)[] =>
       used ? used.map((local) => local && f.local(type)) : new Array<undefined>(count).fill(undefined);
@@ -182,7 +188,7 @@ class FunctionWriter {
       unpaid: 0,
       exit: (kind, record, budget, status) => this.#exit(kind, recordAddress(record), budget, status),
     };
-    if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
+    if (draft) for (const epilogue of draft.#epiloguesUsed) this.#epiloguesUsed.add(epilogue);
     this.#dirtyBefore = dirtyBefore(draft ? draft.#edges : []);
   }
 
@@ -196,7 +202,8 @@ class FunctionWriter {
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
     if (c.oddUsed) f.set(c.odd, unusualControls());
-    this.#epilogues([...this.#exitsUsed], () => this.body());
+    f.block((leave) => this.#epilogues(leave, [...this.#epiloguesUsed], () => this.body()));
+    f.returnCallIndirectLast(HANDLER_TYPE, [this.#exitRecord, this.#exitBudget], this.#exitHandler);
     const body = f.finish();
     // The locals' declarations stand before the instructions, one byte behind them.
     const before = body.bytes.length - f.length - 1;
@@ -213,24 +220,27 @@ class FunctionWriter {
   #exit(kind: Exit, record: Expr, budget: Expr, status?: Expr, shortWay?: () => void): void {
     const f = this.#f;
     const c = this.#context;
-    this.#exitsUsed.add(kind);
     f.set(this.#exitRecord, record);
     f.set(this.#exitBudget, budget);
-    if (status) f.set(this.#exitStatus, status);
-    if (OFTEN.has(kind)) {
+    if (status) f.store('i32.store', constI32(L.LEAVE_STATUS), status);
+    this.#count(kind);
+    if (isOften(kind)) {
       storeRegisters(c, c.dirty);
       storeVectors(c, c.dirtyVectors);
       if (c.dirty & DIRTY_FLAGS) spillFlags(c);
+      shortWay?.();
+      this.#toEpilogue(kind);
     } else {
+      f.set(this.#exitHandler, constI32(HANDLERS[kind]));
       this.#settleAside();
+      this.#toEpilogue('all');
     }
-    shortWay?.();
-    this.#toEpilogue(kind);
   }
 
   /** The draft has no epilogues. */
-  #toEpilogue(kind: Exit): void {
-    const label = this.#exitLabels.get(kind);
+  #toEpilogue(epilogue: Epilogue): void {
+    this.#epiloguesUsed.add(epilogue);
+    const label = this.#epilogueLabels.get(epilogue);
     if (label) this.#f.br(label);
     else this.#f.unreachable();
   }
@@ -243,24 +253,19 @@ class FunctionWriter {
     c.settled = settled;
   }
 
-  /** One block around the body for each way out, its epilogue behind it. */
-  #epilogues(kinds: readonly Exit[], body: () => void): void {
-    const [kind, ...rest] = kinds;
-    if (kind === undefined) {
+  /** One block around the body for each epilogue, which stands behind it. They end at `leave`. */
+  #epilogues(leave: Label, epilogues: readonly Epilogue[], body: () => void): void {
+    const [epilogue, ...rest] = epilogues;
+    if (epilogue === undefined) {
       body();
       return;
     }
     this.#f.block((label) => {
-      this.#exitLabels.set(kind, label);
-      this.#epilogues(rest, body);
+      this.#epilogueLabels.set(epilogue, label);
+      this.#epilogues(leave, rest, body);
     });
-    if (!OFTEN.has(kind)) {
-      storeRegisters(this.#context, this.#context.written);
-      storeVectors(this.#context, this.#context.vectorsWritten);
-      if (this.#context.flagsWritten) storeFlags(this.#context);
-    }
-    this.#count(kind);
-    this.#leaveBy(kind);
+    this.#goOnBy(epilogue, leave);
+    this.#f.br(leave);
   }
 
   /** Adds what was run since the region was entered to COUNT_TRANSLATED. */
@@ -276,29 +281,33 @@ class FunctionWriter {
     this.#f.store('i64.store', constI32(L.COUNT_TRANSLATED), total);
   }
 
-  #leaveBy(kind: Exit): void {
+  /** Decides with which record and by which handler it goes on. */
+  #goOnBy(epilogue: Epilogue, leave: Label): void {
     const f = this.#f;
+    const c = this.#context;
     const record = this.#exitRecord;
-    const budget = this.#exitBudget;
-    const dispatch = (to: Expr): void =>
-      f.returnCallIndirect(HANDLER_TYPE, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
-    switch (kind) {
-      case 'interpret':
-        f.store('i32.store', constI32(L.LEFT_REGION), recordAddress(0));
-        return f.returnCall(ENGINE.interpret, [record, budget]);
+    const handler = this.#exitHandler;
+    const handlerOf = (of: Expr): Expr => load('i32.load16_u', of, L.R_HANDLER);
+    const hasBudget = i32.ge_s(this.#exitBudget, constI32(0));
+    const isRegion = i32.ge_u(handler, constI32(handlerCount()));
+    switch (epilogue) {
+      case 'all':
+        storeRegisters(c, c.written);
+        storeVectors(c, c.vectorsWritten);
+        if (c.flagsWritten) storeFlags(c);
+        f.store('i32.store', constI32(L.LEAVING_REGION), recordAddress(0));
+        return;
       case 'dispatch':
-        return dispatch(record);
-      case 'cross':
-        // The record's own handler may be this region.
-        return f.returnCallIndirect(HANDLER_TYPE, [record, budget], constI32(HANDLER_CROSS));
-      case 'lookup':
-        return f.returnCall(ENGINE.lookup, [record, budget]);
-      case 'after':
-        return f.returnCall(ENGINE.after, [record, budget, this.#exitStatus]);
+        f.set(handler, handlerOf(record));
+        return;
       case 'branch': {
         const target = f.let(load('i32.load', record, L.R_DISP));
-        f.ifLikely(i32.and(i32.ne(target, constI32(0)), i32.ge_s(budget, constI32(0))), () => dispatch(target));
-        return f.returnCall(ENGINE.branchSlow, [record, budget]);
+        f.set(handler, constI32(HANDLER_BRANCH_SLOW));
+        f.ifLikely(i32.and(i32.ne(target, constI32(0)), hasBudget), () => {
+          f.set(record, target);
+          f.set(handler, handlerOf(target));
+        });
+        return;
       }
       case 'far': {
         const target = f.let(load('i32.load', record, L.R_FAR));
@@ -306,40 +315,41 @@ class FunctionWriter {
           i32.ne(target, constI32(0)),
           i64.eq(load('i64.load', record, L.R_FAR_KEY), this.#jumpKey()),
         );
-        f.ifLikely(i32.and(known, i32.ge_s(budget, constI32(0))), () => {
-          const page = this.#context.target;
-          const handler = f.let(load('i32.load16_u', target, L.R_HANDLER));
-          f.ifLikely(i32.ge_u(handler, constI32(handlerCount())), () => {
-            f.store('i64.store', constI32(L.IP_PAGE), page);
-            f.returnCallIndirect(HANDLER_TYPE, [target, budget], handler);
+        f.ifLikely(i32.and(known, hasBudget), () => {
+          f.set(handler, handlerOf(target));
+          f.ifLikely(isRegion, () => {
+            f.store('i64.store', constI32(L.IP_PAGE), c.target);
+            f.set(record, target);
+            f.br(leave);
           });
           // What is not translated is counted by lookup.
           f.if(i32.ne(handler, constI32(L.HANDLER_STALE)), () => {
             const offset = i64.and(load('i64.load', record, L.R_IMM), constI64(4095));
-            f.store('i64.store', constI32(L.RIP), i64.or(page, offset));
-            f.returnCall(ENGINE.lookup, [record, budget]);
+            f.store('i64.store', constI32(L.RIP), i64.or(c.target, offset));
+            f.set(handler, constI32(HANDLER_LOOKUP));
+            f.br(leave);
           });
         });
-        return f.returnCall(ENGINE.branchSlow, [record, budget]);
+        f.set(handler, constI32(HANDLER_BRANCH_SLOW));
+        return;
       }
       case 'jump': {
-        const { target } = this.#context;
-        const entry = f.let(jumpEntry(target));
+        const entry = f.let(jumpEntry(c.target));
         const known = i32.and(
-          i64.eq(load('i64.load', entry), target),
+          i64.eq(load('i64.load', entry), c.target),
           i64.eq(load('i64.load', entry, L.JUMP_O_KEY), this.#jumpKey()),
         );
-        f.ifLikely(i32.and(known, i32.ge_s(budget, constI32(0))), () => {
-          const to = f.let(load('i32.load', entry, L.JUMP_O_RECORD));
-          const handler = f.let(load('i32.load16_u', to, L.R_HANDLER));
-          // What is not translated is counted there.
-          f.ifLikely(i32.ge_u(handler, constI32(handlerCount())), () => {
-            f.store('i64.store', constI32(L.IP_PAGE), i64.and(target, constI64(-4096)));
-            f.returnCallIndirect(HANDLER_TYPE, [to, budget], handler);
+        f.ifLikely(i32.and(known, hasBudget), () => {
+          f.set(record, load('i32.load', entry, L.JUMP_O_RECORD));
+          f.set(handler, handlerOf(record));
+          f.ifLikely(isRegion, () => {
+            f.store('i64.store', constI32(L.IP_PAGE), i64.and(c.target, constI64(-4096)));
+            f.br(leave);
           });
         });
-        f.store('i64.store', constI32(L.RIP), target);
-        return f.returnCall(ENGINE.lookup, [record, budget]);
+        // What is not translated is counted there.
+        f.store('i64.store', constI32(L.RIP), c.target);
+        f.set(handler, constI32(HANDLER_LOOKUP));
       }
     }
   }
@@ -428,7 +438,7 @@ class FunctionWriter {
         if (!(error instanceof Untranslatable)) throw error;
         // What is written so far belongs to the draft.
         decoded.isSkipped = true;
-        this.#exitsUsed.add('dispatch');
+        this.#epiloguesUsed.add('dispatch');
         return;
       }
       emitter.end();
@@ -496,7 +506,6 @@ class FunctionWriter {
     let isThere = i32.eq(load('i32.load16_u', target, L.R_HANDLER), slot);
     if (kind === 'far') isThere = i32.and(isThere, this.#isLinked(record, target));
     f.ifLikely(i32.and(isThere, i32.ge_s(budget, constI32(0))), () => {
-      this.#count(kind);
       if (kind === 'far') f.store('i64.store', constI32(L.IP_PAGE), this.#context.target);
       f.returnCall({ kind: PLACED.sibling, value: way }, [target, budget]);
     });

@@ -7,7 +7,7 @@ import { BUNDLE_FOLDER } from '../../../host/bundle.ts';
 import { cacheFolder } from '../../../host/cache-folder.ts';
 import { stepBack } from '../../../host/priority.ts';
 import { type Batch, compile } from './compile.ts';
-import { improve, type RegionCode } from './improve.ts';
+import { improve, type RegionModule } from './improve.ts';
 import { KeptTranslations } from './kept-translations.ts';
 
 export interface TranslatorData {
@@ -34,12 +34,23 @@ const kept =
 const { port, answers } = workerData as TranslatorData;
 const count = new Int32Array(answers);
 
-function work(message: Batch | RegionCode): void {
-  if ('requests' in message) {
-    port.postMessage(compile(message, kept));
-  } else {
-    improve(message);
+/** By slot, of one generation: what may be asked to be compiled again. To send a module here has V8 collect this thread's garbage each time. */
+const modules = new Map<number, RegionModule>();
+let generation = 0;
+
+/** A batch, or the slot of a region of an earlier one. */
+function work(message: Batch | number): void {
+  if (typeof message === 'number') {
+    const module = modules.get(message);
+    if (module) improve(module, message);
     port.postMessage('improved');
+  } else {
+    if (message.generation !== generation) modules.clear();
+    generation = message.generation;
+    const answer = compile(message, kept);
+    const { module, slots } = answer;
+    if (module) for (const slot of slots) modules.set(slot, { module, slots });
+    port.postMessage(answer);
   }
   Atomics.add(count, 0, 1);
 }

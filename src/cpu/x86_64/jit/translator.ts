@@ -16,8 +16,8 @@ type Exports = Record<string, unknown>;
 
 interface Surroundings {
   readonly memory: WebAssembly.Memory;
-  /** The interpreter's exports: its table, and the functions that regions leave by. */
-  readonly engine: Exports;
+  /** The handlers' table. */
+  readonly table: WebAssembly.Table;
   readonly helpers: Exports;
 }
 
@@ -32,6 +32,8 @@ const PATIENCE = 10;
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 /** So many samples find a region before V8 compiles it again, by TurboFan: it is where time goes then. */
 const IMPROVE_SAMPLES = 3;
+/** Of the thread's young objects, in MiB: with V8's own limit 64 of them stay resident, and nothing is faster. */
+const YOUNG_GENERATION = 16;
 /** Between two samples regions are left as often as this where the instructions behind what leaves are interpreted, over and over. */
 const LEFT_OFTEN = 150;
 /** Of this many samples... */
@@ -111,17 +113,11 @@ export class Translator {
    * `compile`: translates a sampled block before sample() returns; without it a thread does so, some time later. `counting`: the
    * regions count the instructions that they run. `most`: regions that are kept at a time.
    */
-  constructor(
-    { memory, engine, helpers }: Surroundings,
-    compile: Compile | undefined,
-    counting: boolean,
-    most: number,
-  ) {
+  constructor({ memory, table, helpers }: Surroundings, compile: Compile | undefined, counting: boolean, most: number) {
     this.#counting = counting;
     const buffer = memory.buffer as ArrayBuffer;
-    const table = engine['table'] as WebAssembly.Table;
     this.#view = new DataView(buffer);
-    this.#imports = { env: { memory, table }, engine, helpers };
+    this.#imports = { env: { memory, table }, helpers };
     this.#store = new RegionStore(buffer, table, handlerCount(), most, (blocks) => this.#collector.release(blocks));
     this.#collector = new Collector(buffer, (record) => this.#store.original(record));
     this.#sampleHeat = compile ? L.HOT_LOOKUPS : SAMPLE_HEAT;
@@ -205,6 +201,7 @@ export class Translator {
       name: 'vivarium_translate',
       workerData,
       transferList: [port2],
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION },
     });
     worker.unref();
     port1.unref();
@@ -215,7 +212,7 @@ export class Translator {
     if (!this.#waiting.has(record)) {
       if (this.#hopeless.has(record) || this.#store.revive(record)) return;
       if (this.#store.has(record)) {
-        if (this.#heat(record) >= IMPROVE_SAMPLES * SAMPLE_HEAT && this.#store.hasCode(record))
+        if (this.#heat(record) >= IMPROVE_SAMPLES * SAMPLE_HEAT && this.#store.canImprove(record))
           this.#improvable.add(record);
         return;
       }
@@ -231,10 +228,10 @@ export class Translator {
       if (hottest === undefined || this.#heat(record) > this.#heat(hottest)) hottest = record;
     if (hottest === undefined) return;
     this.#improvable.delete(hottest);
-    const improvement = this.#store.takeCode(hottest);
-    if (!improvement) return;
+    const slot = this.#store.improve(hottest);
+    if (slot === undefined) return;
     this.#isImproving = true;
-    port.postMessage(improvement);
+    port.postMessage(slot);
   }
 
   #heat(record: number): number {
@@ -306,7 +303,7 @@ export class Translator {
     if (generation !== this.#view.getUint32(L.ARENA_GENERATION, true)) return;
     if (module) {
       new WebAssembly.Instance(module, this.#imports as never);
-      counts.installed += this.#store.install(slots, module);
+      counts.installed += this.#store.install(slots);
     }
     for (const slot of refused) {
       const record = this.#store.refuse(slot);

@@ -35,7 +35,7 @@ test('V8 compiles the one region anew, for instances that are there already', ()
   } as never);
   const [first, second] = SLOTS.map((slot) => table.get(slot) as (a: number, b: number) => number);
   assert.ok(!isTurboFan(first) && !isTurboFan(second));
-  improve({ module: made, slots: SLOTS, slot: 6 });
+  improve({ module: made, slots: SLOTS }, 6);
   assert.ok(!isTurboFan(first) && isTurboFan(second));
   assert.equal(second?.(0, 10), 16);
 });
