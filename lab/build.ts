@@ -13,11 +13,12 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { Apt, type KernelMetaPackage, type Package } from '../src/guest/apt.ts';
 import { type CpioEntry, missingParents, writeCpio } from '../src/guest/cpio.ts';
-import { defaultGuestFolder, requireSpace } from '../src/guest/disk.ts';
+import { requireSpace } from '../src/guest/disk.ts';
 import { GuestError } from '../src/guest/error.ts';
 import { lockFile } from '../src/guest/lock.ts';
 import { collectModules } from '../src/guest/modules.ts';
 import { runTool } from '../src/guest/tools.ts';
+import { cacheFolder } from '../src/host/cache-folder.ts';
 
 /** The kernel for all machines: the one for virtual machines has no KVM. */
 const KERNEL: KernelMetaPackage = 'linux-image-amd64';
@@ -52,7 +53,7 @@ export interface Lab {
 export async function prepareLab(log: (line: string) => void): Promise<Lab> {
   const init = readFileSync(new URL('init', import.meta.url));
   const recipe = createHash('sha256').update(init).update(MODULES.join()).digest('hex').slice(0, 12);
-  const parent = defaultGuestFolder();
+  const parent = cacheFolder();
   const folder = join(parent, `lab-${recipe}`);
   const lab = { kernel: join(folder, 'vmlinuz'), initrd: join(folder, 'initrd.gz') };
   if (existsSync(folder)) return lab;

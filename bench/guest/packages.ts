@@ -5,9 +5,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Apt, type Package } from '../../src/guest/apt.ts';
-import { defaultGuestFolder, hasContent, requireSpace } from '../../src/guest/disk.ts';
+import { hasContent, requireSpace } from '../../src/guest/disk.ts';
 import { lockFile } from '../../src/guest/lock.ts';
 import { runTool } from '../../src/guest/tools.ts';
+import { cacheFolder } from '../../src/host/cache-folder.ts';
 
 /** Names of Debian 12. */
 const PACKAGES: readonly string[] = [
@@ -39,7 +40,7 @@ export interface Programs {
  * @throws GuestError with one line for people
  */
 export async function debianPrograms(): Promise<Programs> {
-  const folder = join(defaultGuestFolder(), 'bench');
+  const folder = join(cacheFolder(), 'bench');
   const downloads = join(folder, 'downloads');
   await mkdir(downloads, { recursive: true });
   const lock = await lockFile(join(folder, 'lock'), () => {}, undefined);

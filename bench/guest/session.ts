@@ -32,9 +32,15 @@ export class GuestSession {
   #seen: string[] = [];
   #closed = false;
 
-  constructor(name: string, command: string, args: readonly string[]) {
+  /** `environment`: what the machine finds in its environment beside what this process has. */
+  constructor(
+    name: string,
+    command: string,
+    args: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ) {
     this.name = name;
-    this.#child = spawn(command, args, { stdio: 'pipe' });
+    this.#child = spawn(command, args, { stdio: 'pipe', env: { ...process.env, ...environment } });
     this.#child.stdin?.on('error', () => {});
     this.#child.stdout?.setEncoding('latin1').on('data', (text: string) => this.#take(text));
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {

@@ -14,11 +14,21 @@ export interface TimedRun {
   readonly errors: string;
 }
 
-/** Runs a program without input and waits for its end. It is killed after `timeout` milliseconds, its status is null then. */
-export function timedRun(command: string, args: readonly string[], marker: string, timeout: number): Promise<TimedRun> {
+/**
+ * Runs a program without input and waits for its end. It is killed after `timeout` milliseconds, its status is null then. `environment`: what it
+ * finds in its environment beside what this process has.
+ */
+export function timedRun(
+  command: string,
+  args: readonly string[],
+  marker: string,
+  timeout: number,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<TimedRun> {
   return new Promise((resolve, reject) => {
     const start = performance.now();
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout, killSignal: 'SIGKILL' });
+    const env = { ...process.env, ...environment };
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], env, timeout, killSignal: 'SIGKILL' });
     let output = '';
     let errors = '';
     let seen: number | undefined;

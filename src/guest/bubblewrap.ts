@@ -2,8 +2,9 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { cacheFolder } from '../host/cache-folder.ts';
 import { Apt, type Package } from './apt.ts';
-import { defaultGuestFolder, hasContent, requireSpace } from './disk.ts';
+import { hasContent, requireSpace } from './disk.ts';
 import { explainFailure, GuestError } from './error.ts';
 import { lockFile } from './lock.ts';
 import type { GuestOptions } from './prepare.ts';
@@ -14,7 +15,7 @@ import { runTool } from './tools.ts';
  * @throws GuestError with one line for people, or the signal's reason
  */
 export async function prepareBubblewrap({ folder, progress, signal }: GuestOptions): Promise<string> {
-  const parent = resolve(folder ?? defaultGuestFolder());
+  const parent = resolve(folder ?? cacheFolder());
   const finished = join(parent, 'bubblewrap');
   const commands = join(finished, 'usr/bin');
   const isThere = (): boolean => existsSync(join(commands, 'bwrap'));

@@ -2,16 +2,8 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open, readFile, rename, stat, statfs } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { DiskFullError } from './error.ts';
-
-/** Where the default guest is kept (XDG Base Directory Specification: a relative XDG_CACHE_HOME does not count). */
-export function defaultGuestFolder(): string {
-  const cache = process.env.XDG_CACHE_HOME ?? '';
-  return join(isAbsolute(cache) ? cache : join(homedir(), '.cache'), 'vivarium');
-}
 
 /** Writes a file that is complete, on the disk, or not there at all under its name. */
 export async function writeWhole(path: string, data: string | Uint8Array): Promise<void> {

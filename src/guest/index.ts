@@ -1,6 +1,5 @@
 /** The default guest: a Debian kernel, and an initramfs made here. */
 export { prepareBubblewrap } from './bubblewrap.ts';
-export { defaultGuestFolder } from './disk.ts';
 export { GuestError } from './error.ts';
 export type { Guest, GuestOptions } from './prepare.ts';
 export { prepareGuest } from './prepare.ts';

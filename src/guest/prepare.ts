@@ -14,9 +14,10 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
+import { cacheFolder } from '../host/cache-folder.ts';
 import type { Package } from './apt.ts';
 import { Apt } from './apt.ts';
-import { defaultGuestFolder, fileSize, hasContent, readJsonFile, requireSpace, writeWhole } from './disk.ts';
+import { fileSize, hasContent, readJsonFile, requireSpace, writeWhole } from './disk.ts';
 import { explainFailure, GuestError } from './error.ts';
 import { writeInitramfs } from './initramfs.ts';
 import type { FileLock } from './lock.ts';
@@ -54,7 +55,7 @@ const INITRD_BYTES = 16 * 1024 * 1024;
  * @throws GuestError with one line for people, or the signal's reason
  */
 export async function prepareGuest(options: GuestOptions): Promise<Guest> {
-  const preparation = new Preparation(resolve(options.folder ?? defaultGuestFolder()), options);
+  const preparation = new Preparation(resolve(options.folder ?? cacheFolder()), options);
   try {
     return await preparation.run();
   } catch (error) {

@@ -17,8 +17,9 @@ import { ImageFile } from '../disk/image-file.ts';
 import { backingOf, openLayers } from '../disk/layers.ts';
 import { createQcow2 } from '../disk/qcow2/create.ts';
 import { openQcow2 } from '../disk/qcow2/open.ts';
+import { cacheFolder } from '../host/cache-folder.ts';
 import { Apt } from './apt.ts';
-import { defaultGuestFolder, fileSize, hasContent, readJsonFile, requireSpace, writeWhole } from './disk.ts';
+import { fileSize, hasContent, readJsonFile, requireSpace, writeWhole } from './disk.ts';
 import { explainFailure, GuestError } from './error.ts';
 import { type FileLock, lockFile } from './lock.ts';
 import type { GuestOptions } from './prepare.ts';
@@ -62,7 +63,7 @@ exit $status
  * @throws GuestError with one line for people, or the signal's reason
  */
 export async function prepareRootfs(options: GuestOptions): Promise<string> {
-  const folder = resolve(options.folder ?? defaultGuestFolder());
+  const folder = resolve(options.folder ?? cacheFolder());
   try {
     return await new RootfsPreparation(folder, options).run();
   } catch (error) {

@@ -4,8 +4,9 @@ import { GuestRange, type GuestRanges, type MappedRegion } from './guest-ranges.
 const DESCRIPTOR_SIZE = 16;
 // Offsets in a descriptor.
 const LENGTH = 8;
+/** Flags, and the next descriptor's index in the high half. */
 const FLAGS = 12;
-const NEXT = 14;
+const NEXT_SHIFT = 16;
 
 const VIRTQ_DESC_F_NEXT = 1;
 const VIRTQ_DESC_F_WRITE = 2;
@@ -62,7 +63,7 @@ export class Chain {
       const low = view.getUint32(at, true);
       const high = view.getUint32(at + 4, true);
       const length = view.getUint32(at + LENGTH, true);
-      const flags = view.getUint16(at + FLAGS, true);
+      const flags = view.getUint32(at + FLAGS, true);
       if (high >= HIGH_END) throw new BrokenDriverError('a descriptor with an address beyond all memory');
       const address = high * 2 ** 32 + low;
       if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) {
@@ -73,7 +74,7 @@ export class Chain {
       }
       this.#add(ranges, address, length, (flags & VIRTQ_DESC_F_WRITE) !== 0);
       if ((flags & VIRTQ_DESC_F_NEXT) === 0) return;
-      index = view.getUint16(at + NEXT, true);
+      index = flags >>> NEXT_SHIFT;
     }
   }
 
@@ -89,13 +90,10 @@ export class Chain {
       throw new BrokenDriverError('a chain of more than 4 GiB');
     }
     const range = new GuestRange(region, address, length);
-    if (writable) {
-      this.writable.push(range);
-      this.writableLength += length;
-    } else {
-      this.readable.push(range);
-      this.readableLength += length;
-    }
+    const of = writable ? this.writable : this.readable;
+    of[of.length] = range;
+    if (writable) this.writableLength += length;
+    else this.readableLength += length;
   }
 
   /** Copies readable bytes from `offset` on into `target`. Returns how many there were. */

@@ -17,14 +17,19 @@ export interface MappedRegion {
 
 /** A piece of guest RAM. */
 export class GuestRange implements HostRange {
-  readonly address: number;
   readonly length: number;
   readonly #region: MappedRegion;
+  /** Offset of the first byte in the region: a small integer as a rule, where an address would be an object of its own. */
+  readonly #from: number;
 
   constructor(region: MappedRegion, guestAddress: number, length: number) {
-    this.address = region.host + (guestAddress - region.start);
     this.length = length;
     this.#region = region;
+    this.#from = guestAddress - region.start;
+  }
+
+  get address(): number {
+    return this.#region.host + this.#from;
   }
 
   /** What the memory belongs to. */
@@ -34,13 +39,12 @@ export class GuestRange implements HostRange {
 
   /** Guest-physical address of the first byte. */
   get guestAddress(): number {
-    return this.#region.start + (this.address - this.#region.host);
+    return this.#region.start + this.#from;
   }
 
   /** The bytes themselves. The guest may change them at any time. */
   get bytes(): Uint8Array {
-    const from = this.address - this.#region.host;
-    return this.#region.bytes.subarray(from, from + this.length);
+    return this.#region.bytes.subarray(this.#from, this.#from + this.length);
   }
 }
 
@@ -61,12 +65,16 @@ export class DeviceWrites {
   /** After the write, and before the guest is told of it. */
   add(range: GuestRange): void {
     if (range.length === 0) return;
-    const { guestAddress } = range;
-    const place = this.#places.findLast((one) => one.guestAddress <= guestAddress);
-    if (place === undefined) return;
-    const first = guestAddress - place.guestAddress + place.fdOffset;
+    const first = this.#fileOffset(range.guestAddress);
     const last = (first + range.length - 1) / PAGE_SIZE;
     for (let page = Math.floor(first / PAGE_SIZE); page <= last; page++) Atomics.add(this.#counts, page, 1);
+  }
+
+  #fileOffset(address: number): number {
+    let at = this.#places.length - 1;
+    while (at > 0 && this.#places[at]!.guestAddress > address) at--;
+    const { guestAddress, fdOffset } = this.#places[at]!;
+    return address - guestAddress + fdOffset;
   }
 }
 

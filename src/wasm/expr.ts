@@ -9,6 +9,7 @@ export const OP_CONST = -1;
 export const OP_LOCAL = -2;
 export const OP_CALL = -3;
 export const OP_SELECT = -4;
+export const OP_PLACED = -5;
 export const OP_I64_ADD = 0x7c;
 
 /** One node of an expression tree. `code` is a WebAssembly opcode (0xfd00 + n for vector ones, 0xfc00 + n for 0xfc-prefixed), or OP_*. */
@@ -52,6 +53,19 @@ export function constF32(value: number): Expr {
   return new Expr(OP_CONST, 'f32', NONE, value);
 }
 
+/** A number that is known only when the function that uses it is placed in a module: which one is up to whoever places it. */
+export interface Placed {
+  readonly kind: number;
+  readonly value: number;
+}
+
+/** A function, by its index. */
+export type Callee = number | Placed;
+
+export function placedI32({ kind, value }: Placed): Expr {
+  return new Expr(OP_PLACED, 'i32', NONE, value, kind);
+}
+
 /** @param bytes sixteen, little-endian */
 export function constV128(bytes: Uint8Array): Expr {
   return new Expr(OP_CONST, 'v128', NONE, 0, bytes);
@@ -61,8 +75,9 @@ export function localGet(index: number, type: ValType): Expr {
   return new Expr(OP_LOCAL, type, NONE, index);
 }
 
-export function callExpr(functionIndex: number, type: ValType, args: readonly Expr[]): Expr {
-  return new Expr(OP_CALL, type, args, functionIndex);
+export function callExpr(callee: Callee, type: ValType, args: readonly Expr[]): Expr {
+  if (typeof callee === 'number') return new Expr(OP_CALL, type, args, callee);
+  return new Expr(OP_CALL, type, args, callee.value, callee.kind);
 }
 
 /** `condition ? a : b`, both evaluated. */

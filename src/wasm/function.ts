@@ -1,11 +1,14 @@
 import { ByteWriter } from './bytes.ts';
 import {
+  type Callee,
   type Expr,
   localGet,
   OP_CALL,
   OP_CONST,
   OP_LOCAL,
+  OP_PLACED,
   OP_SELECT,
+  type Placed,
   STORES,
   type StoreOp,
   type ValType,
@@ -23,11 +26,36 @@ interface BranchHint {
   readonly likely: boolean;
 }
 
-/** A function's entry in the code section; the hints' offsets are in it. */
+/** Five bytes of a function's body (a signed LEB128) for a number that is known only when the function is placed in a module. */
+export interface Relocation extends Placed {
+  /** Of the first of the five, in the function's body. */
+  readonly offset: number;
+}
+
+/** A function's entry in the code section; the offsets of hints and relocations are in it. */
 export interface FinishedBody {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly hints: readonly BranchHint[];
+  readonly relocations: readonly Relocation[];
 }
+
+/** Where functions are written to. */
+export class CodeWriter extends ByteWriter {
+  readonly relocations: Relocation[] = [];
+
+  override clear(): void {
+    super.clear();
+    this.relocations.length = 0;
+  }
+
+  placed({ kind, value }: Placed): void {
+    this.relocations.push({ offset: this.length, kind, value });
+    this.bytes(PLACE);
+  }
+}
+
+/** As long as any number of 32 bits. */
+const PLACE = [0x80, 0x80, 0x80, 0x80, 0];
 
 /** A structured block that is open: what `br` names. */
 export interface Label {
@@ -41,7 +69,7 @@ export interface Label {
 export class FunctionBuilder {
   readonly params: readonly ValType[];
   readonly results: readonly ValType[];
-  readonly #code: ByteWriter | undefined;
+  readonly #code: CodeWriter | undefined;
   readonly #locals: ValType[] = [];
   /** Locals that are free again, by type. */
   readonly #freeI32: Expr[] = [];
@@ -57,7 +85,7 @@ export class FunctionBuilder {
   #depth = 0;
 
   /** `code`: where it is written to. Without it nothing is written: what a function uses is found out by doing the same. */
-  constructor(params: readonly ValType[], results: readonly ValType[], code?: ByteWriter) {
+  constructor(params: readonly ValType[], results: readonly ValType[], code?: CodeWriter) {
     this.params = params;
     this.results = results;
     this.#code = code;
@@ -118,7 +146,7 @@ export class FunctionBuilder {
 
   /** Evaluates now and gives the value a local, so that later uses are free of effects and cost. */
   let(value: Expr): Expr {
-    if (value.code === OP_CONST || value.code === OP_LOCAL) return value;
+    if (value.code === OP_CONST || value.code === OP_LOCAL || value.code === OP_PLACED) return value;
     const local = this.local(value.type);
     this.set(local, value);
     return local;
@@ -159,16 +187,24 @@ export class FunctionBuilder {
   }
 
   /** Calls a function without a result. */
-  call(functionIndex: number, args: readonly Expr[]): void {
-    this.#write(args, 0x10, functionIndex);
+  call(callee: Callee, args: readonly Expr[]): void {
+    this.#call(0x10, callee, args);
   }
 
   return(value?: Expr): void {
     this.#write(value ? [value] : [], 0x0f);
   }
 
-  returnCall(functionIndex: number, args: readonly Expr[]): void {
-    this.#write(args, 0x12, functionIndex);
+  returnCall(callee: Callee, args: readonly Expr[]): void {
+    this.#call(0x12, callee, args);
+  }
+
+  #call(opcode: number, callee: Callee, args: readonly Expr[]): void {
+    const code = this.#code;
+    if (!code) return;
+    for (const arg of args) writeExpr(code, arg);
+    code.u8(opcode);
+    writeCallee(code, callee);
   }
 
   /** Tail call through table 0. */
@@ -292,6 +328,11 @@ export class FunctionBuilder {
     if (this.#code) writeExpr(this.#code, node);
   }
 
+  /** Bytes of instructions written so far: what finish() has stands behind the locals' declarations. */
+  get length(): number {
+    return this.#code?.length ?? 0;
+  }
+
   finish(): FinishedBody {
     const locals = new ByteWriter(32);
     // Runs of equal types are declared together.
@@ -306,7 +347,7 @@ export class FunctionBuilder {
       locals.u32(run.count);
       locals.u8(VALTYPE[run.type]);
     }
-    const code = this.#code ?? new ByteWriter();
+    const code = this.#code ?? new CodeWriter();
     const body = new ByteWriter(locals.length + code.length + 1);
     body.append(locals);
     body.append(code);
@@ -314,12 +355,22 @@ export class FunctionBuilder {
     return {
       bytes: body.view(),
       hints: this.#hints.map(({ offset, likely }) => ({ offset: locals.length + offset, likely })),
+      relocations: code.relocations.map(({ offset, kind, value }) => ({ offset: locals.length + offset, kind, value })),
     };
   }
 }
 
+function writeCallee(code: CodeWriter, callee: Callee): void {
+  if (typeof callee === 'number') code.u32(callee);
+  else code.placed(callee);
+}
+
+function placedOf({ extra, value }: Expr): Placed {
+  return { kind: extra as number, value: value as number };
+}
+
 /** A tree in post-order. */
-function writeExpr(code: ByteWriter, node: Expr): void {
+function writeExpr(code: CodeWriter, node: Expr): void {
   const opcode = node.code;
   if (opcode === OP_CONST) {
     writeConstant(code, node);
@@ -330,10 +381,15 @@ function writeExpr(code: ByteWriter, node: Expr): void {
     code.u32(node.value as number);
     return;
   }
+  if (opcode === OP_PLACED) {
+    code.u8(0x41);
+    code.placed(placedOf(node));
+    return;
+  }
   for (const arg of node.args) writeExpr(code, arg);
   if (opcode === OP_CALL) {
     code.u8(0x10);
-    code.u32(node.value as number);
+    writeCallee(code, node.extra === undefined ? (node.value as number) : placedOf(node));
   } else if (opcode === OP_SELECT) {
     code.u8(0x1b);
   } else if (opcode >= 0xfd00) {

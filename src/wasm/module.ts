@@ -1,6 +1,6 @@
 import { ByteWriter } from './bytes.ts';
 import type { ValType } from './expr.ts';
-import { type FinishedBody, FunctionBuilder, VALTYPE } from './function.ts';
+import { CodeWriter, type FinishedBody, FunctionBuilder, VALTYPE } from './function.ts';
 
 interface Signature {
   readonly params: readonly ValType[];
@@ -9,8 +9,11 @@ interface Signature {
 
 interface Declared {
   readonly type: number;
-  body: FinishedBody | undefined;
+  body: Body | undefined;
 }
+
+/** A function's body in a module. */
+type Body = Pick<FinishedBody, 'bytes' | 'hints'>;
 
 /** Writes a WebAssembly module (core specification, section 5.5): function imports first, then functions. */
 export class ModuleBuilder {
@@ -23,7 +26,7 @@ export class ModuleBuilder {
   #memory: { module: string; name: string; minimum: number; maximum: number } | undefined;
   #table: { minimum: number; imported?: { module: string; name: string } } | undefined;
   /** Where functions are written, one after the other. */
-  readonly #code = new ByteWriter(1 << 13);
+  readonly #code = new CodeWriter(1 << 13);
   readonly #elements: { offset: number; functions: number[] }[] = [];
 
   type(params: readonly ValType[], results: readonly ValType[]): number {
@@ -76,6 +79,11 @@ export class ModuleBuilder {
     const body = new FunctionBuilder(params, results, this.#code);
     build(body);
     declared.body = body.finish();
+  }
+
+  /** define(), with a body that is there: its relocations have been made. */
+  defineFinished(index: number, body: Body): void {
+    (this.#functions[index - this.#imports.length] as Declared).body = body;
   }
 
   exportFunction(name: string, index: number): void {

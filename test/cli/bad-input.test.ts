@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, truncateSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, truncateSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { after, test } from 'node:test';
+import { lockImage } from '../../src/disk/lock.ts';
 import { bzImage, elfImage, gzipBzImage } from '../arch/x86_64/kernel/images.ts';
 import { PROGRAM } from '../e2e/running-guest.ts';
 import { Place, type Result } from './vivarium.ts';
@@ -205,6 +206,46 @@ test('sockets and devices of the kernel that cannot be', async (t) => {
   for (const [args, pattern] of cases) {
     await t.test(args.join(' '), () => refused(['run', '--hypervisor', 'soft', ...args, kernel], pattern));
   }
+});
+
+test('disks that cannot be', async (t) => {
+  mkdirSync(place.path('folder'), { recursive: true });
+  place.file('512', new Uint8Array(512));
+  place.file('511', new Uint8Array(511));
+  place.file('nothing', '');
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', place.path('none.qcow2'), '0']);
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', place.path('used.qcow2'), '1M']);
+  place.file('cut.qcow2', readFileSync(place.path('used.qcow2')).subarray(0, 70));
+  const used = openSync(place.path('used.qcow2'), 'r+');
+  t.after(() => closeSync(used));
+  lockImage(used, 'used.qcow2', true);
+  const cases: readonly (readonly [args: readonly string[], pattern: RegExp])[] = [
+    [['--disk', ''], /it takes the path of an image/],
+    [['--disk', 'absent'], /absent: there is no such file/],
+    [['--disk', 'folder'], /folder: it is neither a regular file nor a block device/],
+    [['--disk', 'nothing'], /nothing: it is too small for a disk, which has 512 bytes at least/],
+    [['--rwdisk', '511'], /511: it is too small for a disk/],
+    [['--rwqcow', 'none.qcow2'], /none\.qcow2: it is too small for a disk/],
+    [['--qcow', 'none.qcow2,overlay'], /none\.qcow2: it is too small for a disk/],
+    [['--qcow', '512'], /512: it is no qcow2 image/],
+    [['--qcow', 'cut.qcow2'], /cut\.qcow2: the qcow2 header is cut off/],
+    [['--rwqcow', 'used.qcow2'], new RegExp(`used\\.qcow2: the image is locked by process ${process.pid} \\(`)],
+    [['--qcow', 'used.qcow2,overlay'], /used\.qcow2: the image is locked by process/],
+    [['--rwdisk', '512', '--disk', '512'], /512: the image is in use by this process already/],
+    [['--rwdisk', '512,overlay'], /overlay is for disks whose image stays as it is/],
+    [['--qcow', 'used.qcow2,direct'], /direct is for raw images/],
+    [['--disk', '512,serial='], /a serial number is 1 to 20 characters/],
+    [Array.from({ length: 27 }, () => ['--disk', '512']).flat(), /there are 26 disks already/],
+  ];
+  for (const [args, pattern] of cases) {
+    await t.test(args.slice(0, 4).join(' '), () => refused(['run', '--hypervisor', 'soft', ...args, kernel], pattern));
+  }
+  if (process.getuid?.() !== 0) return;
+  execFileSync('chmod', ['600', place.path('512')]);
+  execFileSync('chmod', ['755', place.folder]);
+  await t.test('not permitted', () =>
+    refused(['run', '--disk', '512', kernel], /512: it may not be opened for reading by this user/, 65534),
+  );
 });
 
 test('--gdb with a port that is taken', async () => {

@@ -1,9 +1,10 @@
 // The sandbox of a whole run: its devices' processes, their ends, and runs where there can be none.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, cpSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { elfImage } from '../arch/x86_64/kernel/images.ts';
 import { devicesOf, gone, lockedDevices } from './processes.ts';
@@ -12,6 +13,8 @@ import { Place } from './vivarium.ts';
 const PROGRAM = fileURLToPath(new URL('../../bin/vivarium', import.meta.url));
 const POLICIES = fileURLToPath(new URL('../../src/jail/policies', import.meta.url));
 const NOBODY = 65534;
+/** As long as the monitor waits for its devices to end, ms. */
+const HANG_TIMEOUT = 5000;
 
 const place = new Place();
 after(() => place.remove());
@@ -93,6 +96,29 @@ test('the devices of a monitor that is killed end, too', async () => {
   const devices = await lockedDevices(run.child.pid as number, 3);
   run.child.kill('SIGKILL');
   for (const pid of devices) await gone(pid);
+});
+
+test('a device that does not answer holds up the end for some seconds, and a second signal does not wait', async (t) => {
+  for (const signals of [1, 2]) {
+    const run = await start(['--disk', 'disk', '--socket', 'machine.sock']);
+    const devices = await lockedDevices(run.child.pid as number, 4);
+    for (const pid of devices) process.kill(pid, 'SIGSTOP');
+    const begun = performance.now();
+    run.child.kill('SIGINT');
+    if (signals === 2) {
+      // One that comes sooner is taken for the same, as a terminal sends it to several processes.
+      await sleep(1500);
+      run.child.kill('SIGINT');
+    }
+    const { status, stderr } = await run.ended;
+    const time = performance.now() - begun;
+    assert.equal(stderr, '');
+    for (const pid of devices) await gone(pid);
+    assert.ok(!existsSync(place.path('machine.sock')));
+    if (signals === 1) assert.equal(status, 130);
+    else if (time < HANG_TIMEOUT) assert.equal(status, 'SIGINT');
+    else t.diagnostic(`the second signal came late: ${time} ms`);
+  }
 });
 
 test('without the sandbox there are no processes', async () => {

@@ -6,11 +6,12 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { parseBzImage } from '../../src/arch/x86_64/kernel/bzimage.ts';
 import { joinPieces, unpackPayload } from '../../src/arch/x86_64/kernel/decompress.ts';
 import { type CpioEntry, missingParents, writeCpio } from '../../src/guest/cpio.ts';
-import { defaultGuestFolder, type Guest, prepareGuest } from '../../src/guest/index.ts';
+import { type Guest, prepareGuest } from '../../src/guest/index.ts';
 import { collectModules, moduleEntries } from '../../src/guest/modules.ts';
+import { cacheFolder } from '../../src/host/cache-folder.ts';
 import { readCpio } from '../guest/cpio-reader.ts';
 
-const folder = join(defaultGuestFolder(), 'test');
+const folder = join(cacheFolder(), 'test');
 
 export function defaultGuest(): Promise<Guest> {
   return prepareGuest({ progress: () => {} });

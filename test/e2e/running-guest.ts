@@ -53,7 +53,16 @@ export class RunningGuest {
 
   /** The same on a hypervisor of this name. */
   static on(hypervisor: string, ...args: readonly string[]): RunningGuest {
-    return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', hypervisor, ...args]);
+    return RunningGuest.#with({}, hypervisor, args);
+  }
+
+  /** run(), where what earlier runs have translated is in `cache` and nowhere else. */
+  static runWith(cache: string, ...args: readonly string[]): RunningGuest {
+    return RunningGuest.#with({ XDG_CACHE_HOME: cache }, 'soft', args);
+  }
+
+  static #with(environment: Record<string, string>, hypervisor: string, args: readonly string[]): RunningGuest {
+    return new RunningGuest(process.execPath, [PROGRAM, 'run', '--hypervisor', hypervisor, ...args], environment);
   }
 
   /** Waits for a text after what was waited for before, `patience` milliseconds at most. Returns what came before it. */

@@ -15,6 +15,7 @@ export function describeCounts(counts: ProcessorCounts, haltedTime: number): Rea
     ...(regions && {
       'regions asked for': regions.requested,
       'regions installed': regions.installed,
+      'regions translated by earlier runs': regions.kept,
       'regions compiled by TurboFan': regions.improved,
       'translated guest instructions': regions.instructions,
       'WebAssembly of regions, bytes': regions.bytes,

@@ -1,3 +1,4 @@
+import { DiskError } from '../../disk/error.ts';
 import { closeLayers, type DiskFormat, type Layer, openLayers } from '../../disk/layers.ts';
 import { openOverlay } from '../../disk/overlay.ts';
 import type { DeviceModel } from '../backend.ts';
@@ -41,6 +42,9 @@ export function blockModel(config: DiskConfig, queues: number): DeviceModel {
   const top = layers[0] as Layer;
   try {
     const params: BlockParams = { layers: layers.map(({ fd: _, ...layer }) => layer), writable, serial };
+    const size = sizeOf(top);
+    if (size < B.SECTOR)
+      throw new DiskError(`${path}: it is too small for a disk, which has ${B.SECTOR} bytes at least`);
     const blockSize = direct ? blockSizeOf(top) : B.SECTOR;
     return {
       device: 'block',
@@ -48,7 +52,7 @@ export function blockModel(config: DiskConfig, queues: number): DeviceModel {
       type: ID_BLOCK,
       queueSizes: Array.from({ length: queues }, () => B.QUEUE_SIZE),
       features: COMMON_FEATURES | featuresOf(writable, queues),
-      config: configOf(sizeOf(top), blockSize, queues),
+      config: configOf(size, blockSize, queues),
       writableConfig: writable ? [[B.CONFIG_WRITEBACK, 1]] : [],
       params: params as unknown as DeviceModel['params'],
       fds: layers.map(({ fd }) => fd),

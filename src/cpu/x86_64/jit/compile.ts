@@ -2,8 +2,12 @@
 
 import * as L from '../layout.ts';
 import type { Collected } from './collect.ts';
+import { fingerprint } from './fingerprint.ts';
+import type { KeptTranslations } from './kept-translations.ts';
+import { type PlacedTemplate, place } from './place.ts';
 import { readRegion } from './region.ts';
-import { type PlacedRegion, translate } from './translate.ts';
+import type { Template } from './template.ts';
+import { translate } from './translate.ts';
 
 export interface Request {
   readonly collected: Collected;
@@ -29,6 +33,8 @@ export interface Answer {
   /** Slots of regions that could not be translated. */
   readonly refused: readonly number[];
   readonly generation: number;
+  /** Regions of which an earlier run had kept the template. */
+  readonly kept: number;
   /** Guest instructions in them. */
   readonly instructions: number;
   /** Bytes of the module. */
@@ -37,21 +43,35 @@ export interface Answer {
   readonly milliseconds: number;
 }
 
-export function compile({ requests, generation, counting }: Batch): Answer {
+/** `kept`: templates of earlier runs, and of this one for later ones. */
+export function compile({ requests, generation, counting }: Batch, kept?: KeptTranslations): Answer {
   const start = performance.now();
-  const regions: PlacedRegion[] = [];
-  for (const { collected, slot, apart } of requests) {
-    const region = readRegion(collected);
-    if (region) regions.push({ region, slot, apart });
-  }
-  const { bytes, slots } = translate(regions, counting);
-  const module = slots.length > 0 ? new WebAssembly.Module(bytes) : undefined;
-  const translated = new Set(slots);
-  const refused = requests.map(({ slot }) => slot).filter((slot) => !translated.has(slot));
+  const regions: PlacedTemplate[] = [];
+  const refused: number[] = [];
+  const translated = new Map<string, Template>();
   let instructions = 0;
-  for (const { collected, slot } of requests) {
-    if (translated.has(slot)) for (const { records } of collected.blocks) instructions += records.length / L.RECORD - 1;
+  let found = 0;
+  for (const { collected, slot, apart } of requests) {
+    const key = kept && fingerprint(collected, apart, counting);
+    let template = key && kept?.get(key);
+    if (template) {
+      found++;
+    } else {
+      const region = readRegion(collected);
+      template = region && translate(region, apart, counting);
+      if (template && key) translated.set(key, template);
+    }
+    if (template) {
+      regions.push({ template, collected, slot });
+      for (const { records } of collected.blocks) instructions += records.length / L.RECORD - 1;
+    } else {
+      refused.push(slot);
+    }
   }
+  kept?.add(translated);
+  const bytes = place(regions);
+  const module = regions.length > 0 ? new WebAssembly.Module(bytes) : undefined;
+  const slots = regions.map(({ slot }) => slot);
   const milliseconds = performance.now() - start;
-  return { module, slots, refused, generation, instructions, bytes: bytes.length, milliseconds };
+  return { module, slots, refused, generation, kept: found, instructions, bytes: bytes.length, milliseconds };
 }

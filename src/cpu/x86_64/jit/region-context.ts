@@ -3,7 +3,6 @@
 import { constI32, type Expr, load } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import * as L from '../layout.ts';
-import type { HelperName } from '../semantics/helper-names.ts';
 import type { Decoded } from './region.ts';
 import { type KnownFlags, pin } from './region-flags.ts';
 
@@ -59,8 +58,6 @@ export interface Span {
 /** What all instructions of a region share while its function is written. */
 export interface RegionContext {
   readonly f: FunctionBuilder;
-  /** Function index of a helper. */
-  helper(name: HelperName): number;
   /** Locals of the general registers; made at first use. */
   readonly registers: (Expr | undefined)[];
   /** Registers that the region writes, by bits. */

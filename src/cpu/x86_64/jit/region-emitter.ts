@@ -28,6 +28,7 @@ import {
   spillFlags,
 } from './region-flags.ts';
 import { RegionMemory } from './region-memory.ts';
+import { helperCallee } from './template.ts';
 
 const at = (address: number): Expr => constI32(address);
 
@@ -147,13 +148,13 @@ export class RegionEmitter extends RegionMemory {
     const known = this.c.known;
     if (known) return this.f.let(allFlags(known));
     this.#spillFlags();
-    return this.f.let(i64.extend_i32_u(callExpr(this.helper('get_arith'), 'i32', [])));
+    return this.f.let(i64.extend_i32_u(callExpr(helperCallee('get_arith'), 'i32', [])));
   }
 
   /** The six flags at their places, of which nothing is known but that they are in the locals. */
   #flagsOfLocals(): Expr {
     const { kind, a, b, result } = this.c.flags;
-    return i64.extend_i32_u(callExpr(this.helper('arith_of'), 'i32', [kind, a, b, result]));
+    return i64.extend_i32_u(callExpr(helperCallee('arith_of'), 'i32', [kind, a, b, result]));
   }
 
   override flagsCarryOverflow(carry: Expr, overflow: Expr): void {
@@ -183,7 +184,7 @@ export class RegionEmitter extends RegionMemory {
       return this.f.let(cc & 1 ? i32.eqz(value) : value);
     }
     this.#spillFlags();
-    return this.f.let(callExpr(this.helper('condition'), 'i32', [constI32(cc)]));
+    return this.f.let(callExpr(helperCallee('condition'), 'i32', [constI32(cc)]));
   }
 
   /** Flags into the state. */
@@ -197,10 +198,6 @@ export class RegionEmitter extends RegionMemory {
   /** The budget that a record's own count brings to the right value. */
   #budgetFor(count: number): Expr {
     return i32.add(this.c.budget, constI32(count - this.c.unpaid));
-  }
-
-  protected helper(name: HelperName): number {
-    return this.c.helper(name);
   }
 
   /** Everything a helper may look at into the state. */
@@ -249,12 +246,12 @@ export class RegionEmitter extends RegionMemory {
 
   call(name: HelperName, ...args: Expr[]): Expr {
     const { isPure, result } = helperOf(name);
-    const value = (): Expr => this.f.let(callExpr(this.helper(name), result, args));
+    const value = (): Expr => this.f.let(callExpr(helperCallee(name), result, args));
     return isPure ? value() : this.#around(name, value);
   }
 
   run(name: HelperName, ...args: Expr[]): void {
-    const call = (): void => this.f.call(this.helper(name), args);
+    const call = (): void => this.f.call(helperCallee(name), args);
     if (helperOf(name).isPure) call();
     else this.#around(name, call);
   }
@@ -274,11 +271,11 @@ export class RegionEmitter extends RegionMemory {
     this.sync();
     const { isPure, isMoving } = helperOf(name);
     if (isPure) {
-      const status = f.let(callExpr(this.helper(name), 'i32', values));
+      const status = f.let(callExpr(helperCallee(name), 'i32', values));
       if (isMoving) this.#memoryMoved();
       return status;
     }
-    const status = this.#around(name, () => f.let(callExpr(this.helper(name), 'i32', values)));
+    const status = this.#around(name, () => f.let(callExpr(helperCallee(name), 'i32', values)));
     this.#mayHaveWritten = true;
     return status;
   }
@@ -304,7 +301,7 @@ export class RegionEmitter extends RegionMemory {
 
   check(name: HelperName): void {
     const { f } = this;
-    f.ifUnlikely(callExpr(this.helper(name), 'i32', []), () => this.#after(constI32(L.STATUS_FAULT)));
+    f.ifUnlikely(callExpr(helperCallee(name), 'i32', []), () => this.#after(constI32(L.STATUS_FAULT)));
   }
 
   modeBits(bits: number): Expr {
@@ -345,7 +342,7 @@ export class RegionEmitter extends RegionMemory {
 
   fault(vector: number, error?: number): void {
     const { name, args } = raising(vector, error);
-    this.f.drop(callExpr(this.helper(name), 'i32', args));
+    this.f.drop(callExpr(helperCallee(name), 'i32', args));
     this.#after(constI32(L.STATUS_FAULT));
   }
 

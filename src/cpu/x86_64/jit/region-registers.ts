@@ -27,6 +27,7 @@ import {
   Untranslatable,
   vectorIndex,
 } from './region-context.ts';
+import { recordAddress } from './template.ts';
 
 const at = (address: number): Expr => constI32(address);
 const GPR_END = L.GPR + 16 * 8;
@@ -77,7 +78,7 @@ export abstract class RegionRegisters extends Emitter {
   }
 
   record(): Expr {
-    return constI32(this.d.record);
+    return recordAddress(this.d.record);
   }
 
   // ---- Registers -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import type { Span } from './region-context.ts';
 
 /** A decoded instruction: the fields of its record (layout.ts, R_*). */
 export interface Decoded {
-  /** Address of the record. */
+  /** Bytes from the region's first record. */
   readonly record: number;
   readonly shape: Shape;
   readonly reg: number;
@@ -22,12 +22,11 @@ export interface Decoded {
   readonly prefix: number;
   /** Instructions of the record's block up to and including this one. */
   readonly count: number;
-  /** Of a branch: its links, R_DISP below R_FAR. */
   readonly displacement: bigint;
   readonly immediate: bigint;
   readonly vvvv: number;
-  /** Of an instruction that crosses into the next page: host address of that page. The record before says so to the interpreter. */
-  readonly second: number | undefined;
+  /** It crosses into the next page: the record before says so, and where that page is, to the interpreter. */
+  readonly crosses: boolean;
 
   // What the first pass finds out.
   /** The interpreter must run it. */
@@ -43,7 +42,7 @@ export interface BasicBlock {
   readonly instructions: readonly Decoded[];
   /** Where the last instruction branches to, if that is in the region. */
   taken: BasicBlock | undefined;
-  /** First record of the decoded block there. */
+  /** First record of the decoded block there, as Decoded.record. */
   takenRecord: number;
   /** What follows the last instruction, if that is in the region. */
   next: BasicBlock | undefined;
@@ -59,7 +58,7 @@ export interface Region {
   readonly mode: number;
 }
 
-/** Of a branch: offset of the instruction there, first record of the block. */
+/** Of a branch: offset of the instruction there, first record of the block as Decoded.record. */
 interface Target {
   readonly offset: number;
   readonly record: number;
@@ -83,36 +82,35 @@ function findShape(handler: number): Shape | undefined {
 /** Reads the instructions of collected blocks. Undefined where there is nothing to translate. */
 export function readRegion(collected: Collected): Region | undefined {
   /** Of the blocks' first instructions, by first record. */
-  const offsets = new Map<number | undefined, number>();
+  const starts = new Map<number | undefined, Target>();
   for (const { first, records, page } of collected.blocks) {
-    offsets.set(first, page + fields(records).getUint16(L.R_OFFSET, true));
+    starts.set(first, { offset: page + fields(records).getUint16(L.R_OFFSET, true), record: records.byteOffset });
   }
   const found = new Map<number, Decoded>();
   const targets = new Map<Decoded, Target>();
   const returns = new Set<number>();
   for (const { first, records, page, targets: links, returns: after } of collected.blocks) {
     const view = fields(records);
-    let second: number | undefined;
+    let crosses = false;
     for (let at = 0; at < records.length; at += L.RECORD) {
       const offset = page + view.getUint16(at + L.R_OFFSET, true);
       if (found.has(offset)) break;
       const handler = view.getUint16(at + L.R_HANDLER, true);
       if (handler === HANDLER_CROSS) {
-        second = view.getUint32(at + L.R_DISP, true);
+        crosses = true;
         continue;
       }
       const shape = shapeOf(handler);
       if (!shape) break;
-      const decoded = decodedAt(view, at, first + at, shape, page, second);
+      const decoded = decodedAt(view, at, records.byteOffset + at, shape, page, crosses);
       found.set(offset, decoded);
-      const link = links.get(decoded.record);
-      const target = offsets.get(link);
-      if (link !== undefined && target !== undefined) targets.set(decoded, { offset: target, record: link });
+      const target = starts.get(links.get(first + at));
+      if (target) targets.set(decoded, target);
     }
-    const behind = offsets.get(after);
-    if (behind !== undefined) returns.add(behind);
+    const behind = starts.get(after);
+    if (behind) returns.add(behind.offset);
   }
-  const entry = offsets.get(collected.blocks[0]?.first);
+  const entry = starts.get(collected.blocks[0]?.first)?.offset;
   if (entry === undefined || !found.has(entry)) return undefined;
   const to = returns.size <= MOST_RETURNS ? [...returns].filter((offset) => found.has(offset)) : [];
   return { entry: basicBlocks(found, targets, entry, to), mode: collected.mode };
@@ -122,18 +120,11 @@ function fields(records: Uint8Array): DataView {
   return new DataView(records.buffer, records.byteOffset, records.byteLength);
 }
 
-function decodedAt(
-  view: DataView,
-  at: number,
-  record: number,
-  shape: Shape,
-  page: number,
-  second: number | undefined,
-): Decoded {
+function decodedAt(view: DataView, at: number, record: number, shape: Shape, page: number, crosses: boolean): Decoded {
   const rm = view.getUint16(at + L.R_RM, true);
   // What is relative to the page becomes relative to the entry's. A branch has its links there.
   const isBranch = (view.getUint8(at + L.R_SCALE) & L.SCALE_BRANCH) !== 0;
-  const relative = rm === L.IP_PAGE && !isBranch ? BigInt(page) : 0n;
+  const relative = rm === L.IP_PAGE ? BigInt(page) : 0n;
   return {
     record,
     shape,
@@ -146,10 +137,10 @@ function decodedAt(
     offset: page + view.getUint16(at + L.R_OFFSET, true),
     prefix: view.getUint8(at + L.R_PREFIX),
     count: view.getUint8(at + L.R_COUNT),
-    displacement: view.getBigInt64(at + L.R_DISP, true) + relative,
+    displacement: isBranch ? 0n : view.getBigInt64(at + L.R_DISP, true) + relative,
     immediate: view.getBigInt64(at + L.R_IMM, true),
     vvvv: view.getUint16(at + L.R_VVVV, true),
-    second,
+    crosses,
     isSkipped: false,
     settleFirst: false,
     spans: [],
@@ -180,7 +171,7 @@ function basicBlocks(
       const decoded = found.get(at) as Decoded;
       instructions.push(decoded);
       const following = at + decoded.length;
-      const isThere = following < page + 4096 || decoded.second !== undefined;
+      const isThere = following < page + 4096 || decoded.crosses;
       const goesOn = !decoded.shape.line.encoding.ends && isThere && found.has(following);
       if (decoded.shape.isDirectBranch) {
         const target = targets.get(decoded);
@@ -197,7 +188,7 @@ function basicBlocks(
         block.returns = sure.map(make);
       }
       if (!goesOn) return block;
-      if (leaders.has(following) || decoded.second !== undefined) {
+      if (leaders.has(following) || decoded.crosses) {
         block.next = make(following);
         return block;
       }

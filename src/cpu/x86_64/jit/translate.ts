@@ -1,16 +1,13 @@
-// Regions to WebAssembly: one function each, with the interpreter's handler type, so that whoever goes on with a record
-// comes into the region by the same call.
+// A region to a function of WebAssembly, with the interpreter's handler type, so that whoever goes on with a record comes into the region by
+// the same call.
 
-import { constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
-import { FunctionBuilder, type Label } from '../../../wasm/function.ts';
-import { ModuleBuilder } from '../../../wasm/module.ts';
+import { constI32, constI64, type Expr, i32, i64, load, placedI32, type ValType } from '../../../wasm/expr.ts';
+import { CodeWriter, FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { HANDLER_CROSS } from '../decode/blocks.ts';
-import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
 import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
-import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { analyze, type FlowNode } from './control-flow.ts';
 import type { Decoded, Region } from './region.ts';
@@ -31,89 +28,38 @@ import {
 } from './region-context.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './region-flags.ts';
+import {
+  ENGINE,
+  HANDLER,
+  HANDLER_TYPE,
+  PLACED,
+  recordAddress,
+  type SiblingWay,
+  STATUS,
+  type Template,
+} from './template.ts';
 
 /** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. The others have one epilogue that stores all. */
 const OFTEN: ReadonlySet<Exit> = new Set(['branch', 'far', 'dispatch', 'jump']);
 
 const NO_LOCALS: readonly Expr[] = [];
 
-const HANDLER: readonly ValType[] = ['i32', 'i32'];
-const STATUS: readonly ValType[] = ['i32'];
+/** Where functions are written, one after the other. */
+const code = new CodeWriter(1 << 13);
 
-interface Imports {
-  helper(name: HelperName): number;
-  readonly interpret: number;
-  readonly after: number;
-  readonly lookup: number;
-  readonly branchSlow: number;
-  /** Other regions of the module, by their entries' records. */
-  readonly siblings: ReadonlyMap<number, Sibling>;
-  readonly handlerType: number;
-}
-
-interface Sibling {
-  readonly functionIndex: number;
-  readonly slot: number;
-}
-
-/** A region, and its place in the handlers' table. */
-export interface PlacedRegion {
-  readonly region: Region;
-  readonly slot: number;
-  /** Its accesses share no look-ups. */
-  readonly apart: boolean;
-}
-
-export interface Translation {
-  /** A module that puts the regions' functions into the handlers' table when it is instantiated. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Those of the regions that could be translated. */
-  readonly slots: readonly number[];
-}
-
-/** `counting`: the regions add to COUNT_TRANSLATED. */
-export function translate(regions: readonly PlacedRegion[], counting: boolean): Translation {
-  const drafts = regions
-    .map(({ region, slot, apart }) => ({ slot, ...draftRegion(region, apart) }))
-    // A region that hands its first instruction to the interpreter would hand it to itself.
-    .filter(({ entry }) => !entry.block.instructions[0]?.isSkipped);
-  const module = new ModuleBuilder();
-  // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
-  module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
-  module.importTable('env', 'table', 0);
-  const helpers = new Map<HelperName, number>();
-  for (const name of new Set(drafts.flatMap(({ draft }) => [...draft.helpersUsed]))) {
-    const [params, result] = HELPERS[name].split(':') as [string, string];
-    const types = (text: string): ValType[] => [...text].map((c) => RESULT_TYPES[c] as ValType);
-    helpers.set(name, module.importFunction('helpers', name, types(params), types(result)));
-  }
-  const engine = (name: string, params: readonly ValType[]): number =>
-    module.importFunction('engine', name, params, STATUS);
-  const imports: Imports = {
-    helper: (name) => helpers.get(name) as number,
-    interpret: engine('interpret', HANDLER),
-    after: engine('after', ['i32', 'i32', 'i32']),
-    lookup: engine('lookup', HANDLER),
-    branchSlow: engine('branch_slow', HANDLER),
-    handlerType: module.type(HANDLER, STATUS),
-    siblings: new Map(
-      drafts.map(({ slot, entry }) => [
-        recordOf(entry),
-        { slot, functionIndex: module.declare(`region${slot}`, HANDLER, STATUS) },
-      ]),
-    ),
-  };
-  for (const { draft, ...region } of drafts) {
-    const { functionIndex, slot } = imports.siblings.get(recordOf(region.entry)) as Sibling;
-    module.define(functionIndex, (f) => new FunctionWriter(f, imports, region, draft).write(counting));
-    module.elements(slot, [functionIndex]);
-  }
-  return { bytes: module.finish(true), slots: drafts.map(({ slot }) => slot) };
-}
-
-/** First record of a region. */
-function recordOf(entry: FlowNode): number {
-  return (entry.block.instructions[0] as Decoded).record;
+/**
+ * `apart`: the region's accesses share no look-ups. `counting`: it adds to COUNT_TRANSLATED. Undefined: it would hand its first instruction to the
+ * interpreter, which would hand it back.
+ */
+export function translate({ entry, mode }: Region, apart: boolean, counting: boolean): Template | undefined {
+  const source: Source = { entry: analyze(entry), mode, apart };
+  // Written once to see what it uses.
+  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), source);
+  draft.body();
+  if (entry.instructions[0]?.isSkipped) return undefined;
+  code.clear();
+  const writer = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS, code), source, draft);
+  return writer.write(counting);
 }
 
 /** What a function is written of. */
@@ -123,10 +69,6 @@ interface Source {
   readonly mode: number;
   /** Accesses share no look-ups. */
   readonly apart: boolean;
-}
-
-interface Draft extends Source {
-  readonly draft: FunctionWriter;
 }
 
 /** Where branches to a node go. */
@@ -177,29 +119,9 @@ function dirtyBefore(edges: readonly WrittenEdge[]): readonly (Dirty | undefined
   return before;
 }
 
-/** Writes a region's function to see what it uses. */
-function draftRegion({ entry, mode }: Region, apart: boolean): Draft {
-  const first = analyze(entry);
-  const nowhere: Imports = {
-    helper: () => 0,
-    interpret: 0,
-    after: 0,
-    lookup: 0,
-    branchSlow: 0,
-    handlerType: 0,
-    siblings: new Map(),
-  };
-  const source = { entry: first, mode, apart };
-  const draft = new FunctionWriter(new FunctionBuilder(HANDLER, STATUS), nowhere, source);
-  draft.body();
-  return { ...source, draft };
-}
-
 class FunctionWriter {
   readonly #f: FunctionBuilder;
-  readonly #imports: Imports;
   readonly #context: RegionContext;
-  readonly helpersUsed = new Set<HelperName>();
   readonly #exitsUsed = new Set<Exit>();
   readonly #exitLabels = new Map<Exit, Label>();
   readonly #exitRecord: Expr;
@@ -212,14 +134,15 @@ class FunctionWriter {
   /** What is dirty where a block begins; the draft does not know. */
   readonly #dirtyBefore: readonly (Dirty | undefined)[];
   readonly #source: Source;
+  /** Offsets are those in the instructions. */
+  readonly #ways: SiblingWay[] = [];
   /** The budget that came in, where what is run is counted. */
   #budgetGiven: Expr | undefined;
 
   /** `draft` has been through the region already: what it used is there from the start. */
-  constructor(f: FunctionBuilder, imports: Imports, source: Source, draft?: FunctionWriter) {
+  constructor(f: FunctionBuilder, source: Source, draft?: FunctionWriter) {
     this.#f = f;
     this.#source = source;
-    this.#imports = imports;
     this.#exitRecord = f.local('i32');
     this.#exitBudget = f.local('i32');
     this.#exitStatus = f.local('i32');
@@ -228,12 +151,6 @@ class FunctionWriter {
       used ? used.map((local) => local && f.local(type)) : new Array<undefined>(count).fill(undefined);
     this.#context = {
       f,
-      helper: draft
-        ? imports.helper
-        : (name) => {
-            this.helpersUsed.add(name);
-            return 0;
-          },
       registers: locals('i64', 16, used?.registers),
       written: used?.written ?? 0,
       vectors: locals('v128', 32, used?.vectors),
@@ -263,13 +180,13 @@ class FunctionWriter {
       isDraft: draft === undefined,
       sharesLookUps: !source.apart,
       unpaid: 0,
-      exit: (kind, record, budget, status) => this.#exit(kind, constI32(record), budget, status),
+      exit: (kind, record, budget, status) => this.#exit(kind, recordAddress(record), budget, status),
     };
     if (draft) for (const kind of draft.#exitsUsed) this.#exitsUsed.add(kind);
     this.#dirtyBefore = dirtyBefore(draft ? draft.#edges : []);
   }
 
-  write(counting: boolean): void {
+  write(counting: boolean): Template {
     const f = this.#f;
     const c = this.#context;
     if (counting) this.#budgetGiven = f.copy(c.budget);
@@ -280,6 +197,11 @@ class FunctionWriter {
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
     if (c.oddUsed) f.set(c.odd, unusualControls());
     this.#epilogues([...this.#exitsUsed], () => this.body());
+    const body = f.finish();
+    // The locals' declarations stand before the instructions, one byte behind them.
+    const before = body.bytes.length - f.length - 1;
+    const ways = this.#ways.map((way) => ({ ...way, start: way.start + before, end: way.end + before }));
+    return { ...body, ways };
   }
 
   body(): void {
@@ -358,26 +280,25 @@ class FunctionWriter {
     const f = this.#f;
     const record = this.#exitRecord;
     const budget = this.#exitBudget;
-    const { interpret, after, lookup, branchSlow, handlerType } = this.#imports;
     const dispatch = (to: Expr): void =>
-      f.returnCallIndirect(handlerType, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
+      f.returnCallIndirect(HANDLER_TYPE, [to, budget], load('i32.load16_u', to, L.R_HANDLER));
     switch (kind) {
       case 'interpret':
-        f.store('i32.store', constI32(L.LEFT_REGION), constI32(recordOf(this.#source.entry)));
-        return f.returnCall(interpret, [record, budget]);
+        f.store('i32.store', constI32(L.LEFT_REGION), recordAddress(0));
+        return f.returnCall(ENGINE.interpret, [record, budget]);
       case 'dispatch':
         return dispatch(record);
       case 'cross':
         // The record's own handler may be this region.
-        return f.returnCallIndirect(handlerType, [record, budget], constI32(HANDLER_CROSS));
+        return f.returnCallIndirect(HANDLER_TYPE, [record, budget], constI32(HANDLER_CROSS));
       case 'lookup':
-        return f.returnCall(lookup, [record, budget]);
+        return f.returnCall(ENGINE.lookup, [record, budget]);
       case 'after':
-        return f.returnCall(after, [record, budget, this.#exitStatus]);
+        return f.returnCall(ENGINE.after, [record, budget, this.#exitStatus]);
       case 'branch': {
         const target = f.let(load('i32.load', record, L.R_DISP));
         f.ifLikely(i32.and(i32.ne(target, constI32(0)), i32.ge_s(budget, constI32(0))), () => dispatch(target));
-        return f.returnCall(branchSlow, [record, budget]);
+        return f.returnCall(ENGINE.branchSlow, [record, budget]);
       }
       case 'far': {
         const target = f.let(load('i32.load', record, L.R_FAR));
@@ -390,16 +311,16 @@ class FunctionWriter {
           const handler = f.let(load('i32.load16_u', target, L.R_HANDLER));
           f.ifLikely(i32.ge_u(handler, constI32(handlerCount())), () => {
             f.store('i64.store', constI32(L.IP_PAGE), page);
-            f.returnCallIndirect(handlerType, [target, budget], handler);
+            f.returnCallIndirect(HANDLER_TYPE, [target, budget], handler);
           });
           // What is not translated is counted by lookup.
           f.if(i32.ne(handler, constI32(L.HANDLER_STALE)), () => {
             const offset = i64.and(load('i64.load', record, L.R_IMM), constI64(4095));
             f.store('i64.store', constI32(L.RIP), i64.or(page, offset));
-            f.returnCall(lookup, [record, budget]);
+            f.returnCall(ENGINE.lookup, [record, budget]);
           });
         });
-        return f.returnCall(branchSlow, [record, budget]);
+        return f.returnCall(ENGINE.branchSlow, [record, budget]);
       }
       case 'jump': {
         const { target } = this.#context;
@@ -414,11 +335,11 @@ class FunctionWriter {
           // What is not translated is counted there.
           f.ifLikely(i32.ge_u(handler, constI32(handlerCount())), () => {
             f.store('i64.store', constI32(L.IP_PAGE), i64.and(target, constI64(-4096)));
-            f.returnCallIndirect(handlerType, [to, budget], handler);
+            f.returnCallIndirect(HANDLER_TYPE, [to, budget], handler);
           });
         });
         f.store('i64.store', constI32(L.RIP), target);
-        return f.returnCall(lookup, [record, budget]);
+        return f.returnCall(ENGINE.lookup, [record, budget]);
       }
     }
   }
@@ -491,10 +412,10 @@ class FunctionWriter {
     };
     for (const decoded of block.instructions) {
       if (decoded.isSkipped) {
-        this.#exit('dispatch', constI32(decoded.record), this.#budgetBefore(decoded));
+        this.#exit('dispatch', recordAddress(decoded.record), this.#budgetBefore(decoded));
         return;
       }
-      if (decoded.second !== undefined) this.#checkSecond(decoded, block.page, decoded.second);
+      if (decoded.crosses) this.#checkSecond(decoded, block.page);
       c.unpaid++;
       if (decoded.settleFirst) settleFlags(c);
       const knownBefore = c.known;
@@ -524,18 +445,20 @@ class FunctionWriter {
   }
 
   /** The second page of an instruction that crosses must still be the one it was decoded from: the interpreter looks closer. */
-  #checkSecond(decoded: Decoded, page: number, host: number): void {
+  #checkSecond(decoded: Decoded, page: number): void {
     const f = this.#f;
     const c = this.#context;
     f.beginScope();
+    const cross = decoded.record - L.RECORD;
+    const host = placedI32({ kind: PLACED.second, value: cross });
     const linear = f.let(i64.add(c.ipPage, constI64(page + 4096)));
     const low = f.let(i32.wrap_i64(linear));
     const entry = f.let(tlbEntry(c.tlb, low));
     const isOther = i32.or(
       i64.ne(load('i64.load', entry, L.TLB_O_EXEC), linear),
-      i32.ne(i32.add(load('i32.load', entry, L.TLB_O_ADDEND), low), constI32(host)),
+      i32.ne(i32.add(load('i32.load', entry, L.TLB_O_ADDEND), low), host),
     );
-    aside(c, isOther, () => this.#exit('cross', constI32(decoded.record - L.RECORD), this.#budgetBefore(decoded)));
+    aside(c, isOther, () => this.#exit('cross', recordAddress(cross), this.#budgetBefore(decoded)));
     f.endScope(NO_LOCALS);
   }
 
@@ -548,41 +471,43 @@ class FunctionWriter {
         return;
       }
       // The link to another page says whether the target is still mapped where it was found.
-      aside(this.#context, this.#isLinked(decoded.record, takenRecord), () => this.#goTo(from, taken));
+      aside(this.#context, this.#isLinked(decoded.record, recordAddress(takenRecord)), () => this.#goTo(from, taken));
     }
     const distance = decoded.immediate >> 12n;
     if (distance === 0n) {
-      this.#exit('branch', constI32(decoded.record), this.#paid(), undefined, () =>
-        this.#toSibling('branch', decoded, Number(decoded.displacement & 0xffffffffn)),
+      this.#exit('branch', recordAddress(decoded.record), this.#paid(), undefined, () =>
+        this.#toSibling('branch', decoded),
       );
       return;
     }
     const c = this.#context;
     this.#f.set(c.target, i64.add(c.ipPage, constI64(BigInt(page) + distance * 4096n)));
-    this.#exit('far', constI32(decoded.record), this.#paid(), undefined, () =>
-      this.#toSibling('far', decoded, Number(BigInt.asUintN(64, decoded.displacement) >> 32n)),
-    );
+    this.#exit('far', recordAddress(decoded.record), this.#paid(), undefined, () => this.#toSibling('far', decoded));
   }
 
   /** To the region of the same module that stands at the record a branch is linked to: a jump, past the table and other instances. */
-  #toSibling(kind: 'branch' | 'far', { record }: Decoded, target: number): void {
-    const sibling = this.#imports.siblings.get(target);
-    if (!sibling) return;
+  #toSibling(kind: 'branch' | 'far', { record }: Decoded): void {
     const f = this.#f;
+    const start = f.length;
     const budget = this.#exitBudget;
-    let isThere = i32.eq(load('i32.load16_u', constI32(target), L.R_HANDLER), constI32(sibling.slot));
+    const way = this.#ways.length;
+    const target = placedI32({ kind: PLACED.target, value: way });
+    const slot = placedI32({ kind: PLACED.slot, value: way });
+    let isThere = i32.eq(load('i32.load16_u', target, L.R_HANDLER), slot);
     if (kind === 'far') isThere = i32.and(isThere, this.#isLinked(record, target));
     f.ifLikely(i32.and(isThere, i32.ge_s(budget, constI32(0))), () => {
       this.#count(kind);
       if (kind === 'far') f.store('i64.store', constI32(L.IP_PAGE), this.#context.target);
-      f.returnCall(sibling.functionIndex, [constI32(target), budget]);
+      f.returnCall({ kind: PLACED.sibling, value: way }, [target, budget]);
     });
+    this.#ways.push({ start, end: f.length, record, isFar: kind === 'far' });
   }
 
   /** Whether a branch's link to another page (i32) is to this record, and still mapped where it was found. */
-  #isLinked(record: number, target: number): Expr {
-    const sameKey = i64.eq(load('i64.load', constI32(record), L.R_FAR_KEY), this.#jumpKey());
-    return i32.and(sameKey, i32.eq(load('i32.load', constI32(record), L.R_FAR), constI32(target)));
+  #isLinked(branch: number, target: Expr): Expr {
+    const record = recordAddress(branch);
+    const sameKey = i64.eq(load('i64.load', record, L.R_FAR_KEY), this.#jumpKey());
+    return i32.and(sameKey, i32.eq(load('i32.load', record, L.R_FAR), target));
   }
 
   #jumped(from: FlowNode, target: Expr): void {
@@ -600,7 +525,7 @@ class FunctionWriter {
     }
     const last = from.block.instructions.at(-1) as Decoded;
     // The record behind it: an instruction that is not part of the region, or the block's end, which has the same count.
-    const record = constI32(last.record + L.RECORD);
+    const record = recordAddress(last.record + L.RECORD);
     this.#exit('dispatch', record, i32.add(this.#context.budget, constI32(last.count - this.#context.unpaid)));
   }
 

@@ -1,10 +1,14 @@
 // The translator's thread (a Worker of a vCPU's): takes batches of collected blocks, gives back compiled modules; and compiles regions again.
 
+import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, workerData } from 'node:worker_threads';
+import { BUNDLE_FOLDER } from '../../../host/bundle.ts';
+import { cacheFolder } from '../../../host/cache-folder.ts';
 import { stepBack } from '../../../host/priority.ts';
 import { type Batch, compile } from './compile.ts';
 import { improve, type RegionCode } from './improve.ts';
+import { KeptTranslations } from './kept-translations.ts';
 
 export interface TranslatorData {
   readonly port: MessagePort;
@@ -24,12 +28,15 @@ const COMPILERS_STEP_BACK = 5;
  */
 const TIERING_BUDGET = 160_000_000;
 
+// From its sources it may change at any time.
+const kept =
+  BUNDLE_FOLDER === undefined ? undefined : KeptTranslations.open(join(cacheFolder(), 'translations'), __filename);
 const { port, answers } = workerData as TranslatorData;
 const count = new Int32Array(answers);
 
 function work(message: Batch | RegionCode): void {
   if ('requests' in message) {
-    port.postMessage(compile(message));
+    port.postMessage(compile(message, kept));
   } else {
     improve(message);
     port.postMessage('improved');

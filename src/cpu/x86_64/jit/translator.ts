@@ -44,6 +44,8 @@ export interface TranslationCounts {
   /** Regions asked for, and those that came into use. */
   requested: number;
   installed: number;
+  /** Regions that an earlier run had translated. */
+  kept: number;
   /** Regions that were compiled again, by TurboFan. */
   improved: number;
   /** Of the regions that were translated: guest instructions, bytes of WebAssembly, modules. */
@@ -70,6 +72,7 @@ export class Translator {
   readonly counts: TranslationCounts = {
     requested: 0,
     installed: 0,
+    kept: 0,
     improved: 0,
     instructions: 0,
     bytes: 0,
@@ -77,7 +80,7 @@ export class Translator {
     milliseconds: 0,
   };
   readonly #compile: Compile | undefined;
-  /** To the translator's thread, once there has been something for it. */
+  /** To the translator's thread, once there is one. */
   #port: MessagePort | undefined;
   readonly #answers = new Int32Array(new SharedArrayBuffer(4));
   #answered = 0;
@@ -190,7 +193,11 @@ export class Translator {
     this.#collector.reset();
   }
 
-  /** Starts the thread: after the guest's first instructions, which need not wait for it. */
+  /** Starts the thread, which takes a while, before there is something for it. */
+  expectWork(): void {
+    if (!this.#compile) this.#port ??= this.#startThread();
+  }
+
   #startThread(): MessagePort {
     const { port1, port2 } = new MessageChannel();
     const workerData: TranslatorData = { port: port2, answers: this.#answers.buffer };
@@ -288,9 +295,10 @@ export class Translator {
     }
   }
 
-  #take({ generation, module, slots, refused, instructions, bytes, milliseconds }: Answer): void {
+  #take({ generation, module, slots, refused, kept, instructions, bytes, milliseconds }: Answer): void {
     const { counts } = this;
     if (module) counts.modules++;
+    counts.kept += kept;
     counts.instructions += instructions;
     counts.bytes += bytes;
     counts.milliseconds += milliseconds;

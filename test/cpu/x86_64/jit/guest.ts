@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { compile } from '../../../../src/cpu/x86_64/jit/compile.ts';
+import type { Compile } from '../../../../src/cpu/x86_64/jit/translator.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { Processor } from '../../../../src/cpu/x86_64/processor.ts';
 import { type Assembler, assemble } from '../../../asm/assembler.ts';
@@ -24,11 +25,24 @@ const none = (): never => {
   throw new Error('no device is here');
 };
 
+/** Where things are that a guest does not see. */
+export interface Surroundings {
+  /** Bytes of the arena that are used already. */
+  readonly gap?: number;
+  /** The code's third page is mapped from this physical address. */
+  readonly third?: number;
+}
+
 export class Guest {
   readonly cpu: Processor;
   readonly labels: ReadonlyMap<string, number>;
 
-  constructor(translation: 'none' | 'at-once' | 'beside', program: (a: Assembler) => void, mostRegions?: number) {
+  constructor(
+    translation: 'none' | 'at-once' | 'beside' | Compile,
+    program: (a: Assembler) => void,
+    mostRegions?: number,
+    { gap = 0, third = CODE + 0x2000 }: Surroundings = {},
+  ) {
     this.cpu = new Processor(
       {
         mmio: none,
@@ -40,7 +54,9 @@ export class Guest {
         log: () => {},
         breakpoints: new Set<bigint>(),
       },
-      { none: 'none' as const, 'at-once': compile, beside: 'thread' as const }[translation],
+      typeof translation === 'function'
+        ? translation
+        : { none: 'none' as const, 'at-once': compile, beside: 'thread' as const }[translation],
       { counting: true },
       mostRegions,
     );
@@ -72,6 +88,9 @@ export class Guest {
     set64(L.RIP, UPPER + BigInt(CODE));
     const { bytes, labels } = assemble(CODE, 64, program);
     this.cpu.bytes.set(bytes, L.RAM_BASE + CODE);
+    this.cpu.bytes.copyWithin(L.RAM_BASE + third, L.RAM_BASE + CODE + 0x2000, L.RAM_BASE + CODE + 0x3000);
+    entry(TABLES + ((CODE >> 12) + 2) * 8, third | PRESENT_WRITE_GLOBAL);
+    view.setUint32(L.ARENA_NEXT, view.getUint32(L.ARENA_NEXT, true) + gap, true);
     this.labels = labels;
   }
 

@@ -1,0 +1,98 @@
+// Templates become a module: what they leave open is filled in.
+
+import type { ValType } from '../../../wasm/expr.ts';
+import { ModuleBuilder } from '../../../wasm/module.ts';
+import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
+import * as L from '../layout.ts';
+import { HELPERS } from '../semantics/helper-names.ts';
+import type { Collected } from './collect.ts';
+import { HANDLER, HELPER_NAMES, PLACED, STATUS, type Template } from './template.ts';
+
+const NOP = 0x01;
+
+/** A region's function, and where it is to stand. */
+export interface PlacedTemplate {
+  readonly template: Template;
+  readonly collected: Collected;
+  /** In the handlers' table. */
+  readonly slot: number;
+}
+
+interface Sibling {
+  readonly functionIndex: number;
+  readonly slot: number;
+}
+
+/** A module that puts the functions into the handlers' table when it is instantiated. */
+export function place(regions: readonly PlacedTemplate[]): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder();
+  module.type(HANDLER, STATUS);
+  // Known to be whole: Liftoff has constant addresses in its loads and stores then, not each in a register first.
+  module.importMemory('env', 'memory', L.MEMORY_PAGES, L.MEMORY_PAGES);
+  module.importTable('env', 'table', 0);
+  // As ENGINE counts them.
+  module.importFunction('engine', 'interpret', HANDLER, STATUS);
+  module.importFunction('engine', 'after', ['i32', 'i32', 'i32'], STATUS);
+  module.importFunction('engine', 'lookup', HANDLER, STATUS);
+  module.importFunction('engine', 'branch_slow', HANDLER, STATUS);
+  const helpers = new Map<number, number>();
+  for (const { template } of regions) {
+    for (const { kind, value } of template.relocations) {
+      if (kind !== PLACED.helper || helpers.has(value)) continue;
+      const name = HELPER_NAMES[value] as (typeof HELPER_NAMES)[number];
+      const [params, result] = HELPERS[name].split(':') as [string, string];
+      const types = (text: string): ValType[] => [...text].map((c) => RESULT_TYPES[c] as ValType);
+      helpers.set(value, module.importFunction('helpers', name, types(params), types(result)));
+    }
+  }
+  const declared = regions.map((region) => {
+    const functionIndex = module.declare(`region${region.slot}`, HANDLER, STATUS);
+    module.elements(region.slot, [functionIndex]);
+    return { ...region, functionIndex };
+  });
+  /** By first record. */
+  const siblings = new Map(declared.map((region) => [region.collected.blocks[0]?.first, region]));
+  for (const { template, collected, functionIndex } of declared)
+    module.defineFinished(functionIndex, filledIn(template, collected, helpers, siblings));
+  return module.finish(true);
+}
+
+function filledIn(
+  { bytes: open, hints, relocations, ways }: Template,
+  { blocks }: Collected,
+  helpers: ReadonlyMap<number, number>,
+  siblings: ReadonlyMap<number | undefined, Sibling>,
+): Pick<Template, 'bytes' | 'hints'> {
+  const bytes = open.slice();
+  const all = new DataView((blocks[0] as (typeof blocks)[number]).records.buffer);
+  const targets = ways.map(({ record, isFar }) => all.getUint32(record + (isFar ? L.R_FAR : L.R_DISP), true));
+  const numberOf: Record<number, (value: number) => number> = {
+    [PLACED.record]: (record) => addressOf(record, blocks),
+    [PLACED.second]: (record) => all.getUint32(record + L.R_DISP, true),
+    [PLACED.helper]: (helper) => helpers.get(helper) as number,
+    [PLACED.target]: (way) => targets[way] as number,
+    [PLACED.slot]: (way) => siblings.get(targets[way])?.slot ?? 0,
+    [PLACED.sibling]: (way) => siblings.get(targets[way])?.functionIndex ?? 0,
+  };
+  for (const { offset, kind, value } of relocations) fill(bytes, offset, numberOf[kind]?.(value) as number);
+  const without = ways.filter((_, way) => !siblings.has(targets[way]));
+  for (const { start, end } of without) bytes.fill(NOP, start, end);
+  const isThere = (at: number): boolean => !without.some(({ start, end }) => at >= start && at < end);
+  return { bytes, hints: hints.filter(({ offset }) => isThere(offset)) };
+}
+
+/** Address of the record that is so far behind the region's first one: its blocks' records lie one after the other. */
+function addressOf(record: number, blocks: Collected['blocks']): number {
+  for (const { first, records } of blocks) {
+    const within = record - records.byteOffset;
+    if (within < records.length) return first + within;
+  }
+  throw new Error('a record outside of its region');
+}
+
+/** A number of 32 bits in five bytes: a signed LEB128, and an unsigned one for what is below 2^31. */
+function fill(bytes: Uint8Array, at: number, value: number): void {
+  let rest = value | 0;
+  for (let i = 0; i < 4; i++, rest >>= 7) bytes[at + i] = (rest & 0x7f) | 0x80;
+  bytes[at + 4] = rest & 0x7f;
+}
