@@ -18,6 +18,10 @@ for (const connect of Object.values(PROTOCOLS)) {
     const deep = walk(client, 'deep');
     client.makeDirectory(deep, 'below', 0o700);
     const below = client.lookup(deep, 'below');
+    client.makeDirectory(client.root, 'far', 0o700);
+    const far = walk(client, 'far');
+    client.makeDirectory(far, 'away', 0o700);
+    const away = client.lookup(far, 'away');
     const refs: Ref[] = names.map((name) => client.lookup(client.root, name));
     const handles: Handle[] = [];
     const room = limit - readdirSync('/proc/self/fd').length + limit / 2 - SPARE;
@@ -43,13 +47,21 @@ for (const connect of Object.values(PROTOCOLS)) {
       for (const ref of refs.slice(room)) handles.push(client.open(ref, O_RDWR));
     };
     assert.throws(fill, { code: 'EMFILE' });
-    for (const handle of handles.splice(-SPARE)) client.close(handle);
+    // Two directories at once, with room for them and for what is above one of them.
+    for (const handle of handles.splice(-3)) client.close(handle);
+    for (let i = 0; i < 4; i++) {
+      client.rename(below, 'moved', away, 'moved');
+      client.rename(away, 'moved', below, 'moved');
+      client.link(last, away, 'linked');
+      client.remove(away, 'linked', false);
+    }
+    for (const handle of handles.splice(3 - SPARE)) client.close(handle);
     assert.equal(client.read(handles[0]!, 0, 100).toString(), names[0]);
     renameSync(join(path, names.at(-2)!), join(path, 'elsewhere'));
     assert.throws(() => client.open(refs.at(-2)!, O_RDWR), { code: 'ESTALE' });
     client.close(client.open(last, O_RDWR));
 
     for (const handle of handles) client.close(handle);
-    for (const ref of [...refs, deep, below]) client.forget(ref);
+    for (const ref of [...refs, deep, below, far, away]) client.forget(ref);
   });
 }
