@@ -40,8 +40,10 @@ class Machine {
 
   constructor(t: TestContext, name: string, kernel: string, stdout: number | 'pipe' = 'pipe') {
     this.socket = place.path(name);
-    const args = [PROGRAM, 'run', '--hypervisor', 'soft', '-m', '32', '--socket', this.socket, place.path(kernel)];
+    // By a name that is good in its folder alone.
+    const args = [PROGRAM, 'run', '--hypervisor', 'soft', '-m', '32', '--socket', name, place.path(kernel)];
     this.child = spawn(process.execPath, args, {
+      cwd: place.folder,
       stdio: ['ignore', stdout, 'inherit'],
       env: { ...process.env, ...runtime },
     });
