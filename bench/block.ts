@@ -11,8 +11,8 @@ import { defaultGuest } from '../src/cli/guest.ts';
 import { extendInitrd } from '../test/e2e/kernels.ts';
 import { JOBS, ROUNDS, runFio, SCRIPT, SECONDS } from './block/fio.ts';
 import { makeFioDisk } from './block/fio-disk.ts';
+import { allocationRate, readLatency } from './block/host-side.ts';
 import { makeImage } from './block/image.ts';
-import { readLatency } from './block/latency.ts';
 import { QEMU, qemuVersion } from './lib/qemu.ts';
 import { describeHost, table, writeResults } from './lib/report.ts';
 import { parseRuns } from './lib/runs.ts';
@@ -27,6 +27,8 @@ const SIZE = 128;
 const READS = 5000;
 /** Milliseconds between them. */
 const PAUSE = 1;
+/** Clusters of a new qcow2 image that are written to. */
+const ALLOCATIONS = 8192;
 
 /** The kernel's checks of its own ciphers are most of a boot, and nothing of what is timed. */
 const PARAMS = 'quiet cryptomgr.notests';
@@ -94,6 +96,8 @@ export async function blockBench(args: string[]): Promise<void> {
     process.stdout.write(
       `host side of a read: ${describeLatency(latency.together)}; apart: ${describeLatency(latency.apart)}\n`,
     );
+    const allocations = await allocationRate(join(folder, 'allocations.qcow2'), ALLOCATIONS);
+    process.stdout.write(`qcow2 clusters allocated a second: ${allocations.toFixed(0)}\n`);
     const all = machines(guest.kernel, initrd, fioDisk, folder);
     for (let run = 0; run < runs; run++) {
       for (const { name, command, args, format, image, rates } of all) {
@@ -127,6 +131,8 @@ export async function blockBench(args: string[]): Promise<void> {
       'One read of 4 KiB of a raw image by a jailed device, from the notification to the interrupt (the measuring thread waits awake), ' +
         `${READS} times: one after the other ${describeLatency(latency.together)}; ` +
         `with pauses of ${PAUSE} ms, in which the device falls asleep, ${describeLatency(latency.apart)}.`,
+      `Clusters of 64 KiB that one after the other are allocated in a new qcow2 image, by writes of 4 KiB to a jailed device: ` +
+        `${allocations.toFixed(0)} a second (${ALLOCATIONS}, the flush at the end included).`,
       setting,
     ].join('\n\n');
     process.stdout.write(`\n${page}\n`);
@@ -134,7 +140,7 @@ export async function blockBench(args: string[]): Promise<void> {
       name,
       ...Object.fromEntries([...rates].map(([job, times]) => [job, summarize(times)])),
     }));
-    writeResults('block', { host, qemu, latency, machines: measured }, `# Disks\n\n${page}\n`);
+    writeResults('block', { host, qemu, latency, allocations, machines: measured }, `# Disks\n\n${page}\n`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -2,9 +2,11 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { ask } from '../control/client.ts';
 import { socketOf } from '../control/registry.ts';
 import { DiskError } from '../disk/error.ts';
+import { closeLayers, DISK_FORMATS, type DiskFormat, openLayers } from '../disk/layers.ts';
 import { resizeImage } from '../disk/qcow2/resize.ts';
-import { describeSize, size, withImage } from './disk-work.ts';
-import { asIs, once } from './options.ts';
+import { RawImage } from '../disk/raw-image.ts';
+import { describeSize, size, withImage, withPath } from './disk-work.ts';
+import { asIs, once, oneOf } from './options.ts';
 
 /** A new size, or by how much to change the present one. */
 interface Change {
@@ -13,6 +15,7 @@ interface Change {
 }
 
 interface ResizeOptions {
+  readonly format?: DiskFormat;
   readonly shrink?: boolean;
   readonly machine?: string;
 }
@@ -29,9 +32,14 @@ function change(text: string): Change {
 /** `vivarium disk resize`. */
 export function diskResizeCommand(): Command {
   return new Command('resize')
-    .description('Make a disk larger or smaller: the one in a qcow2 image, or one of a machine that runs')
+    .description('Make a disk larger or smaller: that of an image, or one of a machine that runs')
     .argument('<PATH>', 'path of the image; with --machine: the name of a disk, such as vda')
     .argument('<SIZE>', 'the new size, or +SIZE to add', change)
+    .addOption(
+      new Option('-f, --format <NAME>', 'raw or qcow2 (default: what it looks like)').argParser(
+        once(oneOf(DISK_FORMATS)),
+      ),
+    )
     .addOption(new Option('--shrink', 'make it smaller, and lose what is behind the new end'))
     .addOption(
       new Option('--machine <MACHINE>', 'of a machine that runs: its control socket, or its number').argParser(
@@ -40,9 +48,35 @@ export function diskResizeCommand(): Command {
     )
     .action((path: string, by: Change, options: ResizeOptions) =>
       options.machine === undefined
-        ? withImage(path, { writable: true }, (image) => resizeImage(image, newSize(path, image.size, by, options)))
+        ? resizeFile(path, by, options)
         : resizeInMachine(socketOf(options.machine), path, by, options),
     );
+}
+
+async function resizeFile(path: string, by: Change, options: ResizeOptions): Promise<void> {
+  if ((options.format ?? (await formatOf(path))) === 'qcow2') {
+    await withImage(path, { writable: true }, (image) => resizeImage(image, newSize(path, image.size, by, options)));
+    return;
+  }
+  await withPath(path, () => {
+    const layers = openLayers(path, { format: 'raw', writable: true });
+    try {
+      const image = new RawImage(layers[0]!.fd, path);
+      image.resize(newSize(path, image.size, by, options));
+      image.flush();
+    } finally {
+      closeLayers(layers);
+    }
+  });
+}
+
+/** What an image looks like. Throws DiskError. */
+function formatOf(path: string): Promise<DiskFormat> {
+  return withPath(path, () => {
+    const layers = openLayers(path, { format: undefined, writable: false, alone: true });
+    closeLayers(layers);
+    return layers[0]!.format;
+  });
 }
 
 /** Throws DiskError where the change makes the disk smaller, and nobody has allowed that. */

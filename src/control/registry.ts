@@ -4,7 +4,7 @@
  */
 import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import type { MachineDescription } from './machine.ts';
 
 export interface RunningMachine extends MachineDescription {
@@ -53,7 +53,9 @@ export function registerMachine(machine: Omit<RunningMachine, 'pid' | 'started'>
   const folder = runtimeFolder();
   if (folder === undefined) return () => {};
   const path = join(folder, nameOf(process.pid));
-  const record: RunningMachine = { pid: process.pid, started: Date.now(), ...machine };
+  // Who reads it may be in another folder.
+  const socket = machine.socket && resolve(machine.socket);
+  const record: RunningMachine = { pid: process.pid, started: Date.now(), ...machine, socket };
   try {
     // Readers find it whole or not at all.
     writeFileSync(`${path}.partial`, JSON.stringify(record), { mode: 0o600 });

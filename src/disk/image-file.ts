@@ -3,6 +3,7 @@ import { fstatSync, ftruncateSync } from 'node:fs';
 import { EINTR, ENOSYS, EOPNOTSUPP, OsError } from '../host/errno.ts';
 import { check, libc, uninterrupted } from '../host/ffi.ts';
 import { IoVector } from '../host/io-vector.ts';
+import { DiskError } from './error.ts';
 import { fillZeroes, type HostRange, lengthOf, rangeOf, sliceRanges } from './iovec.ts';
 
 const SEEK_DATA = 3;
@@ -39,7 +40,7 @@ export class ImageFile {
     this.size = status.isFile() ? status.size : check('lseek', lseek(fd, 0, SEEK_END));
   }
 
-  /** Fills the buffer; what is behind the file's end reads as zeroes. */
+  /** Fills the buffer; what is behind the file's end reads as zeroes. Throws OsError, DiskError. */
   read(buffer: Uint8Array, offset: number): void {
     for (let done = 0; done < buffer.length; ) {
       const rest = done === 0 ? buffer : buffer.subarray(done);
@@ -47,6 +48,7 @@ export class ImageFile {
       if (count === -EINTR) continue;
       check('pread', count);
       if (count === 0) {
+        this.#requireEnd(offset + done);
         rest.fill(0);
         return;
       }
@@ -84,6 +86,7 @@ export class ImageFile {
       if (moved === -EINTR) continue;
       check(name, moved);
       if (moved === 0) {
+        this.#requireEnd(offset + done);
         fillZeroes(rest);
         break;
       }
@@ -92,6 +95,11 @@ export class ImageFile {
       if (done < total) rest = sliceRanges(ranges, done, total - done);
     }
     return total;
+  }
+
+  /** A read has met the file's end: somebody else has cut the file off if it was longer. */
+  #requireEnd(offset: number): void {
+    if (offset < this.size) throw new DiskError(`${this.path}: somebody has made the file shorter while it is in use`);
   }
 
   /** Returns when all that was written is on the disk. */

@@ -57,6 +57,8 @@ export function openLayers(path: string, options: OpenLayersOptions): Layer[] {
       if (seen.has(identity)) throw new DiskError(`${path}: its backing files lead back to ${next.path}`);
       seen.add(identity);
       lockImage(fd, next.path, top && options.writable);
+      // Nothing is looked for in a raw image; past the host's cache, it could be read into aligned memory only.
+      if (next.format === 'raw') break;
       const start = readStart(fd);
       const format: DiskFormat = next.format ?? (isQcow2(start) ? 'qcow2' : 'raw');
       layers[layers.length - 1] = { ...layers[layers.length - 1]!, format };

@@ -4,19 +4,23 @@
  * very file that it was.
  */
 import { closeDescriptor } from '../host/descriptor.ts';
-import { ELOOP, ENFILE, ENOENT, ENOTDIR, ESTALE, EXDEV, OsError } from '../host/errno.ts';
+import { ELOOP, EMFILE, ENFILE, ENOENT, ENOTDIR, ESTALE, EXDEV, OsError } from '../host/errno.ts';
 import { descriptorLimit, O_PATH, openEntry, reopen, statFile } from '../host/files.ts';
 import { terminated } from './names.ts';
 import { birthOf, CLOSED, isSame, type Name, type Node } from './node.ts';
 
 /** What a name that has become false gives. */
 const GONE: readonly number[] = [ENOENT, ENOTDIR, ELOOP, EXDEV];
+/** Descriptors that are put aside at once where the process has none left: others in it need some, too. */
+const ROOM = 32;
 
 export class Descriptors {
   readonly #limit: number;
   /** Nodes whose descriptors may be put aside, the most recently used last. */
   readonly #recent = new Set<Node>();
   #last: Node | undefined;
+  /** The one whose descriptor was asked for last. */
+  #asked: Node | undefined;
   #open = 0;
 
   constructor(limit = Math.floor(descriptorLimit() / 2)) {
@@ -27,7 +31,22 @@ export class Descriptors {
   of(node: Node): number {
     if (node.fd === CLOSED) this.#reopen(node);
     else this.#use(node);
+    this.#asked = node;
     return node.fd;
+  }
+
+  /**
+   * Calls what makes a descriptor of whatever kind. Where the process may have no more (files that are open count, too), others are put
+   * aside for it. Throws OsError: EMFILE when there are none.
+   */
+  making(make: () => number): number {
+    for (;;) {
+      try {
+        return make();
+      } catch (error) {
+        if (!(error instanceof OsError) || error.errno !== EMFILE || !this.#giveWay()) throw error;
+      }
+    }
   }
 
   /** Puts others' descriptors aside, but for the one used last, so that there is room for one more. Throws OsError ENFILE. */
@@ -72,6 +91,18 @@ export class Descriptors {
     this.#last = node;
   }
 
+  /** Puts the oldest ones aside, but for those in use. False: there are none. */
+  #giveWay(): boolean {
+    let given = 0;
+    for (const node of this.#recent) {
+      if (node === this.#asked || node === this.#last) continue;
+      this.#putAside(node);
+      if (node.fd === CLOSED) given++;
+      if (given === ROOM) break;
+    }
+    return given > 0;
+  }
+
   #putAside(node: Node): void {
     const status = statFile(node.fd);
     node.birth = birthOf(status);
@@ -87,7 +118,13 @@ export class Descriptors {
   #reopen(node: Node): void {
     this.makeRoom();
     const [opened] = node.opened;
-    if (opened !== undefined) return this.give(node, reopen(opened, O_PATH));
+    if (opened !== undefined) {
+      this.give(
+        node,
+        this.making(() => reopen(opened, O_PATH)),
+      );
+      return;
+    }
     // The newest first.
     if (!node.names.toReversed().some((name) => this.#follow(name))) throw new OsError('node', ESTALE);
   }
@@ -102,9 +139,10 @@ export class Descriptors {
       way.push(above);
       directory = above.parent;
     }
+    this.#use(directory);
     for (let next = way.pop(); next !== undefined; next = way.pop()) {
       const { node, parent, text } = next;
-      const fd = openNamed(parent.fd, text);
+      const fd = this.#openNamed(parent.fd, text);
       // One on the way stays open if there is room.
       if (parent !== directory && this.#open >= this.#limit) this.close(parent);
       if (fd === undefined) return false;
@@ -116,13 +154,13 @@ export class Descriptors {
     }
     return true;
   }
-}
 
-function openNamed(directory: number, text: string): number | undefined {
-  try {
-    return openEntry(directory, terminated(Buffer.from(text, 'latin1')));
-  } catch (error) {
-    if (error instanceof OsError && GONE.includes(error.errno)) return undefined;
-    throw error;
+  #openNamed(directory: number, text: string): number | undefined {
+    try {
+      return this.making(() => openEntry(directory, terminated(Buffer.from(text, 'latin1'))));
+    } catch (error) {
+      if (error instanceof OsError && GONE.includes(error.errno)) return undefined;
+      throw error;
+    }
   }
 }

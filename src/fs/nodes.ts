@@ -52,6 +52,11 @@ export class NodeTable {
     return this.#descriptors.of(node);
   }
 
+  /** As Descriptors.making(). What descriptor() gave last is still good then. */
+  making(make: () => number): number {
+    return this.#descriptors.making(make);
+  }
+
   /**
    * The node for an O_PATH descriptor, which is the table's from here on. Release it as often as it was given. Throws OsError:
    * ENFILE when there are too many.

@@ -78,7 +78,7 @@ export interface Changes {
 
 export class FileServer {
   readonly root: Node;
-  readonly locks = new LockTable((node, flags) => files.reopen(this.#fd(node), flags));
+  readonly locks = new LockTable((node, flags) => this.#reopen(node, flags));
   readonly #nodes: NodeTable;
   readonly #readOnly: boolean;
   readonly #uids: IdMap;
@@ -122,7 +122,8 @@ export class FileServer {
 
   /** What a directory has under a name: a reference to it. Throws OsError, as everything here. */
   lookup(directory: Node, name: Uint8Array): Entry {
-    const entry = this.#entry(files.openEntry(this.#fd(directory), entryName(name)));
+    const path = entryName(name);
+    const entry = this.#entry(this.#nodes.making(() => files.openEntry(this.#fd(directory), path)));
     this.#nodes.found(entry.node, directory, name, entry.status.nlink);
     return entry;
   }
@@ -154,7 +155,7 @@ export class FileServer {
   #truncate(node: Node, size: number, file: OpenFile | undefined): void {
     if (file?.writable) return files.truncateFile(file.fd, size);
     requireOpenable(node, S_IFREG);
-    const fd = files.reopen(this.#fd(node), constants.O_WRONLY | constants.O_NONBLOCK);
+    const fd = this.#reopen(node, constants.O_WRONLY | constants.O_NONBLOCK);
     try {
       files.truncateFile(fd, size);
     } finally {
@@ -166,12 +167,12 @@ export class FileServer {
   open(node: Node, flags: number): OpenFile {
     if (node.type === S_IFDIR) {
       const listing = constants.O_RDONLY | constants.O_DIRECTORY;
-      return this.#opened(node, () => files.reopen(this.#fd(node), listing), listing);
+      return this.#opened(node, () => this.#reopen(node, listing), listing);
     }
     requireOpenable(node, S_IFREG);
     const writable = (flags & O_ACCMODE) !== constants.O_RDONLY;
     if (writable || (flags & constants.O_TRUNC) !== 0) this.#requireWritable();
-    return this.#opened(node, () => files.reopen(this.#fd(node), flags & PASSED_FLAGS), flags);
+    return this.#opened(node, () => this.#reopen(node, flags & PASSED_FLAGS), flags);
   }
 
   /** Makes a regular file and opens it; opens one that is there, unless `flags` has O_EXCL. */
@@ -187,7 +188,8 @@ export class FileServer {
     let fd: number;
     try {
       const at = this.#fd(directory);
-      fd = this.#as(caller, () => files.createFile(at, path, flags & PASSED_FLAGS, mode & PERMISSIONS));
+      const make = (): number => files.createFile(at, path, flags & PASSED_FLAGS, mode & PERMISSIONS);
+      fd = this.#nodes.making(() => this.#as(caller, make));
     } catch (error) {
       if (!(error instanceof OsError) || error.errno !== EEXIST || (flags & constants.O_EXCL) !== 0) throw error;
       const entry = this.lookup(directory, name);
@@ -202,14 +204,15 @@ export class FileServer {
   createUnnamed(directory: Node, flags: number, mode: number, caller: Caller): Entry & { readonly file: OpenFile } {
     this.#requireWritable();
     const at = this.#fd(directory);
-    const fd = this.#as(caller, () => files.createUnnamed(at, flags & PASSED_FLAGS, mode & PERMISSIONS));
+    const make = (): number => files.createUnnamed(at, flags & PASSED_FLAGS, mode & PERMISSIONS);
+    const fd = this.#nodes.making(() => this.#as(caller, make));
     return this.#made(fd, flags);
   }
 
   /** The node of a file that was opened as it was made. */
   #made(fd: number, flags: number): Entry & { readonly file: OpenFile } {
     try {
-      const entry = this.#entry(files.reopen(fd, files.O_PATH));
+      const entry = this.#entry(this.#nodes.making(() => files.reopen(fd, files.O_PATH)));
       return { ...entry, file: this.#orRelease(entry, () => this.#opened(entry.node, () => fd, flags)) };
     } catch (error) {
       closeDescriptor(fd);
@@ -278,7 +281,7 @@ export class FileServer {
   }
 
   syncFileSystem(): void {
-    const fd = files.reopen(this.#fd(this.root), constants.O_RDONLY);
+    const fd = this.#reopen(this.root, constants.O_RDONLY);
     try {
       files.syncFileSystem(fd);
     } finally {
@@ -357,6 +360,11 @@ export class FileServer {
   /** See NodeTable.descriptor() for how long it is good. */
   #fd(node: Node): number {
     return this.#nodes.descriptor(node);
+  }
+
+  /** A node's file, opened anew. `flags`: open(2)'s. */
+  #reopen(node: Node, flags: number): number {
+    return this.#nodes.making(() => files.reopen(this.#fd(node), flags));
   }
 
   #entry(fd: number): Entry {

@@ -1,5 +1,5 @@
 /** Bytes between files and memory, without a copy in between. */
-import { type HostRange, lengthOf, sliceRanges } from '../disk/iovec.ts';
+import { type HostRange, lengthOf } from '../disk/iovec.ts';
 import { check, libc, uninterrupted } from '../host/ffi.ts';
 import { IoVector } from '../host/io-vector.ts';
 
@@ -24,17 +24,14 @@ function transfer(
   piece: number,
   move: (iov: Uint32Array, count: number, offset: number) => number,
 ): number {
-  const total = lengthOf(ranges);
-  let rest = ranges;
   let done = 0;
-  while (done < total) {
-    const count = vector.set(sliceRanges(rest, 0, Math.min(piece, total - done)));
+  // Their length, looked at after each call, also keeps the ranges' memory from being collected during it.
+  for (let left = lengthOf(ranges); left > 0; left = lengthOf(ranges) - done) {
+    const count = vector.set(ranges, done, Math.min(piece, left));
     const moved = uninterrupted(() => move(vector.bytes, count, offset + done));
     if (moved < 0 && done === 0) check(name, moved);
     if (moved <= 0) break;
     done += moved;
-    // This use after the call also keeps the ranges' memory from being collected during it.
-    rest = sliceRanges(ranges, done, total - done);
   }
   return done;
 }

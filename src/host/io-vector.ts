@@ -15,16 +15,30 @@ const WORDS = 4;
 export class IoVector {
   readonly bytes = new Uint32Array(MAX_RANGES * WORDS);
 
-  /** Fills it in. Returns how many ranges it holds: MAX_RANGES at most. */
-  set(ranges: readonly MemoryRange[]): number {
-    const count = Math.min(ranges.length, MAX_RANGES);
-    for (let i = 0; i < count; i++) {
-      const { address, length } = ranges[i] as MemoryRange;
+  /**
+   * Fills it in with `length` bytes from byte `offset` of the ranges on, or as many as there are. Returns how many ranges it holds:
+   * MAX_RANGES at most.
+   */
+  set(ranges: readonly MemoryRange[], offset = 0, length = Number.POSITIVE_INFINITY): number {
+    let skip = offset;
+    let left = length;
+    let count = 0;
+    for (let i = 0; i < ranges.length && left > 0 && count < MAX_RANGES; i++) {
+      const range = ranges[i] as MemoryRange;
+      if (skip >= range.length) {
+        skip -= range.length;
+        continue;
+      }
+      const address = range.address + skip;
+      const size = Math.min(range.length - skip, left);
       // The array takes each value modulo 2^32.
-      this.bytes[WORDS * i] = address;
-      this.bytes[WORDS * i + 1] = address / 2 ** 32;
-      this.bytes[WORDS * i + 2] = length;
-      this.bytes[WORDS * i + 3] = length / 2 ** 32;
+      this.bytes[WORDS * count] = address;
+      this.bytes[WORDS * count + 1] = address / 2 ** 32;
+      this.bytes[WORDS * count + 2] = size;
+      this.bytes[WORDS * count + 3] = size / 2 ** 32;
+      count++;
+      left -= size;
+      skip = 0;
     }
     return count;
   }

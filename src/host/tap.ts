@@ -8,6 +8,7 @@ const TUNSETIFF = 0x4004_54ca;
 const TUNGETIFF = 0x8004_54d2;
 const TUNSETOFFLOAD = 0x4004_54d0;
 const TUNSETVNETHDRSZ = 0x4004_54d8;
+const TUNSETQUEUE = 0x4004_54d9;
 const SIOCGIFFLAGS = 0x8913;
 const SIOCSIFFLAGS = 0x8914;
 const SIOCSIFADDR = 0x8916;
@@ -19,6 +20,8 @@ const IFF_UP = 0x1;
 const IFF_RUNNING = 0x40;
 export const IFF_TAP = 0x2;
 export const IFF_MULTI_QUEUE = 0x100;
+const IFF_ATTACH_QUEUE = 0x200;
+const IFF_DETACH_QUEUE = 0x400;
 const IFF_NO_PI = 0x1000;
 export const IFF_VNET_HDR = 0x4000;
 
@@ -80,6 +83,13 @@ export function setHeaderSize(fd: number, size: number): void {
 /** TUN_F_* that the reader of the frames can do. False: this kernel does not know one of them. */
 export function setOffloads(fd: number, offloads: number): boolean {
   return ioctl(fd, TUNSETOFFLOAD, offloads) >= 0;
+}
+
+/** Gives a queue of several frames, or none. That of a tap that has been removed stays as it is. */
+export function attachQueue(fd: number, attached: boolean): void {
+  const request = ifreq('');
+  request.writeUInt16LE(attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE, NAME_SIZE);
+  ioctl(fd, TUNSETQUEUE, request);
 }
 
 /** What a network interface is given; what is left out stays. */

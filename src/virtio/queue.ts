@@ -3,8 +3,6 @@ import { BrokenDriverError, Chain, type DescriptorTable } from './chain.ts';
 import { hasFeature, VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from './constants.ts';
 import type { GuestRanges } from './guest-ranges.ts';
 
-export { BrokenDriverError, Chain };
-
 export const MAX_QUEUE_SIZE = 32768;
 
 const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;

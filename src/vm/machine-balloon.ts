@@ -39,13 +39,3 @@ export class MachineBalloon implements BalloonControl {
     return (await this.#request({ kind: 'statistics' })) as Readonly<Record<string, number>>;
   }
 }
-
-/** Of a machine without one: it has nothing to give. */
-export const NO_BALLOON: BalloonControl = {
-  target: 0,
-  actual: 0,
-  maximum: 0,
-  setTarget: async () => {},
-  reclaim: async () => 0,
-  statistics: async () => ({}),
-};

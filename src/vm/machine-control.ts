@@ -12,7 +12,7 @@ import type { VcpuThreads } from './vcpus.ts';
 export class MachineControl implements ControlledMachine {
   readonly description: MachineDescription;
   readonly memory: readonly MemoryRegion[];
-  readonly balloon: BalloonControl;
+  readonly balloon: BalloonControl | undefined;
   readonly disks: readonly DiskControl[];
   readonly #vcpus: VcpuThreads;
   readonly #debugged: boolean;
@@ -24,7 +24,7 @@ export class MachineControl implements ControlledMachine {
     readonly description: MachineDescription;
     readonly memory: readonly MemoryRegion[];
     readonly vcpus: VcpuThreads;
-    readonly balloon: BalloonControl;
+    readonly balloon: BalloonControl | undefined;
     readonly disks: readonly DiskControl[];
     /** A debugger stops and starts the vCPUs. */
     readonly debugged: boolean;

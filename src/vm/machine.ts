@@ -17,7 +17,7 @@ import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
 import { type ImageFile, MAX_IMAGE, readImage, withImage } from './image-file.ts';
 import { Insight } from './insight/insight.ts';
-import { MachineBalloon, NO_BALLOON } from './machine-balloon.ts';
+import { MachineBalloon } from './machine-balloon.ts';
 import { MachineControl } from './machine-control.ts';
 import { MachineDisk } from './machine-disk.ts';
 import { closeMemory, createMemory, openMemory, plugMemory, type SharedMemory } from './memory.ts';
@@ -208,7 +208,7 @@ export class Machine {
       },
       memory: this.#memory.ranges.map(({ start, size }) => ({ guestAddress: start, size })),
       vcpus: this.#vcpus,
-      balloon: config.icount ? NO_BALLOON : new MachineBalloon(this.#devices, config.memory * MIB),
+      balloon: config.icount ? undefined : new MachineBalloon(this.#devices, config.memory * MIB),
       disks: config.disks.map(
         (disk, index) =>
           // Disks are the first devices.

@@ -38,10 +38,17 @@ class Machine {
   output = 0;
   readonly end: Promise<number | NodeJS.Signals | null>;
 
-  constructor(t: TestContext, name: string, kernel: string, stdout: number | 'pipe' = 'pipe') {
+  constructor(
+    t: TestContext,
+    name: string,
+    kernel: string,
+    { stdout = 'pipe', options = [] }: { stdout?: number | 'pipe'; options?: readonly string[] } = {},
+  ) {
     this.socket = place.path(name);
-    const args = [PROGRAM, 'run', '--hypervisor', 'soft', '-m', '32', '--socket', this.socket, place.path(kernel)];
+    // By a name that is good in its folder alone.
+    const args = [PROGRAM, 'run', '--hypervisor', 'soft', '-m', '32', '--socket', name, ...options, place.path(kernel)];
     this.child = spawn(process.execPath, args, {
+      cwd: place.folder,
       stdio: ['ignore', stdout, 'inherit'],
       env: { ...process.env, ...runtime },
     });
@@ -118,6 +125,16 @@ test('crosvm ends a machine, too', async (t) => {
   assert.ok(!existsSync(`${machine.socket}.crosvm`));
 });
 
+test('a machine whose time counts instructions has no balloon', async (t) => {
+  const machine = new Machine(t, 'i.sock', dots, { options: ['--icount'] });
+  await machine.begun();
+  const { stderr } = await vivarium('balloon', '1', machine.socket);
+  assert.match(stderr, /^vivarium: .*i.sock: the machine has no balloon\n$/);
+  assert.doesNotMatch(await succeed('stats', machine.socket), /balloon/);
+  await succeed('stop', machine.socket);
+  assert.equal(await machine.end, 0);
+});
+
 test('what cannot be done is told in a line', async (t) => {
   const machine = new Machine(t, 'c.sock', dots);
   await machine.begun();
@@ -179,7 +196,7 @@ function fullPipe(t: TestContext): number {
 }
 
 test('a machine whose console nobody reads ends', async (t) => {
-  const machine = new Machine(t, 'h.sock', flood, fullPipe(t));
+  const machine = new Machine(t, 'h.sock', flood, { stdout: fullPipe(t) });
   while (!(await ask(machine.socket, 'GET', '/machine').catch(() => undefined))) await sleep(50);
   machine.child.kill('SIGINT');
   assert.equal(await machine.end, 130);

@@ -130,6 +130,21 @@ test('resize, snapshot, check, commit', async () => {
   }
 });
 
+test('resize of a raw image', async () => {
+  place.file('raw.img', content);
+  await run('disk', 'resize', 'raw.img', '+1M');
+  assert.deepEqual(readFileSync(place.path('raw.img')), Buffer.concat([content, Buffer.alloc(2 ** 20)]));
+  await refused(['disk', 'resize', 'raw.img', '1M'], /raw\.img: the disk has 4M: --shrink/);
+  await run('disk', 'resize', 'raw.img', '1M', '--shrink');
+  assert.deepEqual(readFileSync(place.path('raw.img')), content.subarray(0, 2 ** 20));
+  await refused(['disk', 'resize', '-f', 'qcow2', 'raw.img', '2M'], /it is no qcow2 image/);
+  // What looks like another format is what its owner says.
+  await run('create_qcow2', 'like.qcow2', '1M');
+  const { size } = statSync(place.path('like.qcow2'));
+  await run('disk', 'resize', '--format', 'raw', 'like.qcow2', '+512');
+  assert.equal(statSync(place.path('like.qcow2')).size, size + 512);
+});
+
 test('check finds damage, and repairs it', async () => {
   qemuImg('convert', '-O', 'qcow2', 'content.raw', 'damaged.qcow2');
   const bytes = readFileSync(place.path('damaged.qcow2'));

@@ -1,5 +1,6 @@
 // A client that knows more files than the server has descriptors for: those put aside are found again, and nothing else is.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import {
   linkSync,
   mkdirSync,
@@ -14,6 +15,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { ENOSYS } from '../../src/host/errno.ts';
 import { setFaultHook } from '../../src/host/ffi.ts';
@@ -483,4 +485,10 @@ test('FUSE: a directory that the client has forgotten leads to what it has not',
   assert.equal(server.nodeCount, nodes - 3);
   client.session.reset();
   served.end();
+});
+
+test('a client that has most of the process’s descriptors open', () => {
+  const script = fileURLToPath(new URL('few-descriptors.ts', import.meta.url));
+  const { status, stderr } = spawnSync('prlimit', ['--nofile=160', process.execPath, script], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
 });

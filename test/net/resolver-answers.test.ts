@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict';
 import { createSocket, type RemoteInfo } from 'node:dgram';
 import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EventLoop } from '../../src/host/event-loop.ts';
@@ -22,6 +25,8 @@ const ID = 0;
 const FLAGS = 2;
 const ANSWERS = 6;
 const SERVFAIL = 2;
+const NXDOMAIN = 3;
+const FAILED = { event: 'fail', protocol: 'dns', name: 'www.test' };
 /** ms. */
 const PATIENCE = 20_000;
 
@@ -77,14 +82,24 @@ function malformed(query: Uint8Array): Buffer[] {
   ];
 }
 
-/** Asks the name server, whose resolver is at `port`; the answer, and the names that it has learned. */
-async function ask(port: number, stream: boolean): Promise<{ answer: Uint8Array; learned: readonly string[] }> {
+interface Asked {
+  readonly answer: Uint8Array;
+  /** Names that it has learned. */
+  readonly learned: readonly string[];
+  /** What the log has of it, without the time. */
+  readonly logged: readonly object[];
+}
+
+/** Asks the name server, whose resolver is at `port`. */
+async function ask(port: number, stream: boolean): Promise<Asked> {
+  const folder = mkdtempSync(join(tmpdir(), 'vivarium-log-'));
+  const log = openSync(join(folder, 'log'), 'a');
   const loop = new EventLoop();
   const names = new KnownNames();
   const link = { offloads: NO_OFFLOADS, send: () => true };
   const services = {
     ...{ loop, names, now: 0, writer: new FrameWriter(link, 1500) },
-    ...{ policy: new Policy([], []), log: new ConnectionLog(undefined) },
+    ...{ policy: new Policy([], []), log: new ConnectionLog(log) },
   };
   const server: SocketAddress = { address: LOOPBACK, port };
   const service = new NameService(services, [server]);
@@ -97,10 +112,17 @@ async function ask(port: number, stream: boolean): Promise<{ answer: Uint8Array;
       assert.ok(Date.now() < end, 'no answer');
       loop.poll(0);
     }
-    return { answer, learned: names.of(ADDRESS, 0) };
+    const lines = readFileSync(join(folder, 'log'), 'utf8').trim().split('\n');
+    const logged = lines.map((line) => {
+      const { time: _, ...event } = JSON.parse(line) as { time: string };
+      return event;
+    });
+    return { answer, learned: names.of(ADDRESS, 0), logged };
   } finally {
     service.reset();
     loop.close();
+    closeSync(log);
+    rmSync(folder, { recursive: true });
   }
 }
 
@@ -119,9 +141,21 @@ const codeOf = (message: Uint8Array): number => (message[3] as number) & 15;
 test('what is no answer is not taken for one, and the right one still is', async () => {
   const resolver = await datagrams((query) => [...strange(query), response(query)]);
   try {
-    const { answer, learned } = await ask(resolver.port, false);
+    const { answer, learned, logged } = await ask(resolver.port, false);
     assert.deepEqual(Buffer.from(answer), response(Uint8Array.from(QUERY)));
     assert.deepEqual(learned, ['www.test']);
+    assert.deepEqual(logged, [{ event: 'query', protocol: 'dns', name: 'www.test', addresses: ['192.88.99.1'] }]);
+  } finally {
+    resolver.close();
+  }
+});
+
+test('a name that does not exist is in the log, too: the question has left the house', async () => {
+  const resolver = await datagrams((query) => [changed(query, FLAGS, 0x81, 0x80 | NXDOMAIN)]);
+  try {
+    const { answer, logged } = await ask(resolver.port, false);
+    assert.equal(codeOf(answer), NXDOMAIN);
+    assert.deepEqual(logged, [{ event: 'query', protocol: 'dns', name: 'www.test', addresses: [] }]);
   } finally {
     resolver.close();
   }
@@ -131,8 +165,9 @@ test('an answer whose records are broken is a failure, and teaches nothing', asy
   for (let i = 0; i < malformed(Buffer.from(QUERY)).length; i++) {
     const resolver = await datagrams((query) => [malformed(query)[i] as Buffer]);
     try {
-      const { answer, learned } = await ask(resolver.port, false);
+      const { answer, learned, logged } = await ask(resolver.port, false);
       assert.equal(codeOf(answer), SERVFAIL, `${i}`);
+      assert.deepEqual(logged, [FAILED], `${i}`);
       assert.equal(readQuery(changed(answer, FLAGS, 1, 0))?.name, 'www.test');
       assert.deepEqual(learned, [], `${i}`);
     } finally {
@@ -161,8 +196,9 @@ test('a stream that breaks off, or lies about lengths, is a failure when all hav
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const before = connections;
-    const { answer: failure, learned } = await ask((server.address() as { port: number }).port, true);
+    const { answer: failure, learned, logged } = await ask((server.address() as { port: number }).port, true);
     assert.equal(codeOf(failure), SERVFAIL, `${i}`);
+    assert.deepEqual(logged, [FAILED], `${i}`);
     assert.deepEqual(learned, []);
     assert.equal(connections - before, 2);
     server.close();

@@ -1,4 +1,4 @@
-// Every device against a driver that means harm. VIVARIUM_FUZZ_STEPS says how long (a million is a good night), VIVARIUM_FUZZ_SEED
+// Every device against a driver that means harm. VIVARIUM_FUZZ_STEPS says how long (a million takes a device 10 to 30 s), VIVARIUM_FUZZ_SEED
 // repeats a run.
 import assert from 'node:assert/strict';
 import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { GuestMemory } from '../../src/hypervisor/guest-memory.ts';
+import { BrokenDriverError } from '../../src/virtio/chain.ts';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC } from '../../src/virtio/constants.ts';
 import { GuestRanges } from '../../src/virtio/guest-ranges.ts';
-import { BrokenDriverError, Queue } from '../../src/virtio/queue.ts';
+import { Queue } from '../../src/virtio/queue.ts';
 import { type DriverQueue, queuePair, testMemory } from './driver.ts';
 
 const BUFFER = 0x8000;

@@ -43,27 +43,29 @@ export class NameService {
     }
     const upstream = new UpstreamQuery(this.#services.loop, this.#servers, query, question, stream, (message) => {
       this.#open.delete(upstream);
-      answer(message === undefined ? failure(query, question, SERVFAIL) : this.#checked(query, question, message));
+      answer(this.#checked(query, question, message));
     });
     this.#open.add(upstream);
     upstream.start();
   }
 
-  /** Remembers what an answer says. One that leads to where the guest may not go is not passed on. */
-  #checked(query: Uint8Array, question: Question, message: Uint8Array): Uint8Array {
+  /** Remembers what an answer says. One that leads to where the guest may not go is not passed on. `message`: undefined if there is none. */
+  #checked(query: Uint8Array, question: Question, message: Uint8Array | undefined): Uint8Array {
     const { policy, names, log, now } = this.#services;
-    const records = readAddresses(message, question);
-    if (records === undefined) return failure(query, question, SERVFAIL);
+    const { name } = question;
+    const records = message === undefined ? undefined : readAddresses(message, question);
+    if (message === undefined || records === undefined) {
+      log.add({ event: 'fail', protocol: 'dns', name });
+      return failure(query, question, SERVFAIL);
+    }
     const hidden = records.find(({ address }) => policy.hides(address));
     if (hidden !== undefined) {
       this.#refuse(question, `it is ${formatAddress(hidden.address)}, which is not allowed`);
       return failure(query, question, REFUSED);
     }
-    for (const { address, ttl } of records) names.learn(address, question.name, ttl, now);
-    if (records.length > 0) {
-      const addresses = records.map(({ address }) => formatAddress(address));
-      log.add({ event: 'query', protocol: 'dns', name: question.name, addresses });
-    }
+    for (const { address, ttl } of records) names.learn(address, name, ttl, now);
+    const addresses = records.map(({ address }) => formatAddress(address));
+    log.add({ event: 'query', protocol: 'dns', name, addresses });
     return message;
   }
 

@@ -1,5 +1,6 @@
 /** The control queue (virtio 1.2, 5.1.6.5). */
-import type { Chain, Queue } from '../queue.ts';
+import type { Chain } from '../chain.ts';
+import type { Queue } from '../queue.ts';
 import * as N from './constants.ts';
 import type { FrameFilter } from './filter.ts';
 

@@ -1,6 +1,7 @@
 /** Frames into the driver's receive buffers (virtio 1.2, 5.1.6.4). */
 import { VNET_HEADER_SIZE } from '../../net/vnet-header.ts';
-import type { Chain, Queue } from '../queue.ts';
+import type { Chain } from '../chain.ts';
+import type { Queue } from '../queue.ts';
 
 /** Offset of the header's field num_buffers. */
 const NUM_BUFFERS = 10;

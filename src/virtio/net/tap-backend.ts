@@ -14,6 +14,7 @@ import { FrameFilter } from './filter.ts';
 import { tapOffloads } from './offloads.ts';
 import { deliver } from './receive.ts';
 import type { TapParams } from './tap-model.ts';
+import { TapQueues } from './tap-queues.ts';
 import { holdsFrame } from './transmit.ts';
 
 /** Frames that are moved in a turn in one direction. */
@@ -24,6 +25,7 @@ const isOut = (result: number): boolean => result === -EIO || result === -EBADFD
 
 /** A pair of queues and the tap's queue that they belong to. */
 interface Pair {
+  readonly index: number;
   readonly fd: number;
   receive: Queue | undefined;
   transmit: Queue | undefined;
@@ -40,6 +42,7 @@ export function create(host: BackendHost): Backend {
 class TapBackend implements Backend {
   readonly #host: BackendHost;
   readonly #pairs: readonly Pair[];
+  readonly #tapQueues: TapQueues;
   readonly #mac: Uint8Array;
   readonly #buffer = new Uint8Array(VNET_HEADER_SIZE + MAX_FRAME);
   #filter: FrameFilter;
@@ -51,7 +54,9 @@ class TapBackend implements Backend {
     this.#host = host;
     this.#mac = Uint8Array.from((host.params as unknown as TapParams).mac);
     this.#filter = new FrameFilter(this.#mac);
-    this.#pairs = host.fds.map((fd) => ({
+    this.#tapQueues = new TapQueues(host.fds);
+    this.#pairs = host.fds.map((fd, index) => ({
+      index,
       fd,
       receive: undefined,
       transmit: undefined,
@@ -72,6 +77,8 @@ class TapBackend implements Backend {
     this.#filter = new FrameFilter(this.#mac);
     const several = has(N.VIRTIO_NET_F_MQ);
     const count = several ? this.#pairs.length : 1;
+    // Until the driver says something else.
+    this.#tapQueues.use(1);
     this.#pairs.slice(0, count).forEach((pair, i) => {
       setOffloads(pair.fd, tapOffloads(features));
       const [receive, transmit] = [queues[2 * i], queues[2 * i + 1]];
@@ -83,7 +90,7 @@ class TapBackend implements Backend {
     // Without several pairs it follows the first (5.1.2).
     const control = queues[2 * count];
     if (control === undefined) return;
-    const target = { filter: this.#filter, setPairs: (pairs: number) => pairs >= 1 && pairs <= count };
+    const target = { filter: this.#filter, setPairs: (pairs: number) => this.#usePairs(pairs, count) };
     control.onNotify = () => serveControl(control, target);
   }
 
@@ -91,9 +98,20 @@ class TapBackend implements Backend {
     for (const pair of this.#pairs) pair.receive = pair.transmit = pair.kept = undefined;
   }
 
+  #usePairs(pairs: number, most: number): boolean {
+    if (pairs < 1 || pairs > most) return false;
+    this.#tapQueues.use(pairs);
+    for (const pair of this.#pairs) this.#receive(pair);
+    return true;
+  }
+
+  #inUse({ index }: Pair): boolean {
+    return index < this.#tapQueues.used;
+  }
+
   #receive(pair: Pair): void {
     const queue = pair.receive;
-    if (queue === undefined) return;
+    if (queue === undefined || !this.#inUse(pair)) return;
     if (pair.kept !== undefined) {
       if (!this.#deliver(queue, pair.kept)) return;
       pair.kept = undefined;
@@ -127,7 +145,7 @@ class TapBackend implements Backend {
       const chain = queue.pop();
       if (chain === undefined) break;
       // What the tap does not take is lost, as on a cable.
-      if (holdsFrame(chain)) this.#setLink(!isOut(writeRanges(pair.fd, chain.readable)));
+      if (holdsFrame(chain) && this.#inUse(pair)) this.#setLink(!isOut(writeRanges(pair.fd, chain.readable)));
       queue.push(chain, 0);
     }
     queue.flush();

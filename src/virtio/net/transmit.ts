@@ -2,7 +2,7 @@
 import { type HostRange, sliceRanges } from '../../disk/iovec.ts';
 import { type GuestFrame, HEAD_SIZE, MAX_FRAME } from '../../net/link.ts';
 import { leavesChecksum, VNET_HEADER_SIZE } from '../../net/vnet-header.ts';
-import type { Chain } from '../queue.ts';
+import type { Chain } from '../chain.ts';
 
 /** Ethernet's header. */
 const LEAST_FRAME = 14;

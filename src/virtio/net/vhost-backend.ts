@@ -10,6 +10,7 @@ import { serveControl } from './control.ts';
 import { FrameFilter } from './filter.ts';
 import { tapOffloads } from './offloads.ts';
 import type { TapParams } from './tap-model.ts';
+import { TapQueues } from './tap-queues.ts';
 import { VHOST_NET_FEATURES } from './vhost-model.ts';
 
 /** A pair of queues: the tap's, and the kernel's for it. */
@@ -26,6 +27,7 @@ class VhostNetBackend implements Backend {
   kernelQueues: readonly number[] = [];
   readonly #mac: Uint8Array;
   readonly #pairs: readonly Pair[];
+  readonly #tapQueues: TapQueues;
   #running: readonly Pair[] = [];
 
   constructor(host: BackendHost) {
@@ -37,12 +39,15 @@ class VhostNetBackend implements Backend {
       const [fd, ...calls] = fds.slice(count + 3 * i, count + 3 * i + 3) as [number, ...number[]];
       return { tap: fds[i] as number, rings: new VhostRings(host, { fd, first: 2 * i, calls }) };
     });
+    this.#tapQueues = new TapQueues(fds.slice(0, count));
   }
 
   start(session: Session): void {
     const { features, queues } = session;
     const count = hasFeature(features, N.VIRTIO_NET_F_MQ) ? this.#pairs.length : 1;
     const pairs = this.#pairs.slice(0, count);
+    // Until the driver says something else.
+    this.#tapQueues.use(1);
     this.kernelQueues = pairs.flatMap(({ rings }) => rings.queues);
     for (const pair of pairs) {
       setOffloads(pair.tap, tapOffloads(features));
@@ -53,7 +58,12 @@ class VhostNetBackend implements Backend {
     const control = queues[2 * count];
     if (control === undefined) return;
     // The kernel gives the guest all frames of the tap: the guest chooses among them itself.
-    const target = { filter: new FrameFilter(this.#mac), setPairs: (wanted: number) => wanted >= 1 && wanted <= count };
+    const setPairs = (wanted: number): boolean => {
+      if (wanted < 1 || wanted > count) return false;
+      this.#tapQueues.use(wanted);
+      return true;
+    };
+    const target = { filter: new FrameFilter(this.#mac), setPairs };
     control.onNotify = () => serveControl(control, target);
   }
 

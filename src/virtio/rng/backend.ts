@@ -1,6 +1,7 @@
 import { fillRandom } from '../../host/random.ts';
 import type { Backend } from '../backend.ts';
-import type { Chain, Queue } from '../queue.ts';
+import type { Chain } from '../chain.ts';
+import type { Queue } from '../queue.ts';
 
 /** Bytes for one request, at most: the driver takes fewer than it asked for. */
 const MAX_BYTES = 64 * 1024;

@@ -8,8 +8,9 @@ import { check } from '../../host/ffi.ts';
 import { ioctl, type Request } from '../../host/ioctl.ts';
 import { allocate, set } from '../../host/struct.ts';
 import type { BackendHost, Session } from '../backend.ts';
+import { BrokenDriverError } from '../chain.ts';
 import { GuestRanges } from '../guest-ranges.ts';
-import { BrokenDriverError, type Queue, type QueueConfig } from '../queue.ts';
+import type { Queue, QueueConfig } from '../queue.ts';
 import * as I from './ioctls.ts';
 import * as S from './structs.ts';
 

@@ -1,7 +1,7 @@
 /** One connection between a port of the guest and a socket of the host: the stream protocol of virtio 1.2, 5.10.6. */
 import { sliceRanges } from '../../disk/iovec.ts';
 import type { EventLoop, LoopTimer } from '../../host/event-loop.ts';
-import type { Chain } from '../queue.ts';
+import type { Chain } from '../chain.ts';
 import * as C from './constants.ts';
 import { BUFFER_SIZE, HostEnd } from './host-end.ts';
 import { type GuestHeader, HEADER_SIZE, type HostHeader, type Ports, writeHeader } from './packet.ts';

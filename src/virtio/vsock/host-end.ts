@@ -8,7 +8,7 @@ import { endSending, sendBytes, sendRanges } from '../../host/socket.ts';
 import { endReceiving } from '../../host/stream-socket.ts';
 import { readRanges } from '../../host/vector-io.ts';
 import { Ring } from '../../net/ring.ts';
-import type { Chain } from '../queue.ts';
+import type { Chain } from '../chain.ts';
 
 /** Bytes that a guest can send beyond what the host has taken: a power of two. */
 export const BUFFER_SIZE = 64 * 1024;

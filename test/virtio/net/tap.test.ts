@@ -17,6 +17,7 @@ import { closeModels } from '../../../src/vm/device-models.ts';
 import { namespacesMissing } from '../../net/namespace.ts';
 import { DriverQueue, testMemory } from '../driver.ts';
 import { TestDevice } from '../test-device.ts';
+import { usePairs } from './pairs.ts';
 
 const skip = namespacesMissing();
 const BUFFERS = 0x10000;
@@ -185,6 +186,14 @@ test('a tap that vanishes is a link that is down, and costs nothing', { skip }, 
     device.close();
   }
 });
+
+for (const place of ['thread', 'jail'] as const) {
+  test(
+    `frames come to the pairs of queues that the driver uses, and to no others; the back end in a ${place}`,
+    { skip },
+    () => usePairs(create, place),
+  );
+}
 
 test('what is no tap is told in one line', () => {
   const fd = openSync('/dev/null', 'r');

@@ -7,6 +7,7 @@ import { hasEvent } from '../../../src/host/eventfd.ts';
 import { tapNetModel } from '../../../src/virtio/net/tap-model.ts';
 import { create } from '../../../src/virtio/net/vhost-backend.ts';
 import type { DriverQueue } from '../driver.ts';
+import { usePairs } from '../net/pairs.ts';
 import { TestDevice } from '../test-device.ts';
 import { startDevice, until } from './running.ts';
 
@@ -90,6 +91,14 @@ for (const place of ['thread', 'jail'] as const) {
       await end();
     }
   });
+}
+
+for (const place of ['thread', 'jail'] as const) {
+  test(
+    `the kernel's frames come to the pairs of queues that the driver uses, the back end in a ${place}`,
+    { skip },
+    () => usePairs(create, place, true),
+  );
 }
 
 test('rings in places that no kernel takes break the driver', { skip }, () => {

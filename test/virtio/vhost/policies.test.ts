@@ -17,9 +17,10 @@ const RINGS: readonly Request[] = [
   I.VHOST_SET_VRING_CALL,
 ];
 const TUNSETOFFLOAD: Request = { name: 'TUNSETOFFLOAD', number: 0x400454d0 };
+const TUNSETQUEUE: Request = { name: 'TUNSETQUEUE', number: 0x400454d9 };
 
 const POLICIES: Readonly<Record<string, readonly Request[]>> = {
-  vhost_net_device: [...RINGS, I.VHOST_NET_SET_BACKEND, TUNSETOFFLOAD],
+  vhost_net_device: [...RINGS, I.VHOST_NET_SET_BACKEND, TUNSETOFFLOAD, TUNSETQUEUE],
   vhost_vsock_device: [...RINGS, I.VHOST_VSOCK_SET_RUNNING],
 };
 
