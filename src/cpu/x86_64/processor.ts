@@ -181,11 +181,6 @@ export class Processor {
     this.forgetTranslations();
   }
 
-  /** It will run code before long. */
-  expectCode(): void {
-    this.#translator?.expectWork();
-  }
-
   /** Runs about `budget` instructions; returns EXIT_*. */
   run(budget: number): number {
     for (let left = budget; ; left -= SAMPLE_INTERVAL) {

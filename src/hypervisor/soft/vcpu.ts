@@ -117,8 +117,6 @@ export class SoftVcpu implements Vcpu {
       'thread',
       around.insight,
     );
-    // The others wait until the guest's system starts them.
-    if (id === 0) this.#cpu.expectCode();
     if (around.clock instanceof SharedClock) this.#time = new InstructionTime(this.#cpu, around.clock);
     this.#view = this.#cpu.view;
     this.#stepper = new Stepper(this.#cpu, breakpoints);

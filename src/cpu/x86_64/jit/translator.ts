@@ -127,6 +127,8 @@ export class Translator {
   /** Takes what is hot: by look-ups, and by being what the interpreter is about to go on with, this record. */
   sample(record: number): void {
     const view = this.#view;
+    // It takes a while: something will be hot by then.
+    if (!this.#compile) this.#port ??= this.#startThread();
     const answered = Atomics.load(this.#answers, 0);
     if (this.#port && answered !== this.#answered) {
       this.#answered = answered;
@@ -187,11 +189,6 @@ export class Translator {
     this.#leftSamples.clear();
     this.#store.reset();
     this.#collector.reset();
-  }
-
-  /** Starts the thread, which takes a while, before there is something for it. */
-  expectWork(): void {
-    if (!this.#compile) this.#port ??= this.#startThread();
   }
 
   #startThread(): MessagePort {
@@ -259,8 +256,7 @@ export class Translator {
         this.#take(this.#compile(batch));
       } else {
         this.#isAsked = true;
-        this.#port ??= this.#startThread();
-        this.#port.postMessage(batch);
+        this.#port?.postMessage(batch);
       }
     }
   }
