@@ -251,7 +251,7 @@ export const COMMIT_SIZE = 0x14d0;
 export const ARENA_NEXT = 0x14d4;
 /** u32. Times that the arena was emptied: a record address is good only within one generation. */
 export const ARENA_GENERATION = 0x14d8;
-/** u32. What a slow access that returned 0 wants: STATUS_FAULT or STATUS_EXIT. */
+/** u32. What a slow access that returned 0 wants: STATUS_FAULT or STATUS_EXIT. And STATUS_* that a region's helper gave, for HANDLER_AFTER. */
 export const LEAVE_STATUS = 0x14e0;
 /** u32. Non-zero: ea_slow() raised; LEAVE_STATUS says how to leave. */
 export const EA_FAILED = 0x14e4;
