@@ -1,12 +1,11 @@
 import { fstatSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { ImageFile } from '../disk/image-file.ts';
-import { closeLayers, DISK_FORMATS, type DiskFormat, openLayers } from '../disk/layers.ts';
+import { closeLayers, type DiskFormat, openLayers } from '../disk/layers.ts';
 import { COMPATIBLE_LAZY_REFCOUNTS, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY } from '../disk/qcow2/format.ts';
 import { readHeader } from '../disk/qcow2/open.ts';
 import { readSnapshots } from '../disk/qcow2/snapshot-table.ts';
-import { describeSize, withPath } from './disk-work.ts';
-import { once, oneOf } from './options.ts';
+import { describeSize, formatOption, withPath } from './disk-work.ts';
 
 /** Bytes of the unit of a file's space. */
 const STAT_BLOCK = 512;
@@ -38,11 +37,7 @@ export function diskInfoCommand(): Command {
   return new Command('info')
     .description('Say what an image is')
     .argument('<PATH>', 'path of the image')
-    .addOption(
-      new Option('-f, --format <NAME>', 'raw or qcow2 (default: what it looks like)').argParser(
-        once(oneOf(DISK_FORMATS)),
-      ),
-    )
+    .addOption(formatOption())
     .addOption(new Option('--json', 'print JSON'))
     .action(async (path: string, options: { readonly format?: DiskFormat; readonly json?: boolean }) => {
       const info = await withPath(path, () => inspect(path, options.format));

@@ -2,11 +2,11 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { ask } from '../control/client.ts';
 import { socketOf } from '../control/registry.ts';
 import { DiskError } from '../disk/error.ts';
-import { closeLayers, DISK_FORMATS, type DiskFormat, openLayers } from '../disk/layers.ts';
+import { closeLayers, type DiskFormat, openLayers } from '../disk/layers.ts';
 import { resizeImage } from '../disk/qcow2/resize.ts';
 import { RawImage } from '../disk/raw-image.ts';
-import { describeSize, size, withImage, withPath } from './disk-work.ts';
-import { asIs, once, oneOf } from './options.ts';
+import { describeSize, formatOption, size, withImage, withPath } from './disk-work.ts';
+import { asIs, once } from './options.ts';
 
 /** A new size, or by how much to change the present one. */
 interface Change {
@@ -35,11 +35,7 @@ export function diskResizeCommand(): Command {
     .description('Make a disk larger or smaller: that of an image, or one of a machine that runs')
     .argument('<PATH>', 'path of the image; with --machine: the name of a disk, such as vda')
     .argument('<SIZE>', 'the new size, or +SIZE to add', change)
-    .addOption(
-      new Option('-f, --format <NAME>', 'raw or qcow2 (default: what it looks like)').argParser(
-        once(oneOf(DISK_FORMATS)),
-      ),
-    )
+    .addOption(formatOption())
     .addOption(new Option('--shrink', 'make it smaller, and lose what is behind the new end'))
     .addOption(
       new Option('--machine <MACHINE>', 'of a machine that runs: its control socket, or its number').argParser(

@@ -1,14 +1,15 @@
 /** What the disk commands share: opening and closing images, progress, sizes, and errors with the image's path. */
 import { closeSync, constants, fsyncSync, openSync, unlinkSync } from 'node:fs';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { DiskError } from '../disk/error.ts';
 import { ImageFile } from '../disk/image-file.ts';
-import { imageOf, openLayers } from '../disk/layers.ts';
+import { DISK_FORMATS, imageOf, openLayers } from '../disk/layers.ts';
 import { lockImage } from '../disk/lock.ts';
 import type { Qcow2Image } from '../disk/qcow2/image.ts';
 import { OsError } from '../host/errno.ts';
 import { createStepDisplay } from '../host/progress.ts';
 import { EndedBySignal, onEndingSignal } from '../host/signals.ts';
+import { once, oneOf } from './options.ts';
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 
@@ -23,6 +24,13 @@ export function size(text: string): number {
     throw new InvalidArgumentError('it takes a size: a number of bytes, or one with K, M, G or T');
   }
   return value;
+}
+
+/** The format of an image that is there. */
+export function formatOption(): Option {
+  return new Option('-f, --format <NAME>', 'raw or qcow2 (default: what it looks like)').argParser(
+    once(oneOf(DISK_FORMATS)),
+  );
 }
 
 /** A number that is a power of two, as its exponent. */

@@ -1,6 +1,8 @@
 import { ByteWriter } from './bytes.ts';
 import {
   type Callee,
+  constI32,
+  constI64,
   type Expr,
   localGet,
   OP_CALL,
@@ -217,15 +219,10 @@ export class FunctionBuilder {
    * are in none.
    */
   returnCallIndirectLast(typeIndex: number, args: readonly Expr[], target: Expr): void {
-    const code = this.#code;
-    if (!code) return;
-    for (const operand of [...args, target]) writeExpr(code, operand);
+    for (const operand of [...args, target]) this.expr(operand);
     for (const [index, type] of [...this.params, ...this.#locals].entries()) {
-      if (type !== 'i32' && type !== 'i64') continue;
-      code.u8(type === 'i32' ? 0x41 : 0x42);
-      code.u8(0);
-      code.u8(0x21);
-      code.u32(index);
+      if (type === 'i32') this.set(localGet(index, type), constI32(0));
+      else if (type === 'i64') this.set(localGet(index, type), constI64(0));
     }
     this.#write([], 0x13, typeIndex, 0);
   }

@@ -1,7 +1,7 @@
 // Generates the interpreter: one WebAssembly module with a handler for each shape of the instruction table, and the
 // few functions that join them (find a block, leave, deliver a fault).
 
-import { callExpr, constI32, constI64, type Expr, i32, i64, load, select, type ValType } from '../../../wasm/expr.ts';
+import { callExpr, constI32, constI64, type Expr, i32, i64, load, select } from '../../../wasm/expr.ts';
 import type { FunctionBuilder } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import {
@@ -20,13 +20,11 @@ import * as L from '../layout.ts';
 import { zeroExtend } from '../semantics/emitter.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 import { allLines, FIRST_HANDLER, handlerCount, shapesOf } from '../semantics/index.ts';
-import { type EngineFunctions, HandlerEmitter, RESULT_TYPES } from './handler-emitter.ts';
+import { type EngineFunctions, HANDLER, HandlerEmitter, helperType, STATUS } from './handler-emitter.ts';
 import { jumpEntry, jumpKey } from './jump-cache.ts';
 import { tlbEntry } from './tlb.ts';
 
 const at = (address: number): Expr => constI32(address);
-const HANDLER: readonly ValType[] = ['i32', 'i32'];
-const STATUS: readonly ValType[] = ['i32'];
 
 /** Translated regions that can be there at a time: the rest of the handlers' table. */
 export const REGIONS_MAX = 49152;
@@ -43,9 +41,8 @@ export function generateInterpreter(): Uint8Array<ArrayBuffer> {
   module.importMemory('env', 'memory', 0, L.MEMORY_PAGES);
   const helpers = new Map<HelperName, number>();
   for (const name of Object.keys(HELPERS) as HelperName[]) {
-    const [params, result] = HELPERS[name].split(':') as [string, string];
-    const types = (text: string): ValType[] => [...text].map((c) => RESULT_TYPES[c] as ValType);
-    helpers.set(name, module.importFunction('helpers', name, types(params), types(result)));
+    const { params, results } = helperType(name);
+    helpers.set(name, module.importFunction('helpers', name, params, results));
   }
   const decode = module.importFunction('host', 'decode', ['i32'], ['i32']);
 

@@ -25,7 +25,20 @@ export interface EngineFunctions {
   readonly posted: number;
 }
 
-export const RESULT_TYPES: Record<string, ValType> = { i: 'i32', l: 'i64', v: 'v128' };
+/** Type of a handler's function, and of a region's: (record, budget) to EXIT_*. */
+export const HANDLER: readonly ValType[] = ['i32', 'i32'];
+export const STATUS: readonly ValType[] = ['i32'];
+
+const TYPES: Record<string, ValType> = { i: 'i32', l: 'i64', v: 'v128' };
+
+/** Type of a helper's function. */
+export function helperType(name: HelperName): {
+  readonly params: readonly ValType[];
+  readonly results: readonly ValType[];
+} {
+  const [params, results] = HELPERS[name].split(':').map((text) => [...text].map((c) => TYPES[c] as ValType));
+  return { params: params as ValType[], results: results as ValType[] };
+}
 
 /** Of a record: where the decoder's fields are. */
 const FIELDS = { reg: L.R_REG, rm: L.R_RM, vvvv: L.R_VVVV };
@@ -267,7 +280,7 @@ export class HandlerEmitter extends Emitter {
   }
 
   call(name: HelperName, ...args: Expr[]): Expr {
-    const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
+    const result = helperType(name).results[0] as ValType;
     return this.f.let(callExpr(this.#helper(name), result, args));
   }
 

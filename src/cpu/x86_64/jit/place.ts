@@ -1,12 +1,10 @@
 // Templates become a module: what they leave open is filled in.
 
-import type { ValType } from '../../../wasm/expr.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
-import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
+import { HANDLER, helperType, STATUS } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
-import { HELPERS } from '../semantics/helper-names.ts';
 import type { Collected } from './collect.ts';
-import { HANDLER, HELPER_NAMES, PLACED, STATUS, type Template } from './template.ts';
+import { HELPER_NAMES, PLACED, type Template } from './template.ts';
 
 const NOP = 0x01;
 
@@ -35,9 +33,8 @@ export function place(regions: readonly PlacedTemplate[]): Uint8Array<ArrayBuffe
     for (const { kind, value } of template.relocations) {
       if (kind !== PLACED.helper || helpers.has(value)) continue;
       const name = HELPER_NAMES[value] as (typeof HELPER_NAMES)[number];
-      const [params, result] = HELPERS[name].split(':') as [string, string];
-      const types = (text: string): ValType[] => [...text].map((c) => RESULT_TYPES[c] as ValType);
-      helpers.set(value, module.importFunction('helpers', name, types(params), types(result)));
+      const { params, results } = helperType(name);
+      helpers.set(value, module.importFunction('helpers', name, params, results));
     }
   }
   const declared = regions.map((region) => {

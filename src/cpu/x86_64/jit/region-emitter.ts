@@ -1,8 +1,8 @@
 import { callExpr, constI32, constI64, type Expr, i32, i64, load, type ValType } from '../../../wasm/expr.ts';
-import { RESULT_TYPES } from '../interpreter/handler-emitter.ts';
+import { helperType } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
 import { raising } from '../semantics/emitter.ts';
-import { HELPERS, type HelperName, TIMED } from '../semantics/helper-names.ts';
+import { type HelperName, TIMED } from '../semantics/helper-names.ts';
 import type { Decoded } from './region.ts';
 import {
   aside,
@@ -55,12 +55,11 @@ const helpers = new Map<HelperName, Helper>();
 function helperOf(name: HelperName): Helper {
   let helper = helpers.get(name);
   if (!helper) {
-    const result = RESULT_TYPES[HELPERS[name].split(':')[1] as string] as ValType;
     helper = {
       isPure: PURE.test(name),
       isMoving: MOVING.test(name),
       looksAtVectors: VECTOR_HELPERS.test(name),
-      result,
+      result: helperType(name).results[0] as ValType,
     };
     helpers.set(name, helper);
   }

@@ -1,7 +1,7 @@
 // A region's function as it is written: the same wherever its code is mapped, its records lie, and in whatever module it stands. What is not the
 // same is filled in when it is placed (place.ts).
 
-import { type Callee, type Expr, placedI32, type ValType } from '../../../wasm/expr.ts';
+import { type Callee, type Expr, placedI32 } from '../../../wasm/expr.ts';
 import type { FinishedBody } from '../../../wasm/function.ts';
 import { HELPERS, type HelperName } from '../semantics/helper-names.ts';
 
@@ -30,8 +30,6 @@ export interface SiblingWay {
   readonly isFar: boolean;
 }
 
-export const HANDLER: readonly ValType[] = ['i32', 'i32'];
-export const STATUS: readonly ValType[] = ['i32'];
 /** Of all modules of regions: index of the handlers' type. */
 export const HANDLER_TYPE = 0;
 

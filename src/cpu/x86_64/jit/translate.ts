@@ -4,6 +4,7 @@
 import { constI32, constI64, type Expr, i32, i64, load, placedI32, type ValType } from '../../../wasm/expr.ts';
 import { CodeWriter, FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { HANDLER_AFTER, HANDLER_BRANCH_SLOW, HANDLER_CROSS, HANDLER_LEFT, HANDLER_LOOKUP } from '../decode/blocks.ts';
+import { HANDLER, STATUS } from '../interpreter/handler-emitter.ts';
 import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
@@ -28,7 +29,7 @@ import {
 } from './region-context.ts';
 import { RegionEmitter } from './region-emitter.ts';
 import { flagLocals, loadFlags, settleFlags, spillFlags, storeFlags } from './region-flags.ts';
-import { HANDLER, HANDLER_TYPE, PLACED, recordAddress, type SiblingWay, STATUS, type Template } from './template.ts';
+import { HANDLER_TYPE, PLACED, recordAddress, type SiblingWay, type Template } from './template.ts';
 
 /** Ways out that are often gone: what is dirty is stored where they begin, by each what is dirty there. */
 type Often = 'branch' | 'far' | 'dispatch' | 'jump';
