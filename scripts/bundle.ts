@@ -17,6 +17,21 @@ const places: Plugin = {
   },
 };
 
+/** An entry `jailed:block/backend.ts` is that back end as a process of its own. */
+const jailedBackends: Plugin = {
+  name: 'jailed',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^jailed:/ }, ({ path }) => ({ path: path.slice('jailed:'.length), namespace: 'jailed' }));
+    onLoad({ filter: /^/, namespace: 'jailed' }, ({ path }) => ({
+      contents: `
+        import { create } from './${path}';
+        import { runJailed } from '../vm/jailed-backend.ts';
+        runJailed(create);`,
+      resolveDir: resolve('src/virtio'),
+    }));
+  },
+};
+
 /** What has a bundle of its own is loaded from there by the others: it may be in use before they are. */
 const apart = (entries: Readonly<Record<string, string>>): Plugin => ({
   name: 'apart',
@@ -55,7 +70,7 @@ export async function bundle(entries: Readonly<Record<string, string>>, folder: 
     format: 'cjs',
     target: 'node24',
     external: ['koffi'],
-    plugins: [places, apart(entries)],
+    plugins: [places, jailedBackends, apart(entries)],
     banner: { js: BANNER },
     write: false,
     logLevel: 'warning',
@@ -66,5 +81,5 @@ export async function bundle(entries: Readonly<Record<string, string>>, folder: 
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, text.replace(late, '=requireLate("node:$1")'));
   }
-  return Object.keys(metafile.inputs).filter((path) => !path.includes('node_modules'));
+  return Object.keys(metafile.inputs).filter((path) => !/node_modules|^jailed:/.test(path));
 }

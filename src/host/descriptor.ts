@@ -32,7 +32,7 @@ export function closeAllOnExec(): void {
   }
 }
 
-/** Another descriptor of the same open file, closed at exec. Throws OsError. */
-export function duplicateDescriptor(fd: number): number {
-  return check('fcntl', fcntl(fd, F_DUPFD_CLOEXEC, FIRST));
+/** Another descriptor of the same open file, of this number or above, closed at exec. Throws OsError. */
+export function duplicateDescriptor(fd: number, least = FIRST): number {
+  return check('fcntl', fcntl(fd, F_DUPFD_CLOEXEC, least));
 }

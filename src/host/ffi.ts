@@ -2,7 +2,10 @@
  * Calls into libc. The only file that knows the foreign-function interface (koffi); it is loaded, and each function
  * declared, at its first call: a start-up that needs none pays nothing.
  */
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { BUNDLE_FOLDER } from './bundle.ts';
 import { EINTR, OsError } from './errno.ts';
 
 /** What a call takes: integers, addresses, NUL-terminated text, or memory that the call reads or fills. */
@@ -29,14 +32,44 @@ export type FaultHook = (name: string, args: readonly FfiValue[]) => number | un
 
 const require = createRequire(import.meta.url);
 
+/** koffi's native half, beside a bundle. */
+export const KOFFI_FILE = 'koffi.node';
+/** What koffi puts around its native half is for what nobody does here, and takes four times as long to load. There is one for each C library. */
+const PACKAGED = [`linux_${process.arch}`, `musl_${process.arch}`];
+
 let koffi: Koffi | undefined;
+let koffiPath: string | undefined;
 let library: ReturnType<Koffi['load']> | undefined;
 let faultHook: FaultHook | undefined;
 
-/** Its native half: what koffi puts around that takes three times as long to load, and is for what nobody does here. */
 function loadKoffi(): Koffi {
-  koffi ??= createRequire(require.resolve('koffi'))(`@koromix/koffi-linux-${process.arch}`) as Koffi;
-  return koffi;
+  if (koffi !== undefined) return koffi;
+  const beside = BUNDLE_FOLDER === undefined ? undefined : join(BUNDLE_FOLDER, KOFFI_FILE);
+  const files = beside !== undefined && existsSync(beside) ? [beside] : packagedFiles();
+  for (const [index, file] of files.entries()) {
+    const module = { exports: {} as Koffi };
+    try {
+      process.dlopen(module, file);
+    } catch (error) {
+      if (index === files.length - 1) throw error;
+      continue;
+    }
+    koffiPath = file;
+    koffi = module.exports;
+    break;
+  }
+  return koffi as Koffi;
+}
+
+function packagedFiles(): string[] {
+  const native = createRequire(require.resolve('koffi')).resolve(`@koromix/koffi-linux-${process.arch}`);
+  return PACKAGED.map((folder) => join(dirname(native), folder, KOFFI_FILE));
+}
+
+/** Path of koffi's native half. */
+export function koffiFile(): string {
+  loadKoffi();
+  return koffiPath as string;
 }
 
 /** For tests: makes calls of this thread fail, or lie, without doing anything. Undefined removes the hook. */
@@ -46,8 +79,7 @@ export function setFaultHook(hook: FaultHook | undefined): void {
 
 /** Declares a libc function by its C prototype. `variadic` gives the C types of what stands for its `...`. */
 export function libc(prototype: string, variadic: readonly string[] = []): LibcFunction {
-  const name = /(\w+)\s*\(/.exec(prototype)?.[1];
-  if (name === undefined) throw new TypeError(`not a C prototype: ${prototype}`);
+  const name = nameOf(prototype);
   let native: ((...args: unknown[]) => number | bigint) | undefined;
   const fixed = prototype.split(',').length - (variadic.length > 0 ? 1 : 0);
   return (...args) => {
@@ -65,6 +97,14 @@ export function libc(prototype: string, variadic: readonly string[] = []): LibcF
     const result = Number(native(...all));
     return result === -1 ? -(koffi as Koffi).errno() : result;
   };
+}
+
+/** The function's name. By no regular expression: that would be the only one of many a process, and costs it a millisecond. */
+function nameOf(prototype: string): string {
+  const end = prototype.indexOf('(');
+  const start = Math.max(prototype.lastIndexOf(' ', end), prototype.lastIndexOf('*', end)) + 1;
+  if (start >= end) throw new TypeError(`not a C prototype: ${prototype}`);
+  return prototype.slice(start, end);
 }
 
 /** Passes a call's result on; throws OsError when it is a negated errno. */

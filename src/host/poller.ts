@@ -21,7 +21,7 @@ export const STOP = 0;
 
 /**
  * Calls back in this thread's event loop when descriptors are ready. A descriptor is watched level-triggered: while it stays
- * ready its callback is called again and again, never twice at once. Does not keep the process alive.
+ * ready its callback is called again and again, never twice at once. Keeps the process alive while somebody holds it.
  */
 export class Poller {
   readonly #epoll = new Epoll();
@@ -31,6 +31,7 @@ export class Poller {
   readonly #onExit = (): void => this.#stop.signal();
   readonly #ended: Promise<void>;
   #nextToken = STOP + 1;
+  #holders = 0;
 
   constructor() {
     this.#epoll.add(this.#stop.fd, 1, STOP);
@@ -50,6 +51,15 @@ export class Poller {
     this.#epoll.add(fd, events | EPOLLONESHOT, token);
     this.#watches.set(token, { fd, events, callback });
     return token;
+  }
+
+  /** For who waits for something that must not be missed. To be followed by one release(). */
+  hold(): void {
+    if (this.#holders++ === 0) this.#worker.ref();
+  }
+
+  release(): void {
+    if (--this.#holders === 0) this.#worker.unref();
   }
 
   unwatch(token: number): void {

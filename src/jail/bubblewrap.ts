@@ -1,7 +1,7 @@
 /** bubblewrap's command line for a device process: its namespaces, and the files that it sees until it locks itself in. */
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, join } from 'node:path';
+import { KOFFI_FILE, koffiFile } from '../host/ffi.ts';
 import { type Capability, CHANNEL_FD, JAIL_ROOT, LOCK_CAPABILITIES } from './protocol.ts';
 
 /** A folder of the host that stays visible in the device's root. */
@@ -15,9 +15,16 @@ export interface Bind {
 
 /**
  * What V8 is told. One thread collects garbage, in a young generation that is small, because a device makes little of it; one
- * thread compiles in the background. SIGUSR1, which would open a debugger's port, does nothing.
+ * thread compiles in the background. SIGUSR1, which would open a debugger's port, does nothing. Strings have the hashes that Node was built with,
+ * which to replace by secret ones takes an eighth of Node's start: who makes them collide slows a device that is his own.
  */
-const NODE_FLAGS = ['--max-semi-space-size=1', '--single-threaded', '--v8-pool-size=1', '--disable-sigusr1'];
+const NODE_FLAGS = [
+  '--max-semi-space-size=1',
+  '--single-threaded',
+  '--v8-pool-size=1',
+  '--disable-sigusr1',
+  '--no-rehash-snapshot',
+];
 
 /** Where shared libraries are. */
 const LIBRARIES = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/etc/ld.so.cache'];
@@ -56,7 +63,7 @@ export function bubblewrapArguments(options: {
     ...LIBRARIES.flatMap((path) => ['--ro-bind-try', path, path]),
     ...['--ro-bind', process.execPath, '/node'],
     ...['--ro-bind', bundle, '/device.cjs'],
-    ...koffiPackages().flatMap(({ name, folder }) => ['--ro-bind', folder, `/node_modules/${name}`]),
+    ...['--ro-bind', koffiFile(), `/${KOFFI_FILE}`],
     ...['--proc', '/proc'],
     // libuv keeps a descriptor of it, and where it is not there, one of the root folder.
     ...['--dev-bind', '/dev/null', '/dev/null'],
@@ -75,15 +82,5 @@ function rootArguments(binds: readonly Bind[], proc: boolean): string[] {
     ...inside.flatMap((bind) => [bindOption(bind), bind.source, JAIL_ROOT + bind.target]),
     ...(proc ? ['--proc', `${JAIL_ROOT}/proc`] : []),
     ...(whole === undefined ? ['--remount-ro', JAIL_ROOT] : []),
-  ];
-}
-
-/** The foreign-function interface's packages: the JavaScript, and the library for this platform. */
-function koffiPackages(): readonly { readonly name: string; readonly folder: string }[] {
-  const koffi = createRequire(import.meta.url).resolve('koffi');
-  const native = `@koromix/koffi-linux-${process.arch}`;
-  return [
-    { name: 'koffi', folder: dirname(koffi) },
-    { name: native, folder: dirname(createRequire(koffi).resolve(native)) },
   ];
 }

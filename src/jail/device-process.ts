@@ -1,7 +1,5 @@
 /** Device processes, as the monitor sees them: starting one in its jail, and learning how it ended. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync, readSync } from 'node:fs';
-import { constants } from 'node:os';
+import { openSync, readFileSync, readSync } from 'node:fs';
 import { closeAllOnExec, closeDescriptor } from '../host/descriptor.ts';
 import { EPOLLIN } from '../host/epoll.ts';
 import { EPIPE, type OsError } from '../host/errno.ts';
@@ -9,6 +7,7 @@ import { Lifeline } from '../host/lifeline.ts';
 import { unbreakablePipe } from '../host/pipe.ts';
 import type { Poller } from '../host/poller.ts';
 import { receiveStoppedCall } from '../host/seccomp.ts';
+import { type ProgramEnd, reapProgram, signalNamed, spawnProgram } from '../host/spawn.ts';
 import { messageSocketPair, sendMessage } from '../host/unix-socket.ts';
 import { SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_USER_NOTIF } from './bpf.ts';
 import { type Bind, bubblewrapArguments, findBubblewrap } from './bubblewrap.ts';
@@ -113,10 +112,16 @@ export class DeviceProcess {
   readonly #policy: string;
   readonly #arch: SyscallArch;
   readonly #poller: Poller;
-  readonly #bwrap: ChildProcess;
+  /** Number of bwrap's process. */
+  readonly #bwrap: number;
+  /** The number is that of bwrap's process still. */
+  #hasBwrap = true;
   readonly #channel: number;
   /** Where bwrap tells the process's number. */
   readonly #status: number;
+  /** Where it and bwrap tell what is wrong; its end is the end of both. */
+  readonly #stderr: number;
+  readonly #silent = Promise.withResolvers<void>();
   readonly #lifeline = new Lifeline();
   /** Tokens of the poller, by descriptor. */
   readonly #watches = new Map<number, number>();
@@ -128,7 +133,7 @@ export class DeviceProcess {
   #isDoomed = false;
   #isLocked = false;
   #listener: number | undefined;
-  #stderr = '';
+  #words: Buffer = Buffer.alloc(0);
   #failure: string | undefined;
 
   constructor(bwrap: string, options: DeviceProcessOptions, arch: SyscallArch, poller: Poller) {
@@ -151,30 +156,38 @@ export class DeviceProcess {
     const [mine, its] = messageSocketPair();
     // A bwrap that could not write to it, as the monitor has gone, would end, and the process that it has begun wait for it for ever.
     const [status, itsStatus] = unbreakablePipe();
+    const [stderr, itsStderr] = unbreakablePipe();
+    const nothing = openSync('/dev/null', 'r+');
     this.#channel = mine;
     this.#status = status;
+    this.#stderr = stderr;
     closeAllOnExec();
-    // A session of its own: keys of the terminal are for the monitor, which ends its devices in order.
-    this.#bwrap = spawn(bwrap, args, {
-      stdio: [
-        // bwrap keeps it; the process has it, too, and cannot change it.
-        this.#lifeline.its,
-        'ignore',
-        'pipe',
-        its,
-        ...fds,
-        itsStatus,
-        ...(options.users === undefined ? [] : [itsStatus]),
-      ],
-      // With several arenas, malloc() in a new thread would count the processors, in a file.
-      env: { MALLOC_ARENA_MAX: '1' },
-      cwd: '/',
-      detached: true,
-    });
-    for (const fd of [its, itsStatus]) closeDescriptor(fd);
-    this.#bwrap.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.#stderr = (this.#stderr + text).slice(-MAX_STDERR);
-    });
+    try {
+      // A session of its own: keys of the terminal are for the monitor, which ends its devices in order.
+      this.#bwrap = spawnProgram(bwrap, args, {
+        fds: [
+          // bwrap keeps it; the process has it, too, and cannot change it.
+          this.#lifeline.its,
+          nothing,
+          itsStderr,
+          its,
+          ...fds,
+          itsStatus,
+          ...(options.users === undefined ? [] : [itsStatus]),
+        ],
+        // With several arenas, malloc() in a new thread would count the processors, in a file.
+        env: { MALLOC_ARENA_MAX: '1' },
+        folder: '/',
+      });
+    } catch (error) {
+      for (const fd of [mine, status, stderr]) closeDescriptor(fd);
+      this.#lifeline.close();
+      throw new JailError(`its process cannot start: ${bwrap}: ${(error as Error).message}`);
+    } finally {
+      for (const fd of [its, itsStatus, itsStderr, nothing]) closeDescriptor(fd);
+    }
+    poller.hold();
+    this.#watch(stderr, () => this.#readStderr());
     this.#watch(status, () => this.#readStatus());
     this.#watch(mine, () => this.#receive());
     this.ended = this.#awaitEnd();
@@ -215,12 +228,7 @@ export class DeviceProcess {
       // It has ended.
     }
     // It may still wait for the namespace's users.
-    this.#bwrap.kill('SIGKILL');
-  }
-
-  /** Does the number of bwrap's process belong to it still? */
-  get #hasBwrap(): boolean {
-    return this.#bwrap.exitCode === null && this.#bwrap.signalCode === null;
+    if (this.#hasBwrap) process.kill(this.#bwrap, 'SIGKILL');
   }
 
   #watch(fd: number, callback: (events: number) => void): void {
@@ -254,7 +262,7 @@ export class DeviceProcess {
     }
     this.#isLocked = true;
     if (!this.#hasBwrap) return;
-    this.#lifeline.tie(this.#bwrap.pid as number);
+    this.#lifeline.tie(this.#bwrap);
     sendJson(this.#channel, { go: true } satisfies GoMessage);
     const [listener] = fds;
     if (listener !== undefined) {
@@ -311,36 +319,45 @@ export class DeviceProcess {
     if (this.#isDoomed) this.kill();
   }
 
+  #readStderr(): void {
+    const bytes = Buffer.alloc(MAX_STDERR);
+    const length = readSync(this.#stderr, bytes);
+    if (length > 0) {
+      this.#words = Buffer.concat([this.#words, bytes.subarray(0, length)]).subarray(-MAX_STDERR);
+      return;
+    }
+    this.#unwatch(this.#stderr);
+    this.#silent.resolve();
+  }
+
   async #awaitEnd(): Promise<DeviceProcessEnd> {
-    const [status, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve) => {
-      this.#bwrap.once('close', (...end) => resolve(end));
-      this.#bwrap.once('error', (error) => {
-        this.#failure = error.message;
-        resolve([1, null]);
-      });
-    });
+    await this.#silent.promise;
+    this.#hasBwrap = false;
+    const bwrap = reapProgram(this.#bwrap);
     // What it said last may not have been read yet.
     while (this.#receive());
-    for (const fd of [this.#channel, this.#status, this.#listener]) {
+    for (const fd of [this.#channel, this.#status, this.#stderr, this.#listener]) {
       if (fd === undefined) continue;
       this.#unwatch(fd);
       closeDescriptor(fd);
     }
+    this.#poller.release();
     this.#lifeline.close();
-    const end = this.#describe(status ?? 0, signal);
+    const end = this.#describe(bwrap);
     this.#locked.reject(new JailError(this.#startFailure(end)));
     return end;
   }
 
-  #describe(status: number, bwrapSignal: NodeJS.Signals | null): DeviceProcessEnd {
-    const signal = bwrapSignal ?? signalNamed(status - SIGNAL_STATUS);
+  #describe({ status = 0, ...bwrap }: ProgramEnd): DeviceProcessEnd {
+    const signal = bwrap.signal ?? signalNamed(status - SIGNAL_STATUS);
     if (signal !== undefined) return { signal, cause: this.#failure ?? this.#lastWords() ?? `signal ${signal}` };
     return { status, cause: this.#failure ?? this.#lastWords() ?? `status ${status}` };
   }
 
   /** The first line of what it wrote to standard error, which is an error's message. */
   #lastWords(): string | undefined {
-    return this.#stderr.split('\n').find((line) => line.trim() !== '');
+    const text = this.#words.toString('utf8');
+    return text.split('\n').find((line) => line.trim() !== '');
   }
 
   #startFailure({ cause }: DeviceProcessEnd): string {
@@ -352,9 +369,4 @@ export class DeviceProcess {
       `(bubblewrap needs them, and a chroot has none), ${HOW_TO_GO_ON}`
     );
   }
-}
-
-function signalNamed(number: number): NodeJS.Signals | undefined {
-  const names = Object.entries(constants.signals) as [NodeJS.Signals, number][];
-  return names.find(([, value]) => value === number)?.[0];
 }

@@ -1,7 +1,7 @@
 import type { BackendFactory } from './backend.ts';
 
-/** The devices' back ends by name: each is loaded only where it runs. */
-const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: BackendFactory }>>> = {
+/** The devices' back ends by name: each is loaded only where it runs. A jailed one has a bundle of its own. */
+export const BACKENDS: Readonly<Record<string, () => Promise<{ readonly create: BackendFactory }>>> = {
   balloon: () => import('./balloon/backend.ts'),
   block: () => import('./block/backend.ts'),
   console: () => import('./console/backend.ts'),

@@ -52,7 +52,7 @@ async function startJailed(
 ): Promise<DeviceProcess> {
   const jail = JAILS[data.device];
   if (jail === undefined) throw new Error(`${data.device} has no jail: run with --disable-sandbox`);
-  const options = { policy: jail.policy, ...sandbox, bundle: builtBundle('device-process'), fds } as const;
+  const options = { policy: jail.policy, ...sandbox, bundle: builtBundle(`jailed-${data.device}`), fds } as const;
   if (!jail.sharesDirectory) {
     return startDeviceProcess({ ...options, data, network: jail.network ?? 'none' }, poller);
   }

@@ -1,11 +1,9 @@
-// A back end in a process of its own: the first file of build/device-process.cjs.
-
 import { runInJail } from '../jail/inside.ts';
+import type { BackendFactory } from '../virtio/backend.ts';
 import type { BackendStart } from '../virtio/backend-start.ts';
-import { loadBackend } from '../virtio/backends.ts';
 import { prepareBackend } from '../virtio/device-main.ts';
 
-void runInJail(async ({ data, fds }) => {
-  const start = { ...(data as Omit<BackendStart, 'fds'>), fds };
-  return prepareBackend(start, await loadBackend(start.device));
-});
+/** Runs a back end in a process of its own: what the bundles of jailed back ends begin with. */
+export function runJailed(create: BackendFactory): void {
+  void runInJail(async ({ data, fds }) => prepareBackend({ ...(data as Omit<BackendStart, 'fds'>), fds }, create));
+}

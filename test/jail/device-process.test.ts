@@ -208,6 +208,21 @@ test('without bubblewrap there is no jail, and the mend is told', async (t) => {
   await start(t, { bubblewrapFolder: installed });
 });
 
+test('a bubblewrap that cannot be run is named', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vivarium-bwrap-'));
+  const { PATH } = process.env;
+  process.env.PATH = folder;
+  t.after(() => {
+    process.env.PATH = PATH;
+    rmSync(folder, { recursive: true });
+  });
+  writeFileSync(join(folder, 'bwrap'), '');
+  await assert.rejects(start(t), {
+    name: 'JailError',
+    message: `its process cannot start: ${folder}/bwrap: posix_spawn: permission denied`,
+  });
+});
+
 test('a folder of policies replaces those that come with Vivarium', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-policy-'));
   t.after(() => rmSync(folder, { recursive: true }));
