@@ -1,8 +1,10 @@
-// `npm run bench -- net [--over user|tap|vhost]`: bytes over one TCP connection, guest to host and host to guest, on Vivarium and on QEMU.
+// `npm run bench -- net [--over user|tap|vhost] [--kvm]`: bytes over one TCP connection, guest to host and host to guest, on Vivarium and on QEMU.
 //
-// user   the user-mode network, and QEMU's (libslirp); on the built-in processor and QEMU's translator
-// tap    a tap each, by the same processors; makes network interfaces, so it wants root: a namespace does (`unshare -n`)
-// vhost  a tap each, whose frames the kernel moves (vhost-net), on KVM: in the lab
+// user   the user-mode network, and QEMU's (libslirp)
+// tap    a tap each; makes network interfaces, so it wants root: a namespace does (`unshare -n`)
+// vhost  a tap each, whose frames the kernel moves (vhost-net), on KVM
+//
+// On the built-in processor and QEMU's translator; with `--kvm` both on KVM, where there is one that runs any guest: in the lab.
 //
 // The same kernel and initramfs with net-pump.c in it, which is the host's end, too, and keeps the time. Both guests run, and take turns.
 
@@ -32,7 +34,7 @@ const PATIENCE = 300_000;
 const KINDS = {
   user: 'the user-mode network',
   tap: 'a tap',
-  vhost: 'a tap by vhost-net, on KVM',
+  vhost: 'a tap by vhost-net',
 } as const;
 type Kind = keyof typeof KINDS;
 
@@ -87,14 +89,17 @@ function makeTap(name: string, address: string): void {
   execFileSync('ip', ['link', 'set', name, 'up']);
 }
 
-function machines(kind: Kind, kernel: string, initrd: string, endAt: (address: string) => HostEnd): Machine[] {
-  const kvm = kind === 'vhost';
+function machines(
+  { kind, kvm, kernel, initrd }: { kind: Kind; kvm: boolean; kernel: string; initrd: string },
+  endAt: (address: string) => HostEnd,
+): Machine[] {
+  const vhost = kind === 'vhost';
   const ours = (): string[] => {
     if (kind === 'user') return ['--net-allow', LOOPBACK];
-    return ['--tap', 'tap0', ...(kvm ? ['--vhost-net'] : [])];
+    return ['--tap', 'tap0', ...(vhost ? ['--vhost-net'] : [])];
   };
   const theirs =
-    kind === 'user' ? 'user,id=n' : `tap,id=n,ifname=tap1,script=no,downscript=no${kvm ? ',vhost=on' : ''}`;
+    kind === 'user' ? 'user,id=n' : `tap,id=n,ifname=tap1,script=no,downscript=no${vhost ? ',vhost=on' : ''}`;
   const machine = (number: number, name: string, command: string, args: readonly string[]): Machine => {
     const base = { name, command, args, rates: { u: [], d: [] } };
     if (kind === 'user') {
@@ -150,6 +155,7 @@ export async function netBench(args: string[]): Promise<void> {
     args,
     options: {
       over: { type: 'string', default: 'user' },
+      kvm: { type: 'boolean', default: false },
       size: { type: 'string', default: '64' },
       runs: { type: 'string', default: '5' },
     },
@@ -159,6 +165,7 @@ export async function netBench(args: string[]): Promise<void> {
   if (!Number.isInteger(size) || size < 1) throw new Error('--size takes MiB');
   if (!Object.hasOwn(KINDS, values.over)) throw new Error(`--over takes ${Object.keys(KINDS).join(', ')}`);
   const kind = values.over as Kind;
+  const kvm = values.kvm || kind === 'vhost';
   const guest = await defaultGuest();
   const folder = mkdtempSync(join(tmpdir(), 'vivarium-bench-net-'));
   const ends: HostEnd[] = [];
@@ -167,7 +174,7 @@ export async function netBench(args: string[]): Promise<void> {
     execFileSync('gcc', ['-static', '-O2', '-o', program, PUMP]);
     const initrd = join(folder, 'initrd');
     extendInitrd(guest, [{ type: 'file', name: 'net-pump', mode: 0o755, data: readFileSync(program) }], initrd);
-    const all = machines(kind, guest.kernel, initrd, (address) => {
+    const all = machines({ kind, kvm, kernel: guest.kernel, initrd }, (address) => {
       const end = new HostEnd(program, address, size * MIB);
       ends.push(end);
       return end;
@@ -186,10 +193,11 @@ export async function netBench(args: string[]): Promise<void> {
     const host = describeHost();
     const page = table([['direction', 'machine', 'runs', 'median', 'min', 'max', 'of QEMU'], ...rows]);
     process.stdout.write(`${page}\n`);
+    const command = `npm run bench -- net --over ${kind}${values.kvm ? ' --kvm' : ''}`;
     writeResults(
-      kind === 'user' ? 'net' : `net-${kind}`,
+      `net${kind === 'user' ? '' : `-${kind}`}${values.kvm ? '-kvm' : ''}`,
       { host, size, machines: results },
-      `# One TCP connection over ${KINDS[kind]}, MiB/s\n\nMade by \`npm run bench -- net --over ${kind}\`: ${size} MiB at a time, ` +
+      `# One TCP connection over ${KINDS[kind]}${kvm ? ', on KVM' : ''}, MiB/s\n\nMade by \`${command}\`: ${size} MiB at a time, ` +
         `calls of 64 KiB, in turns; ${host.date.slice(0, 10)}, ${host.cpu}, ${host.cores} cores, Linux ${host.kernel}, ` +
         `Node ${host.node}.\n\n${page}\n`,
     );

@@ -37,7 +37,6 @@ interface RunOptions extends NetworkOptions, VsockOptions {
   readonly multiprocess?: boolean;
   readonly disableSandbox?: boolean;
   readonly seccompPolicyDir?: string;
-  readonly hugepages?: boolean;
   readonly gdb?: number;
   readonly stats?: boolean;
   readonly profile?: string;
@@ -132,7 +131,7 @@ export function runCommand(done: (status: number) => void): Command {
         once(asIs),
       ),
     )
-    .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM)'))
+    .addOption(new Option('--hugepages', 'ask the host for huge pages under the memory of the guest (KVM; default)'))
     .addOption(
       new Option('--gdb <PORT>', 'wait for a GDB on this TCP port of localhost (0: any)').argParser(
         once(integer(0, 65535, 'a port')),
@@ -191,7 +190,6 @@ async function run(kernel: string | undefined, options: RunOptions): Promise<num
       consolePorts: options.consolePort ?? [],
       virtioTransport: options.virtioTransport,
       sandbox: options.disableSandbox ? undefined : { policyFolder: options.seccompPolicyDir, bubblewrapFolder },
-      hugepages: options.hugepages ?? false,
       gdb: options.gdb,
       stats: options.stats ?? false,
       profile: options.profile,

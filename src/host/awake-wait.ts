@@ -10,6 +10,13 @@ import { libc } from './ffi.ts';
  * is the next.
  */
 const LONGEST = 300_000;
+/** Nanoseconds from look to look after which somebody else must have had the processor. */
+const LONGEST_TURN = 200_000;
+/**
+ * Nanoseconds for which the thread then sleeps at once: who has given a busy processor away gets it back when the other's time is up, milliseconds
+ * later, and who is woken gets it at once.
+ */
+const CROWDED = 20_000_000;
 
 const sched_yield = libc('int sched_yield()');
 
@@ -17,6 +24,7 @@ const sched_yield = libc('int sched_yield()');
 export class AwakeWait {
   readonly #clock: Clock;
   #last = Number.POSITIVE_INFINITY;
+  #crowdedUntil = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock = new HostClock()) {
     this.#clock = clock;
@@ -25,14 +33,18 @@ export class AwakeWait {
   /** Waits until `look` says yes, `longest` nanoseconds at most, or by `sleep`. Other threads that want the processor get it meanwhile. */
   wait(longest: number, look: () => boolean, sleep: () => void): void {
     const start = this.#clock.now();
-    if (this.#last >= LONGEST || !this.#watch(start + Math.min(longest, LONGEST), look)) sleep();
+    const awake = this.#last < LONGEST && start >= this.#crowdedUntil;
+    if (!awake || !this.#watch(start, start + Math.min(longest, LONGEST), look)) sleep();
     this.#last = this.#clock.now() - start;
   }
 
-  #watch(end: number, look: () => boolean): boolean {
-    while (!look()) {
-      if (this.#clock.now() >= end) return false;
+  #watch(start: number, end: number, look: () => boolean): boolean {
+    for (let before = start; !look(); ) {
       sched_yield();
+      const now = this.#clock.now();
+      if (now - before > LONGEST_TURN) this.#crowdedUntil = now + CROWDED;
+      if (now >= end || now < this.#crowdedUntil) return false;
+      before = now;
     }
     return true;
   }

@@ -66,10 +66,15 @@ export class Epoll {
     const count = check('epoll_wait', result);
     // The usual answer to whoever waits awake.
     if (count === 0) return [];
-    return Array.from({ length: count }, (_, i) => ({
-      events: view.getUint32(i * EVENT_SIZE, true),
-      token: Number(view.getBigUint64(i * EVENT_SIZE + DATA_OFFSET, true)),
-    }));
+    const events: EpollEvent[] = [];
+    for (let at = 0; at < count * EVENT_SIZE; at += EVENT_SIZE) {
+      const high = view.getUint32(at + DATA_OFFSET + 4, true);
+      events.push({
+        events: view.getUint32(at, true),
+        token: high * 2 ** 32 + view.getUint32(at + DATA_OFFSET, true),
+      });
+    }
+    return events;
   }
 
   /** Blocks this thread until wait() has something, or `milliseconds` (fractions count, less than 2^31) are over, or a signal comes. Throws OsError. */

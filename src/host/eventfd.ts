@@ -20,13 +20,15 @@ export function signalEvent(fd: number): void {
   if (result !== -EAGAIN) check('eventfd_write', result);
 }
 
+/** Low and high half of a counter that was read. */
+const count = new Uint32Array(2);
+
 /** Takes the signals of a non-blocking eventfd: how many there were since last time, 0 for none. Throws OsError. */
 export function takeEvent(fd: number): number {
-  const count = new BigUint64Array(1);
   const result = uninterrupted(() => eventfd_read(fd, count));
   if (result === -EAGAIN) return 0;
   check('eventfd_read', result);
-  return Number(count[0]);
+  return (count[0] as number) + (count[1] as number) * 2 ** 32;
 }
 
 /** Has an eventfd signals that nobody took? They stay. Throws OsError. */

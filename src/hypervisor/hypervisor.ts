@@ -29,8 +29,6 @@ export interface MemorySlot {
    * processor that keeps what it has decoded needs it.
    */
   readonly deviceWrites?: number;
-  /** Large pages are wished for, where the host has them for such memory. */
-  readonly hugePages?: boolean;
 }
 
 /** An event that threads and processes signal and wait for: an eventfd on Linux. */

@@ -350,7 +350,7 @@ export class DeviceProcess {
 
   #describe({ status = 0, ...bwrap }: ProgramEnd): DeviceProcessEnd {
     const signal = bwrap.signal ?? signalNamed(status - SIGNAL_STATUS);
-    if (signal !== undefined) return { signal, cause: this.#failure ?? this.#lastWords() ?? `signal ${signal}` };
+    if (signal !== undefined) return { signal, cause: this.#failure ?? this.#lastWords() ?? wordsFor(signal) };
     return { status, cause: this.#failure ?? this.#lastWords() ?? `status ${status}` };
   }
 
@@ -369,4 +369,9 @@ export class DeviceProcess {
       `(bubblewrap needs them, and a chroot has none), ${HOW_TO_GO_ON}`
     );
   }
+}
+
+function wordsFor(signal: NodeJS.Signals): string {
+  if (signal !== 'SIGKILL') return `its process crashed (${signal})`;
+  return 'its process was killed (SIGKILL): by a user, or by the kernel for want of memory: see dmesg';
 }

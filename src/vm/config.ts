@@ -69,8 +69,6 @@ export interface MachineConfig {
   readonly sharedDirectories: readonly SharedDirectory[];
   /** Jails for the devices; undefined: they are threads of the monitor. */
   readonly sandbox: SandboxConfig | undefined;
-  /** Ask the host for large pages under the RAM. */
-  readonly hugepages: boolean;
   /** TCP port of the loopback interface where a GDB may connect before the first instruction; 0: any free one. */
   readonly gdb?: number | undefined;
   /** Print at the end, and on SIGUSR1, what the processors did. */

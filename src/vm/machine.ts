@@ -90,7 +90,7 @@ function createVm(hypervisor: Hypervisor, config: MachineConfig, memory: SharedM
       splitIrqchip: config.splitIrqchip,
       instructionClock: time.kind === 'instructions' ? time.buffer : undefined,
     });
-    plugMemory(vm, memory, config.hugepages);
+    plugMemory(vm, memory);
     return vm;
   } catch (error) {
     vm?.close();

@@ -41,9 +41,9 @@ export function openMemory({ fd, ranges }: SharedMemory): GuestMemory {
 }
 
 /** Puts the RAM into a machine: slots 0, 1, ... */
-export function plugMemory(vm: Vm, { fd, deviceWrites, ranges }: SharedMemory, hugePages: boolean): void {
+export function plugMemory(vm: Vm, { fd, deviceWrites, ranges }: SharedMemory): void {
   const counts = deviceWrites === undefined ? {} : { deviceWrites };
   for (const [slot, { start, size, fdOffset }] of ranges.entries()) {
-    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset, ...counts, hugePages });
+    vm.setMemorySlot({ slot, guestAddress: start, size, fd, fdOffset, ...counts });
   }
 }

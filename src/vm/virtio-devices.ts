@@ -127,13 +127,13 @@ export class VirtioDevices {
       void running.ended.then((failure) => {
         link.failure ??= failure;
         closeDescriptor(its);
-        if (!this.#closing) this.#events.failed(`${label}: ${link.failure ?? 'its back end ended'}`);
+        if (!this.#closing) this.#events.failed(told(label, link.failure ?? 'its back end ended'));
       });
     }
     await Promise.all(
       this.#links.map((link, index) =>
         link.ready.catch((error: Error) => {
-          throw new ConfigError(`${this.#devices[index]?.model.label}: ${error.message}`);
+          throw new ConfigError(told(this.#devices[index]?.model.label ?? '', error.message));
         }),
       ),
     );
@@ -203,6 +203,12 @@ export class VirtioDevices {
       for (const fd of [stateFd, ...model.fds]) closeDescriptor(fd);
     }
   }
+}
+
+/** A device's failure for the user. What begins with the path that the device is called by already does not say it again. */
+function told(label: string, failure: string): string {
+  const [subject = ''] = failure.split(': ', 1);
+  return label.endsWith(` ${subject}`) ? `${label}${failure.slice(subject.length)}` : `${label}: ${failure}`;
 }
 
 /** All states in one shared memory. */

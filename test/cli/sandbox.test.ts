@@ -1,7 +1,16 @@
 // The sandbox of a whole run: its devices' processes, their ends, and runs where there can be none.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -76,6 +85,9 @@ test('each device of a run is in a process of its own, and all end with it', asy
     assert.match(status, /^Seccomp:\s2$/m);
     assert.deepEqual(readdirSync(`/proc/${pid}/root`), []);
   }
+  // Who wants the image, too, is told who has it.
+  const { stderr } = await place.run(['run', '--rwdisk', 'disk', kernel]);
+  assert.equal(stderr, `vivarium: disk: the image is locked by process ${run.child.pid} (vivarium)\n`);
   run.child.kill('SIGTERM');
   assert.deepEqual(await run.ended, { status: 143, stderr: '' });
   for (const pid of devices) await gone(pid);
@@ -87,8 +99,22 @@ test('a device that dies ends the run, which says of what', async () => {
   process.kill(devices[0] as number, 'SIGKILL');
   const { status, stderr } = await run.ended;
   assert.equal(status, 1);
-  assert.match(stderr, /^vivarium: disk .*disk: signal SIGKILL\n$/);
+  assert.match(
+    stderr,
+    /^vivarium: disk .*disk: its process was killed \(SIGKILL\): by a user, or by the kernel for want of memory: see dmesg\n$/,
+  );
   for (const pid of devices) await gone(pid);
+});
+
+test('an image whose fault the device finds is named once', async () => {
+  const image = place.path('cut.qcow2');
+  execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', image, '64M']);
+  truncateSync(image, 70_000);
+  const { status, stderr } = await place.run(['run', '--rwqcow', image, kernel]);
+  assert.deepEqual(
+    { status, stderr },
+    { status: 1, stderr: `vivarium: disk ${image}: the image is cut off: its tables are behind the file's end\n` },
+  );
 });
 
 test('the devices of a monitor that is killed end, too', async () => {

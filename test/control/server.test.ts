@@ -1,4 +1,5 @@
-// The control socket against those who come to it: its file, and clients that are slow, many, or talk nonsense.
+// The control socket against those who come to it: its file, and clients that are slow, many, or talk nonsense. FUZZ sets
+// how many damaged requests there are.
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -13,6 +14,8 @@ import { mutate } from '../fuzz/mutate.ts';
 import { randomSource } from '../guest/random.ts';
 import { exchange, sendRaw } from './exchange.ts';
 import { FakeMachine } from './fake-machine.ts';
+
+const REQUESTS = Number(process.env.FUZZ ?? 1000);
 
 const folder = mkdtempSync(join(tmpdir(), 'vivarium-control-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -80,7 +83,7 @@ test('garbage is answered or hung up on, and the next one is served', async (t) 
     'GET /statistics HTTP/1.0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\nUpgrade: websocket\r\n\r\n',
     'CONNECT /machine HTTP/1.1\r\nHost: x\r\n\r\n',
   ];
-  for (let round = 0; round < 100; round++) {
+  for (let sent = 0; sent < REQUESTS; sent += 10) {
     const damaged = Array.from({ length: 10 }, () =>
       mutate(Buffer.from(requests[random(requests.length)]!), 20, (limit) => random(limit)),
     );

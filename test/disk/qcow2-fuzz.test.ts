@@ -1,4 +1,4 @@
-// Damaged headers and tables: each ends in one of the errors that say so, soon, and without much memory.
+// Damaged headers and tables: each ends in one of the errors that say so, soon, and without much memory. FUZZ sets the number of images.
 import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { after, type TestContext, test } from 'node:test';
@@ -18,7 +18,7 @@ import { closeDisk, Images, openDisk } from './images.ts';
 const images = new Images();
 after(() => images.remove());
 
-const ROUNDS = 400;
+const ROUNDS = Number(process.env.FUZZ ?? 400);
 /** Milliseconds for all that is done with one damaged image; on an idle machine none takes a tenth of it. */
 const LIMIT = 20_000;
 /** Bytes of buffers; the largest tables of the format have 40 MiB. */

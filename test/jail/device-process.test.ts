@@ -163,11 +163,14 @@ test('the end of a device process is told with its cause', async (t) => {
 
   const crasher = await start(t);
   crasher.send({ act: 'fault' });
-  assert.deepEqual(await crasher.process.ended, { signal: 'SIGSEGV', cause: 'signal SIGSEGV' });
+  assert.deepEqual(await crasher.process.ended, { signal: 'SIGSEGV', cause: 'its process crashed (SIGSEGV)' });
 
   const killed = await start(t);
   killed.process.kill();
-  assert.deepEqual(await killed.process.ended, { signal: 'SIGKILL', cause: 'signal SIGKILL' });
+  assert.deepEqual(await killed.process.ended, {
+    signal: 'SIGKILL',
+    cause: 'its process was killed (SIGKILL): by a user, or by the kernel for want of memory: see dmesg',
+  });
 });
 
 test('a device that cannot start says why, in one line', async (t) => {

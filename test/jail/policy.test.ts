@@ -1,4 +1,4 @@
-// Reading policies: what is understood, and one line for each mistake.
+// Reading policies: what is understood, and one line for each mistake. FUZZ sets how many damaged ones there are.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -11,6 +11,8 @@ import { POLICY_CONSTANTS } from '../../src/jail/policy-constants.ts';
 import { POLICY_FOLDER, readPolicy } from '../../src/jail/policy-files.ts';
 import { SYSCALL_NUMBERS } from '../../src/jail/syscalls.ts';
 import { randomSource } from '../guest/random.ts';
+
+const DAMAGED = Number(process.env.FUZZ ?? 3000);
 
 const parse = (text: string) => parsePolicy(text, 'a.policy');
 
@@ -207,7 +209,7 @@ test('damaged policies are refused in one line, or compiled', (t) => {
     '99999999999999999999',
   ];
   let refused = 0;
-  for (let round = 0; round < 3000; round++) {
+  for (let round = 0; round < DAMAGED; round++) {
     let text = texts[random(texts.length)] as string;
     for (let change = 0; change <= random(4); change++) {
       const at = random(text.length + 1);

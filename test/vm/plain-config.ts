@@ -16,7 +16,6 @@ export function plainConfig(kernel: string, hypervisor: 'kvm' | 'soft', cpus = 1
     virtioTransport: 'pci',
     sharedDirectories: [],
     sandbox: undefined,
-    hugepages: false,
     stats: false,
     checkTranslation: false,
     icount: false,

@@ -6,7 +6,10 @@ import { KVM_MEM_READONLY } from './constants.ts';
 import { KVM_SET_USER_MEMORY_REGION } from './ioctls.ts';
 import { kvm_userspace_memory_region } from './structs.ts';
 
-/** The memory of a machine: KVM takes it by the addresses at which this process has it mapped. */
+/**
+ * The memory of a machine: KVM takes it by the addresses at which this process has it mapped. In huge pages where the host gives them to who asks: a
+ * guest that touches memory for the first time is twice as fast with them.
+ */
 export class Slots {
   readonly #vm: number;
   readonly #mappings = new Map<number, Mapping>();
@@ -19,10 +22,8 @@ export class Slots {
   set(slot: MemorySlot): void {
     this.#remove(slot.slot);
     if (slot.size === 0) return;
-    const mapping = map(slot.fd, slot.fdOffset, slot.size, {
-      readOnly: slot.readOnly === true,
-      hugePages: slot.hugePages === true,
-    });
+    const { fd, fdOffset, size, readOnly = false } = slot;
+    const mapping = map(fd, fdOffset, size, { readOnly, hugePages: true });
     try {
       this.#tell(slot, mapping);
     } catch (error) {

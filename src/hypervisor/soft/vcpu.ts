@@ -1,5 +1,6 @@
 import * as L from '../../cpu/x86_64/layout.ts';
 import { Processor } from '../../cpu/x86_64/processor.ts';
+import { AwakeWait } from '../../host/awake-wait.ts';
 import { type Clock, SharedClock } from '../../host/clock.ts';
 import type {
   CpuidEntry,
@@ -71,6 +72,7 @@ export class SoftVcpu implements Vcpu {
   readonly #irq: CpuInterrupts;
   readonly #irqfds: VcpuSurroundings['irqfds'];
   readonly #answers = new AnswerWatch();
+  readonly #awake = new AwakeWait();
   readonly #cpu: Processor;
   readonly #view: DataView<ArrayBuffer>;
   readonly #slots: SlotMap;
@@ -138,7 +140,7 @@ export class SoftVcpu implements Vcpu {
     for (;;) {
       const exit = this.#requests();
       if (exit) return exit;
-      if (this.#irqfds?.set.used && this.#irqfds.set.take(this.#irqfds.raise)) this.#answers.answered();
+      this.#takeAnswers();
       const now = this.#around.clock.now();
       if (now >= this.#nextSample) this.#sample(now, true);
       if (now >= this.#nextDeadline) {
@@ -324,6 +326,13 @@ export class SoftVcpu implements Vcpu {
     return this.#nmi || (this.#interruptsOn() && this.#irq.pendingVector() >= 0);
   }
 
+  /** Devices have sent interrupts, which the local APIC has now. */
+  #takeAnswers(): boolean {
+    if (!this.#irqfds?.set.used || !this.#irqfds.set.take(this.#irqfds.raise)) return false;
+    this.#answers.answered();
+    return true;
+  }
+
   #sleep(now: number): void {
     if (this.#time && this.#nextDeadline !== Infinity) {
       this.#time.skipTo(this.#nextDeadline);
@@ -333,8 +342,14 @@ export class SoftVcpu implements Vcpu {
     if (milliseconds <= 0) return;
     const start = performance.now();
     const set = this.#irqfds?.set;
-    if (set?.used) this.#irq.waitIn(set.wakeFd, () => set.sleep(milliseconds));
-    else this.#irq.wait(milliseconds);
+    if (!set?.used) this.#irq.wait(milliseconds);
+    else {
+      this.#awake.wait(
+        milliseconds * 1e6,
+        () => this.#takeAnswers() || this.#irq.pollRequests() !== 0,
+        () => this.#irq.waitIn(set.wakeFd, () => set.sleep(milliseconds)),
+      );
+    }
     this.#haltedTime += performance.now() - start;
     if (this.#nextSample !== Number.POSITIVE_INFINITY) this.#sample(this.#around.clock.now(), false);
   }

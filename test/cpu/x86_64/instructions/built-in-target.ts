@@ -218,6 +218,7 @@ export class BuiltInTarget implements InstructionTarget {
     view.setUint32(L.RAM_BASE + N.S_ACTIVE - N.BASE, 0, true);
     this.#cpu.bytes.fill(0, L.RAM_BASE + N.EDGE - N.BASE, L.RAM_BASE + N.EDGE - N.BASE + 0x1000);
     const most = count * MOST_INSTRUCTIONS;
+    this.#cpu.sampleInterval = budget;
     for (let run = 0; run < most; run += Math.max(budget, 1)) {
       const reason = this.#cpu.run(budget);
       if (reason === L.EXIT_HLT) return;

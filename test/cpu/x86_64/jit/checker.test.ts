@@ -59,6 +59,7 @@ class Machine {
 
   /** Runs to HLT. */
   run(): void {
+    this.cpu.sampleInterval = 100;
     for (let i = 0; i < 10_000; i++) {
       const reason = this.cpu.run(100);
       if (reason === L.EXIT_HLT) return;

@@ -96,6 +96,7 @@ export class Guest {
 
   /** Runs to HLT, with a sample every `interval` instructions; gives RAX. */
   run(interval: number): bigint {
+    this.cpu.sampleInterval = interval;
     for (let i = 0; i < 10_000_000; i++) {
       const reason = this.cpu.run(interval);
       if (reason === L.EXIT_HLT) return this.cpu.view.getBigUint64(L.RAX, true);

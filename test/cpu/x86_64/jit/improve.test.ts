@@ -54,3 +54,22 @@ test('what samples find often is compiled anew', () => {
   while (guest.cpu.counts().regions?.improved === 0 && Date.now() < end) guest.cpu.run(10_000);
   assert.ok((guest.cpu.counts().regions?.improved ?? 0) > 0);
 });
+
+test('code of a guest that leaves the processor every few thousand instructions is sampled as often as that of others', () => {
+  const guest = new Guest('at-once', (a) => {
+    a.label('head');
+    a.mov('ecx', 1000);
+    a.label('loop');
+    a.add('rax', 1);
+    a.dec('ecx');
+    a.jcc('ne', 'loop');
+    a.hlt();
+    a.jmp('head');
+  });
+  for (let i = 0; i < 100; i++) {
+    assert.equal(guest.cpu.run(20_000), L.EXIT_HLT);
+    guest.cpu.view.setUint32(L.ACTIVITY, 0, true);
+  }
+  const { instructions, translated } = guest.cpu.counts();
+  assert.ok(instructions > 300_000 && translated > instructions / 2);
+});

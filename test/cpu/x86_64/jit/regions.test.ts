@@ -240,6 +240,7 @@ test('CLAC in a region closes the page that an access before it has looked up', 
   }
   helpers.update_mode();
   helpers.tlb_flush(1);
+  guest.cpu.sampleInterval = 100;
   // Nobody handles the fault.
   let reason: number = L.EXIT_BUDGET;
   while (reason === L.EXIT_BUDGET) reason = guest.cpu.run(100);
