@@ -4,6 +4,7 @@ import '../vm/early-vcpu.ts';
 import { Command, CommanderError } from 'commander';
 import project from '../../package.json' with { type: 'json' };
 import { EndedBySignal, signalStatus } from '../host/signals.ts';
+import { nameProcess } from '../host/threads.ts';
 import { takeEarlyVcpu } from '../vm/early-vcpu.ts';
 import { nineServerCommand } from './9s.ts';
 import { balloonCommand } from './balloon.ts';
@@ -26,6 +27,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function runCommandLine(argv: readonly string[]): Promise<number> {
+  nameProcess('vivarium');
   let status = 0;
   const done = (value: number): void => {
     status = value;

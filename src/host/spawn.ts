@@ -68,11 +68,12 @@ function textList(texts: readonly string[]): Uint8Array {
  */
 export function spawnProgram(path: string, args: readonly string[], { env, fds, folder }: SpawnOptions): number {
   const [actions, attributes, pid] = [new Uint8Array(OPAQUE), new Uint8Array(OPAQUE), new Int32Array(1)];
-  // Above all that they become: none is replaced before its turn.
-  const raised = fds.map((fd) => duplicateDescriptor(fd, fds.length));
+  const raised: number[] = [];
   require0('posix_spawn_file_actions_init', initActions(actions));
   require0('posix_spawnattr_init', initAttributes(attributes));
   try {
+    // Above all that they become: none is replaced before its turn.
+    for (const fd of fds) raised.push(duplicateDescriptor(fd, fds.length));
     for (const [i, fd] of raised.entries()) require0('posix_spawn', addDuplicate(actions, fd, i));
     require0('posix_spawn', addFolder(actions, folder));
     setFlags(attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);

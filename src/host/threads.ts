@@ -1,5 +1,5 @@
 /** Kernel threads: their numbers and signals. Names are given by Worker's `name` option. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { check, libc } from './ffi.ts';
 
 /** What Linux counts processor time in, for programs (USER_HZ). */
@@ -7,6 +7,15 @@ const TICKS_PER_SECOND = 100;
 
 const gettid = libc('int gettid()');
 const tgkill = libc('int tgkill(int tgid, int tid, int sig)');
+
+/** Gives this process a name, of 15 characters at most: lists of processes show it, and who is kept waiting by it. */
+export function nameProcess(name: string): void {
+  try {
+    writeFileSync('/proc/self/comm', name);
+  } catch {
+    // Without /proc it keeps Node's.
+  }
+}
 
 /** Number of the calling thread. */
 export function threadId(): number {

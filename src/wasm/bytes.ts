@@ -81,6 +81,10 @@ export class ByteWriter {
     this.#length += values.length;
   }
 
+  replace(at: number, byte: number): void {
+    this.#bytes[at] = byte;
+  }
+
   append(other: ByteWriter): void {
     this.bytes(other.view());
   }
@@ -98,4 +102,11 @@ export class ByteWriter {
   finish(): Uint8Array<ArrayBuffer> {
     return this.#bytes.slice(0, this.#length);
   }
+}
+
+/** Bytes of u32(value). */
+export function lengthOfU32(value: number): number {
+  let length = 1;
+  for (let rest = value >>> 7; rest > 0; rest >>>= 7) length++;
+  return length;
 }

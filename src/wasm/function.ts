@@ -1,4 +1,4 @@
-import { ByteWriter } from './bytes.ts';
+import { ByteWriter, lengthOfU32 } from './bytes.ts';
 import {
   type Callee,
   constI32,
@@ -22,7 +22,7 @@ const scratch = new DataView(new ArrayBuffer(8));
 const scratchBytes = new Uint8Array(scratch.buffer);
 
 /** Which way a branch nearly always goes (custom section metadata.code.branch_hint): the other one is moved out of its way. */
-interface BranchHint {
+export interface BranchHint {
   /** Of the instruction, in its function's body. */
   readonly offset: number;
   readonly likely: boolean;
@@ -44,10 +44,37 @@ export interface FinishedBody {
 /** Where functions are written to. */
 export class CodeWriter extends ByteWriter {
   readonly relocations: Relocation[] = [];
+  /** The last local.set: what it sets, and where it ends. */
+  #set = -1;
+  #setEnd = -1;
 
   override clear(): void {
     super.clear();
     this.relocations.length = 0;
+    this.separate();
+  }
+
+  localSet(index: number): void {
+    this.u8(LOCAL_SET);
+    this.u32(index);
+    this.#set = index;
+    this.#setEnd = this.length;
+  }
+
+  /** Of what has just been set, local.set becomes local.tee: regions have that often. */
+  localGet(index: number): void {
+    if (this.#set === index && this.#setEnd === this.length) {
+      this.replace(this.length - lengthOfU32(index) - 1, LOCAL_TEE);
+      this.separate();
+    } else {
+      this.u8(LOCAL_GET);
+      this.u32(index);
+    }
+  }
+
+  /** What is written from here on is not joined to what stands before it. */
+  separate(): void {
+    this.#setEnd = -1;
   }
 
   placed({ kind, value }: Placed): void {
@@ -55,6 +82,10 @@ export class CodeWriter extends ByteWriter {
     this.bytes(PLACE);
   }
 }
+
+const LOCAL_GET = 0x20;
+const LOCAL_SET = 0x21;
+const LOCAL_TEE = 0x22;
 
 /** As long as any number of 32 bits. */
 const PLACE = [0x80, 0x80, 0x80, 0x80, 0];
@@ -165,8 +196,7 @@ export class FunctionBuilder {
     const code = this.#code;
     if (!code) return;
     writeExpr(code, value);
-    code.u8(0x21);
-    code.u32(local.value as number);
+    code.localSet(local.value as number);
   }
 
   store(op: StoreOp, address: Expr, value: Expr, offset = 0): void {
@@ -348,6 +378,12 @@ export class FunctionBuilder {
     return this.#code?.length ?? 0;
   }
 
+  /** Length so far, where instructions begin that can be taken out again. */
+  begin(): number {
+    this.#code?.separate();
+    return this.length;
+  }
+
   finish(): FinishedBody {
     const locals = new ByteWriter(32);
     // Runs of equal types are declared together.
@@ -392,8 +428,7 @@ function writeExpr(code: CodeWriter, node: Expr): void {
     return;
   }
   if (opcode === OP_LOCAL) {
-    code.u8(0x20);
-    code.u32(node.value as number);
+    code.localGet(node.value as number);
     return;
   }
   if (opcode === OP_PLACED) {

@@ -12,6 +12,10 @@ interface Declared {
   body: Body | undefined;
 }
 
+/** Where modules are written, one after the other, and their sections: a translator makes hundreds a second. */
+const out = new ByteWriter(1 << 17);
+const section = new ByteWriter(1 << 17);
+
 /** A function's body in a module. */
 type Body = Pick<FinishedBody, 'bytes' | 'hints'>;
 
@@ -95,20 +99,22 @@ export class ModuleBuilder {
     this.#elements.push({ offset, functions: [...functions] });
   }
 
-  /** @param names write a name section, for profiles */
+  /**
+   * The module, in memory that the next one is written to.
+   *
+   * @param names write a name section, for profiles
+   */
   finish(names = false): Uint8Array<ArrayBuffer> {
-    const out = new ByteWriter(1 << 16);
+    out.clear();
     out.bytes([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
-    const section = (id: number, count: number, write: (w: ByteWriter) => void): void => {
+    const add = (id: number, count: number, write: (w: ByteWriter) => void): void => {
       if (count === 0) return;
-      const body = new ByteWriter(1024);
-      body.u32(count);
-      write(body);
-      out.u8(id);
-      out.u32(body.length);
-      out.append(body);
+      section.clear();
+      section.u32(count);
+      write(section);
+      addSection(id);
     };
-    section(1, this.#types.length, (w) => {
+    add(1, this.#types.length, (w) => {
       for (const { params, results } of this.#types) {
         w.u8(0x60);
         w.u32(params.length);
@@ -118,7 +124,7 @@ export class ModuleBuilder {
       }
     });
     const importedTable = this.#table?.imported;
-    section(2, this.#imports.length + (this.#memory ? 1 : 0) + (importedTable ? 1 : 0), (w) => {
+    add(2, this.#imports.length + (this.#memory ? 1 : 0) + (importedTable ? 1 : 0), (w) => {
       for (const { module, name, type } of this.#imports) {
         w.name(module);
         w.name(name);
@@ -139,21 +145,21 @@ export class ModuleBuilder {
         w.u32(this.#memory.maximum);
       }
     });
-    section(3, this.#functions.length, (w) => {
+    add(3, this.#functions.length, (w) => {
       for (const { type } of this.#functions) w.u32(type);
     });
-    section(4, this.#table && !importedTable ? 1 : 0, (w) => {
+    add(4, this.#table && !importedTable ? 1 : 0, (w) => {
       w.bytes([0x70, 0]);
       w.u32(this.#table?.minimum ?? 0);
     });
-    section(7, this.#exports.length, (w) => {
+    add(7, this.#exports.length, (w) => {
       for (const { name, kind, index } of this.#exports) {
         w.name(name);
         w.u8(kind);
         w.u32(index);
       }
     });
-    section(9, this.#elements.length, (w) => {
+    add(9, this.#elements.length, (w) => {
       for (const { offset, functions } of this.#elements) {
         w.bytes([0, 0x41]);
         w.s32(offset);
@@ -167,53 +173,53 @@ export class ModuleBuilder {
       if (!body) throw new Error(`function ${this.#names.get(index)} was never defined`);
       return { index, ...body };
     });
-    this.#hintSection(
-      out,
-      bodies.filter(({ hints }) => hints.length > 0),
-    );
-    section(10, bodies.length, (w) => {
+    this.#hintSection(bodies.filter(({ hints }) => hints.length > 0));
+    add(10, bodies.length, (w) => {
       for (const { bytes } of bodies) {
         w.u32(bytes.length);
         w.bytes(bytes);
       }
     });
-    if (names) this.#nameSection(out);
-    return out.finish();
+    if (names) this.#nameSection();
+    return out.view();
   }
 
   /** Stands before the code (branch hinting proposal). */
-  #hintSection(out: ByteWriter, functions: readonly { index: number; hints: FinishedBody['hints'] }[]): void {
+  #hintSection(functions: readonly { index: number; hints: FinishedBody['hints'] }[]): void {
     if (functions.length === 0) return;
-    const body = new ByteWriter(1024);
-    body.name('metadata.code.branch_hint');
-    body.u32(functions.length);
+    section.clear();
+    section.name('metadata.code.branch_hint');
+    section.u32(functions.length);
     for (const { index, hints } of functions) {
-      body.u32(index);
-      body.u32(hints.length);
+      section.u32(index);
+      section.u32(hints.length);
       for (const { offset, likely } of hints) {
-        body.u32(offset);
-        body.bytes([1, likely ? 1 : 0]);
+        section.u32(offset);
+        section.u8(1);
+        section.u8(likely ? 1 : 0);
       }
     }
-    out.u8(0);
-    out.u32(body.length);
-    out.append(body);
+    addSection(0);
   }
 
-  #nameSection(out: ByteWriter): void {
+  #nameSection(): void {
     const map = new ByteWriter(1024);
     map.u32(this.#names.size);
     for (const [index, name] of this.#names) {
       map.u32(index);
       map.name(name);
     }
-    const body = new ByteWriter(map.length + 16);
-    body.name('name');
-    body.u8(1);
-    body.u32(map.length);
-    body.append(map);
-    out.u8(0);
-    out.u32(body.length);
-    out.append(body);
+    section.clear();
+    section.name('name');
+    section.u8(1);
+    section.u32(map.length);
+    section.append(map);
+    addSection(0);
   }
+}
+
+function addSection(id: number): void {
+  out.u8(id);
+  out.u32(section.length);
+  out.append(section);
 }

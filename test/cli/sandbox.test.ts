@@ -85,6 +85,9 @@ test('each device of a run is in a process of its own, and all end with it', asy
     assert.match(status, /^Seccomp:\s2$/m);
     assert.deepEqual(readdirSync(`/proc/${pid}/root`), []);
   }
+  // Who wants the image, too, is told who has it.
+  const { stderr } = await place.run(['run', '--rwdisk', 'disk', kernel]);
+  assert.equal(stderr, `vivarium: disk: the image is locked by process ${run.child.pid} (vivarium)\n`);
   run.child.kill('SIGTERM');
   assert.deepEqual(await run.ended, { status: 143, stderr: '' });
   for (const pid of devices) await gone(pid);

@@ -33,9 +33,12 @@ const STEP = 16;
 const SETTLED = 3000;
 
 const folder = mkdtempSync(join(tmpdir(), 'vivarium-low-memory-'));
-const file = join(folder, 'file');
-writeFileSync(file, '');
-truncateSync(file, FILE_SIZE);
+/** One for the guest, one for the group: what is in the host's memory for another already, a group reads without any of its own. */
+const [disk, file] = ['disk', 'file'].map((name) => join(folder, name)) as [string, string];
+for (const path of [disk, file]) {
+  writeFileSync(path, '');
+  truncateSync(path, FILE_SIZE);
+}
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Where groups are, and the file that limits one: cgroups of version 2, or of version 1. */
@@ -99,7 +102,7 @@ test('a host that is low on memory gets some of the guest’s', async (t) => {
   });
 
   const socket = join(folder, 'machine.sock');
-  const run = RunningGuest.run('-m', '512', '-p', 'quiet cryptomgr.notests', '--socket', socket, '--disk', file);
+  const run = RunningGuest.run('-m', '512', '-p', 'quiet cryptomgr.notests', '--socket', socket, '--disk', disk);
   t.after(() => run.kill());
   await run.shell();
   // Little is free then, and much is used for files. As long as somebody has the disk open, what was read stays in memory.

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -42,5 +42,7 @@ test('its end is told, and why it does not begin', () => {
   const absent = () => spawnProgram('/absent', [], { env: {}, fds, folder });
   assert.throws(absent, { name: 'OsError', code: 'ENOENT' });
   assert.throws(() => spawnProgram('/bin/true', [], { env: {}, fds, folder: '/absent' }), { code: 'ENOENT' });
-  assert.throws(() => spawnProgram('/bin/true', [], { env: {}, fds: [10_000], folder }), { code: 'EBADF' });
+  const open = readdirSync('/proc/self/fd');
+  assert.throws(() => spawnProgram('/bin/true', [], { env: {}, fds: [nothing, 10_000], folder }), { code: 'EBADF' });
+  assert.deepEqual(readdirSync('/proc/self/fd'), open);
 });

@@ -433,7 +433,7 @@ export const NODE_COUNT = 16;
 export const NODE_ORIGINAL = 18;
 /** u32 address of the block's hash entry (0: none). */
 export const NODE_HASH = 20;
-/** u32 how often the block was looked up or met by a sample, for the translator. */
+/** u32 how often the block was looked up or met by a sample, for the translator, from HEAT_START on. */
 export const NODE_HEAT = 24;
 /** u32 MODE of the block. */
 export const NODE_MODE = 28;
@@ -490,8 +490,11 @@ export const OUTER_HIT = 0x2964;
 export const HOT_COUNT = 0x2968;
 export const HOT_BLOCKS = 0x3400;
 export const HOT_BLOCKS_MOST = 128;
-/** NODE_HEAT at which a block is hot. */
+/** So many look-ups make a block hot, if they are not too far apart. */
 export const HOT_LOOKUPS = 256;
+/** u32: what NODE_HEAT begins with. Its bits from 24 on say when the count began (the translator's HEAT_SPAN). */
+export const HEAT_START = 0x296c;
+export const HEAT_COUNT = 0xffffff;
 export const JUMP_CACHE_ENTRIES = 16384;
 export const JUMP_CACHE_ENTRY = 32;
 /** u64 RIP, u32 first record there, u32 heat (as NODE_HEAT), u64 JUMP_EPOCH and MODE when it was found. */

@@ -187,7 +187,7 @@ export class BlockBuilder {
     view.setUint32(node + L.NODE_RECORDS, first, true);
     view.setUint16(node + L.NODE_COUNT, records, true);
     view.setUint32(node + L.NODE_HASH, slot, true);
-    view.setUint32(node + L.NODE_HEAT, 0, true);
+    view.setUint32(node + L.NODE_HEAT, view.getUint32(L.HEAT_START, true), true);
     view.setUint32(node + L.NODE_MODE, mode, true);
     view.setUint32(page, node, true);
     if (head === 0) this.#host.protectPage(host);

@@ -12,7 +12,7 @@ export const MAX_INSTRUCTIONS = 80;
 /** And where most of them are in blocks of full length: an unrolled loop, such as a hash, is slower in pieces. */
 const MAX_STRAIGHT = 1000;
 /** Regions that hold the same block at most, loops apart. */
-const MOST_COPIES = 3;
+const MOST_COPIES = 2;
 /** Pages of a region at most. */
 const MAX_PAGES = 4;
 

@@ -1,12 +1,11 @@
 // Templates become a module: what they leave open is filled in.
 
+import type { BranchHint } from '../../../wasm/function.ts';
 import { ModuleBuilder } from '../../../wasm/module.ts';
 import { HANDLER, helperType, STATUS } from '../interpreter/handler-emitter.ts';
 import * as L from '../layout.ts';
 import type { Collected } from './collect.ts';
-import { HELPER_NAMES, PLACED, type Template } from './template.ts';
-
-const NOP = 0x01;
+import { HELPER_NAMES, PLACED, type SiblingWay, type Template } from './template.ts';
 
 /** A region's function, and where it is to stand. */
 export interface PlacedTemplate {
@@ -68,9 +67,30 @@ function filledIn(
   };
   for (const { offset, kind, value } of relocations) fill(bytes, offset, numberOf[kind]?.(value) as number);
   const without = ways.filter((_, way) => !siblings.has(targets[way]));
-  for (const { start, end } of without) bytes.fill(NOP, start, end);
-  const isThere = (at: number): boolean => !without.some(({ start, end }) => at >= start && at < end);
-  return { bytes, hints: hints.filter(({ offset }) => isThere(offset)) };
+  return cut(bytes, hints, without);
+}
+
+/** Takes the pieces, which are in order, out of a function. */
+function cut(
+  bytes: Uint8Array<ArrayBuffer>,
+  hints: Template['hints'],
+  pieces: readonly SiblingWay[],
+): Pick<Template, 'bytes' | 'hints'> {
+  const kept: BranchHint[] = [];
+  let hint = 0;
+  let length = 0;
+  let from = 0;
+  for (const { start, end } of [...pieces, { start: bytes.length, end: bytes.length }]) {
+    for (; hint < hints.length; hint++) {
+      const { offset, likely } = hints[hint] as BranchHint;
+      if (offset >= end) break;
+      if (offset < start) kept.push({ offset: offset - from + length, likely });
+    }
+    bytes.copyWithin(length, from, start);
+    length += start - from;
+    from = end;
+  }
+  return { bytes: bytes.subarray(0, length), hints: kept };
 }
 
 /** Address of the record that is so far behind the region's first one: its blocks' records lie one after the other. */

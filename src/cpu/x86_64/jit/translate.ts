@@ -499,7 +499,7 @@ class FunctionWriter {
   /** To the region of the same module that stands at the record a branch is linked to: a jump, past the table and other instances. */
   #toSibling(kind: 'branch' | 'far', { record }: Decoded): void {
     const f = this.#f;
-    const start = f.length;
+    const start = f.begin();
     const budget = this.#exitBudget;
     const way = this.#ways.length;
     const target = placedI32({ kind: PLACED.target, value: way });

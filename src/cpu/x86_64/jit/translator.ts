@@ -9,6 +9,11 @@ import type { TranslatorData } from './translator-thread.ts';
 
 /** Heat of one sample. */
 const SAMPLE_HEAT = L.HOT_LOOKUPS / 2;
+/**
+ * Samples until HEAT_START is another: some seconds. What gets hot in the span it was first met in, or the next, is translated; what takes longer
+ * is worth less than its region's memory, and is counted anew.
+ */
+const HEAT_SPAN = 1 << 17;
 /** A record below this is none (layout.ts, LAST_RECORD). */
 const FIRST_RECORD = 16;
 
@@ -135,15 +140,19 @@ export class Translator {
       this.#takeAnswers(this.#port);
     }
     const count = view.getUint32(L.HOT_COUNT, true);
-    for (let i = 0; i < count; i++) this.#want(view.getUint32(L.HOT_BLOCKS + i * 4, true));
+    for (let i = 0; i < count; i++) {
+      const hot = view.getUint32(L.HOT_BLOCKS + i * 4, true);
+      if (this.#keepsHeat(hot)) this.#want(hot);
+    }
     if (count > 0) view.setUint32(L.HOT_COUNT, 0, true);
     if (record >= FIRST_RECORD) {
       // Loops link their blocks and are not looked up: a sample stands for many rounds.
+      this.#keepsHeat(record);
       const at = record - L.NODE + L.NODE_HEAT;
-      const heat = view.getUint32(at, true) + this.#sampleHeat;
-      view.setUint32(at, heat, true);
-      if (heat >= L.HOT_LOOKUPS) this.#want(record);
+      view.setUint32(at, view.getUint32(at, true) + this.#sampleHeat, true);
+      if (this.#heat(record) >= L.HOT_LOOKUPS) this.#want(record);
     }
+    if (this.#samples % HEAT_SPAN === 0) view.setUint32(L.HEAT_START, (this.#samples / HEAT_SPAN) << 24, true);
     this.#lookWhoIsLeft(record);
     if (this.#waiting.size > 0) this.#askForHottest();
     if (this.#port && !this.#isImproving) this.#improveHottest(this.#port);
@@ -232,7 +241,17 @@ export class Translator {
   }
 
   #heat(record: number): number {
-    return this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true);
+    return this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true) & L.HEAT_COUNT;
+  }
+
+  /** Whether a block's heat is of this span or the one before; else it begins anew. */
+  #keepsHeat(record: number): boolean {
+    const at = record - L.NODE + L.NODE_HEAT;
+    const now = this.#view.getUint32(L.HEAT_START, true);
+    const spans = ((now >>> 24) - (this.#view.getUint32(at, true) >>> 24)) & 0xff;
+    if (spans <= 1) return true;
+    this.#view.setUint32(at, now, true);
+    return false;
   }
 
   /** What is hot gets hotter while it waits. */

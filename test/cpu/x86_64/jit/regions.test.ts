@@ -271,6 +271,40 @@ test('what a region calls outside of itself is found hot', () => {
   assert.ok(translated > 0.85 * instructions, `${translated} of ${instructions} instructions were translated`);
 });
 
+test('what is looked up often, but over a long time, is not hot', () => {
+  /** Regions asked for, where so many spans of time pass between two rounds of 200 look-ups each. */
+  const requested = (spans: number): number => {
+    const guest = new Guest('at-once', (a) => {
+      a.mov('r8d', 2);
+      a.label('round');
+      a.mov('ecx', 200);
+      a.label('head');
+      a.call('function');
+      a.dec('ecx');
+      a.jcc('ne', 'head');
+      a.hlt();
+      a.dec('r8d');
+      a.jcc('ne', 'round');
+      a.mov('ecx', 20_000);
+      a.label('end');
+      a.dec('ecx');
+      a.jcc('ne', 'end');
+      a.hlt();
+      a.label('function');
+      a.add('rax', 1);
+      a.ret();
+    });
+    guest.run(10_000);
+    guest.cpu.view.setUint32(L.HEAT_START, spans << 24, true);
+    guest.run(10_000);
+    guest.run(10_000);
+    return guest.cpu.counts().regions?.requested ?? 0;
+  };
+  // The loop at the end is.
+  assert.equal(requested(2), 1);
+  assert.equal(requested(1), 2);
+});
+
 test('regions that are made again after they were dropped have all that they had', () => {
   const FUNCTIONS = 12;
   /** Instructions of a region, after so many rounds in which each function is hot for a while, and room for a few regions only. */
