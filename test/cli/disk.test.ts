@@ -13,10 +13,10 @@ function qemuImg(...args: string[]): string {
   return execFileSync('qemu-img', args, { cwd: place.folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-/** Runs a command that is to succeed without a word on standard error; returns what it prints. */
+/** Runs a command that is to succeed, with nothing on standard error but its progress, where it takes a second; returns what it prints. */
 async function run(...args: string[]): Promise<string> {
   const { status, stdout, stderr } = await place.run(args);
-  assert.equal(stderr, '');
+  assert.match(stderr, /^([A-Z][\w ]*(: \d+%)?\n)*$/);
   assert.equal(status, 0);
   return stdout;
 }
