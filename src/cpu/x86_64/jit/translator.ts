@@ -7,8 +7,11 @@ import type { Answer, Batch, Request } from './compile.ts';
 import { RegionStore } from './region-store.ts';
 import type { TranslatorData } from './translator-thread.ts';
 
-/** Heat of one sample. */
-const SAMPLE_HEAT = L.HOT_LOOKUPS / 2;
+/**
+ * Heat of one sample. Fewer samples, two say, come together by chance: some hundred blocks that are worth nothing are met so in each
+ * round of `npm run bench -- soak`.
+ */
+const SAMPLE_HEAT = L.HOT_LOOKUPS / 4;
 /**
  * Samples until HEAT_START is another: some seconds. What gets hot in the span it was first met in, or the next, is translated; what takes longer
  * is worth less than its region's memory, and is counted anew.
@@ -36,7 +39,7 @@ const PATIENCE = 10;
 /** Of what is as hot as this a guest waits for nothing else. */
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 /** So many samples find a region before V8 compiles it again, by TurboFan: it is where time goes then. */
-const IMPROVE_SAMPLES = 3;
+const IMPROVE_SAMPLES = 4;
 /** Of the thread's young objects, in MiB: with V8's own limit 64 of them stay resident, and nothing is faster. */
 const YOUNG_GENERATION = 16;
 /** Between two samples regions are left as often as this where the instructions behind what leaves are interpreted, over and over. */
