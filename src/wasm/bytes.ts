@@ -98,10 +98,6 @@ export class ByteWriter {
   view(): Uint8Array<ArrayBuffer> {
     return this.#bytes.subarray(0, this.#length);
   }
-
-  finish(): Uint8Array<ArrayBuffer> {
-    return this.#bytes.slice(0, this.#length);
-  }
 }
 
 /** Bytes of u32(value). */

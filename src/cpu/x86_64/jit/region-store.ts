@@ -207,7 +207,7 @@ export class RegionStore {
     entry.original = this.#view.getUint16(at, true);
     this.#view.setUint16(entry.record - L.NODE + L.NODE_ORIGINAL, entry.original, true);
     this.#view.setUint16(at, entry.slot, true);
-    this.#view.setUint32(entry.record - L.NODE + L.NODE_HEAT, this.#view.getUint32(L.HEAT_START, true), true);
+    this.#beginHeat(entry.record);
     // From now on writes to the bytes must make this record stale.
     for (const node of entry.nodes) {
       this.#view.setUint32(node + L.NODE_RECORDS, entry.record, true);
@@ -220,9 +220,13 @@ export class RegionStore {
     const at = entry.record + L.R_HANDLER;
     if (entry.original !== undefined && view.getUint16(at, true) === entry.slot) {
       view.setUint16(at, entry.original, true);
-      view.setUint32(entry.record - L.NODE + L.NODE_HEAT, view.getUint32(L.HEAT_START, true), true);
+      this.#beginHeat(entry.record);
     }
     entry.original = undefined;
+  }
+
+  #beginHeat(record: number): void {
+    this.#view.setUint32(record - L.NODE + L.NODE_HEAT, this.#view.getUint32(L.HEAT_START, true), true);
   }
 
   #releaseBlocks(entry: Entry): void {
