@@ -6,8 +6,11 @@
 // memory from RAM_BASE on; everything below belongs to this vCPU alone.
 
 // ---- The map -------------------------------------------------------------------------------------------------------
-/** Registers and all other fixed state; below 64 KiB so that a decoded record can name a register in 16 bits. */
-export const STATE = 0x1000;
+/**
+ * Registers and all other fixed state; below 64 KiB so that a decoded record can name a register in 16 bits. Flags and general
+ * registers are at its beginning: up to 0x7f an address is a displacement of one byte in x86 hosts' code, not four.
+ */
+export const STATE = 0x0;
 export const STATE_END = 0x10000;
 /** AssemblyScript's static data (asc --memoryBase). */
 export const HELPER_DATA = 0x10000;
@@ -46,15 +49,15 @@ export const MEMORY_PAGES = 65536;
 
 // ---- General registers ---------------------------------------------------------------------------------------------
 /** Sixteen general registers of 8 bytes, in encoding order: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15. */
-export const GPR = 0x1000;
-export const RAX = 0x1000;
-export const RCX = 0x1008;
-export const RDX = 0x1010;
-export const RBX = 0x1018;
-export const RSP = 0x1020;
-export const RBP = 0x1028;
-export const RSI = 0x1030;
-export const RDI = 0x1038;
+export const GPR = 0x20;
+export const RAX = 0x20;
+export const RCX = 0x28;
+export const RDX = 0x30;
+export const RBX = 0x38;
+export const RSP = 0x40;
+export const RBP = 0x48;
+export const RSI = 0x50;
+export const RDI = 0x58;
 /** Always zero: the base, index or segment base of an address that has none. */
 export const ZERO = 0x1080;
 /** u64. Value of the instruction pointer at offset 0 of the current code page (page's linear address - CS.base). */
@@ -66,15 +69,15 @@ export const NEXT_RIP = 0x1098;
 
 // ---- Flags (lazy) --------------------------------------------------------------------------------------------------
 /** u32. One of CC_KIND_*: how the six arithmetic flags follow from CC_RES, CC_A and CC_B. */
-export const CC_KIND = 0x10a0;
+export const CC_KIND = 0x0;
 /** u32. RFLAGS without the six arithmetic flags; bit 1 always set. */
-export const FLAGS = 0x10a4;
+export const FLAGS = 0x4;
 /** i64. Result, sign-extended from the operand size. */
-export const CC_RES = 0x10a8;
+export const CC_RES = 0x8;
 /** i64. First operand (sign-extended), or flags bits: see CC_KIND_*. */
-export const CC_A = 0x10b0;
+export const CC_A = 0x10;
 /** i64. Second operand (sign-extended). */
-export const CC_B = 0x10b8;
+export const CC_B = 0x18;
 /** All six flags are in CC_A, at their RFLAGS positions. */
 export const CC_KIND_FLAGS = 0;
 /** ZF, SF, PF from CC_RES (PF from its low byte); CF, OF, AF in CC_A at their RFLAGS positions. */

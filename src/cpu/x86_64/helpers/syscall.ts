@@ -9,6 +9,7 @@ import {
   FLAG_TF,
   FLAG_VM,
   FLAGS,
+  GPR,
   HOST_VALUE,
   MSR_KERNEL_GS_BASE,
   MSR_LSTAR,
@@ -45,7 +46,7 @@ import {
 } from './registers';
 import { jump_and_look } from './returns';
 
-const R11: usize = 0x1058;
+const R11: usize = GPR + 11 * 8;
 
 /** Flat code and stack segments at privilege level `level`. */
 function set_flat(cs: u32, ss: u32, long: bool, level: u32): void {
