@@ -1,3 +1,6 @@
+// The global `process` is an accessor: a guest's RDTSC comes here at each of its system calls.
+const { hrtime } = process;
+
 /** Time as the machine sees it. */
 export interface Clock {
   /** Nanoseconds since the clock's origin; never goes back. A whole number, exact for 104 days. */
@@ -22,7 +25,7 @@ export class HostClock implements Clock {
   /** Without an origin the clock starts at 0 now. */
   constructor(origin?: ClockOrigin) {
     if (origin === undefined) {
-      const [seconds, nanoseconds] = process.hrtime();
+      const [seconds, nanoseconds] = hrtime();
       origin = { seconds, nanoseconds };
     }
     this.origin = origin;
@@ -32,7 +35,7 @@ export class HostClock implements Clock {
 
   now(): number {
     // Not performance.now(): its origin differs from thread to thread, and costs the same.
-    const time = process.hrtime();
+    const time = hrtime();
     return (time[0] - this.#seconds) * 1e9 + (time[1] - this.#nanoseconds);
   }
 }
