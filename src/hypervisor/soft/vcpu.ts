@@ -431,8 +431,8 @@ export class SoftVcpu implements Vcpu {
   }
 
   #setHostValue(value: number): void {
-    this.#view.setUint32(L.HOST_VALUE, value % TWO_32, true);
-    this.#view.setUint32(L.HOST_VALUE + 4, Math.floor(value / TWO_32), true);
+    this.#view.setUint32(L.HOST_VALUE, value >>> 0, true);
+    this.#view.setUint32(L.HOST_VALUE + 4, value / TWO_32, true);
   }
 
   #cr8(write: boolean): void {
