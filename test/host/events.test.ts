@@ -124,6 +124,27 @@ test('a thread has a number that can be signalled', () => {
   assert.throws(() => signalThread(2 ** 22 + 1, 0), { code: 'ESRCH' });
 });
 
+test('a shared poller goes on until all have closed it; then there is another', async () => {
+  const [first, second] = [Poller.shared(), Poller.shared()];
+  assert.equal(first, second);
+  await first.close();
+  const event = new EventFd();
+  second.hold();
+  await new Promise<void>((resolve) => {
+    const token = second.watch(event.fd, EPOLLIN, () => {
+      second.unwatch(token);
+      resolve();
+    });
+    event.signal();
+  });
+  second.release();
+  await second.close();
+  const third = Poller.shared();
+  assert.notEqual(third, first);
+  await third.close();
+  event.close();
+});
+
 test('the thread that waits for descriptors answers V8, which waits for it to free code', async () => {
   const epoll = new Epoll();
   const stop = new EventFd();
