@@ -33,6 +33,7 @@ const fcntl = libc('int fcntl(int fd, int cmd, ...)', ['int']);
 const mmap = libc('intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
 const munmap = libc('int munmap(void *addr, size_t length)');
 const madvise = libc('int madvise(void *addr, size_t length, int advice)');
+const malloc_trim = libc('int malloc_trim(size_t pad)');
 const fallocate = libc('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
 
 /** madvise(2)'s advice, by name. */
@@ -126,6 +127,18 @@ export function advise(
 export function wishHugePages(buffer: ArrayBuffer, byteOffset: number, size: number): void {
   checkRange(buffer, byteOffset, size);
   madvise(addressOf(buffer) + BigInt(byteOffset), size, ADVICE.hugepage);
+}
+
+let canTrim = true;
+
+/** Gives the pages back to the host in which malloc() has nothing, some milliseconds long: glibc keeps them. Other C libraries are left alone. */
+export function trimMalloc(): void {
+  if (!canTrim) return;
+  try {
+    malloc_trim(0);
+  } catch {
+    canTrim = false;
+  }
 }
 
 /** Gives a range of a file back to the host: it reads as zeroes. Bytes; throws OsError. */

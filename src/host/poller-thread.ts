@@ -4,9 +4,15 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { Epoll } from './epoll.ts';
 import { type PollerData, STOP } from './poller.ts';
 
+/**
+ * V8 frees code of WebAssembly once each thread has said that it does not run it, which needs a step of JavaScript. Of the others none sits in a system
+ * call for long. In milliseconds.
+ */
+const PATIENCE = 4000;
+
 const epoll = new Epoll((workerData as PollerData).fd);
 for (;;) {
-  const ready = epoll.wait(-1);
+  const ready = epoll.wait(PATIENCE);
   if (ready.some(({ token }) => token === STOP)) break;
   if (ready.length > 0) parentPort?.postMessage(ready);
 }

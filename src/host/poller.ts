@@ -32,6 +32,16 @@ export class Poller {
   readonly #ended: Promise<void>;
   #nextToken = STOP + 1;
   #holders = 0;
+  static #shared: Poller | undefined;
+  /** Of the shared one. */
+  #users = 0;
+
+  /** One for all in this thread that ask, of whom each closes it: the thread behind takes some MiB. */
+  static shared(): Poller {
+    const poller = (Poller.#shared ??= new Poller());
+    poller.#users++;
+    return poller;
+  }
 
   constructor() {
     this.#epoll.add(this.#stop.fd, 1, STOP);
@@ -70,6 +80,10 @@ export class Poller {
   }
 
   async close(): Promise<void> {
+    if (this === Poller.#shared) {
+      if (--this.#users > 0) return;
+      Poller.#shared = undefined;
+    }
     process.off('exit', this.#onExit);
     this.#watches.clear();
     this.#stop.signal();

@@ -60,7 +60,7 @@ export function steerFromOutside(
   const source = balloon && lowMemorySource();
   // The thread that waits for descriptors is not made for nothing.
   if (sockets === undefined && source === undefined) return async () => {};
-  const poller = new Poller();
+  const poller = Poller.shared();
   sockets?.serve(machine, poller);
   const unwatch =
     balloon && source && watchLowMemory({ ram: machine.description.memory, balloon, source, poller }, log);

@@ -16,12 +16,17 @@ export interface ImageFile {
 }
 
 /** A whole file of at most `most` bytes. Throws ConfigError with the file's name and what to do. */
-export function readImage(path: string, what: string, most: number): Uint8Array {
+export function readImage(path: string, what: string, most: number): Uint8Array<ArrayBuffer> {
   return withImage(path, what, most, ({ size, readInto }) => {
     const bytes = new Uint8Array(size);
     readInto(bytes);
     return bytes;
   });
+}
+
+/** Frees what readImage() gave, which is of no use any more: a thread that has nothing to do collects no garbage. */
+export function dropImage(image: Uint8Array<ArrayBuffer>): void {
+  image.buffer.transfer(0);
 }
 
 /** Opens a file of at most `most` bytes while `use` runs. Throws ConfigError with the file's name and what to do. */

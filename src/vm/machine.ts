@@ -15,7 +15,7 @@ import { closeModels, deviceModels } from './device-models.ts';
 import { createChannel } from './gdb/channel.ts';
 import { GdbServer } from './gdb/server.ts';
 import { WorkerTarget } from './gdb/worker-target.ts';
-import { type ImageFile, MAX_IMAGE, readImage, withImage } from './image-file.ts';
+import { dropImage, type ImageFile, MAX_IMAGE, readImage, withImage } from './image-file.ts';
 import { Insight } from './insight/insight.ts';
 import { MachineBalloon } from './machine-balloon.ts';
 import { MachineControl } from './machine-control.ts';
@@ -127,7 +127,7 @@ export class Machine {
   readonly #target: WorkerTarget | undefined;
   readonly #insight: Insight | undefined;
   /** Until it is in memory. */
-  #kernel: Uint8Array | undefined;
+  #kernel: Uint8Array<ArrayBuffer> | undefined;
   #boot: BootState | undefined;
   readonly #reason: string;
   readonly #config: MachineConfig;
@@ -255,6 +255,7 @@ export class Machine {
         }),
       );
       this.#kernel = undefined;
+      dropImage(kernel);
     } catch (error) {
       throw error instanceof InitrdError ? new ConfigError(`${config.initrd}: ${error.message}`) : error;
     }

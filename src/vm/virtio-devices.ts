@@ -146,7 +146,7 @@ export class VirtioDevices {
       return startThread(start);
     }
     const { startProcess } = require('./backend-process.ts') as typeof import('./backend-process.ts');
-    this.#poller ??= new Poller();
+    this.#poller ??= Poller.shared();
     return startProcess(start, this.#sandbox, this.#poller);
   }
 

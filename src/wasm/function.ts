@@ -250,9 +250,14 @@ export class FunctionBuilder {
    */
   returnCallIndirectLast(typeIndex: number, args: readonly Expr[], target: Expr): void {
     for (const operand of [...args, target]) this.expr(operand);
-    for (const [index, type] of [...this.params, ...this.#locals].entries()) {
-      if (type === 'i32') this.set(localGet(index, type), constI32(0));
-      else if (type === 'i64') this.set(localGet(index, type), constI64(0));
+    const types = [...this.params, ...this.#locals];
+    for (const zero of [constI32(0), constI64(0)]) {
+      const indices = [...types.keys()].filter((index) => types[index] === zero.type);
+      const last = indices.pop();
+      if (last === undefined) continue;
+      this.expr(zero);
+      for (const index of indices) this.#write([], LOCAL_TEE, index);
+      this.#write([], LOCAL_SET, last);
     }
     this.#write([], 0x13, typeIndex, 0);
   }

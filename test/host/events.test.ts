@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { EPOLLIN, EPOLLONESHOT, Epoll } from '../../src/host/epoll.ts';
 import { EAGAIN, EINTR, EIO, EMFILE } from '../../src/host/errno.ts';
 import { EventFd, signalEvent, takeEvent } from '../../src/host/eventfd.ts';
 import { setFaultHook } from '../../src/host/ffi.ts';
-import { Poller } from '../../src/host/poller.ts';
+import { Poller, type PollerData, STOP } from '../../src/host/poller.ts';
 import { signalThread, threadId } from '../../src/host/threads.ts';
 
 test('an eventfd counts signals until they are taken', () => {
@@ -121,4 +122,48 @@ test('a thread has a number that can be signalled', () => {
   assert.equal(tid, process.pid);
   signalThread(tid, 0);
   assert.throws(() => signalThread(2 ** 22 + 1, 0), { code: 'ESRCH' });
+});
+
+test('a shared poller goes on until all have closed it; then there is another', async () => {
+  const [first, second] = [Poller.shared(), Poller.shared()];
+  assert.equal(first, second);
+  await first.close();
+  const event = new EventFd();
+  second.hold();
+  await new Promise<void>((resolve) => {
+    const token = second.watch(event.fd, EPOLLIN, () => {
+      second.unwatch(token);
+      resolve();
+    });
+    event.signal();
+  });
+  second.release();
+  await second.close();
+  const third = Poller.shared();
+  assert.notEqual(third, first);
+  await third.close();
+  event.close();
+});
+
+test('the thread that waits for descriptors answers V8, which waits for it to free code', async () => {
+  const epoll = new Epoll();
+  const stop = new EventFd();
+  epoll.add(stop.fd, EPOLLIN, STOP);
+  const data: PollerData = { fd: epoll.fd };
+  const worker = new Worker(new URL('../../src/host/poller-thread.ts', import.meta.url), { workerData: data });
+  const ended = new Promise((resolve) => worker.once('exit', resolve));
+  const isReady = new Promise((resolve) => worker.once('message', resolve));
+  const event = new EventFd();
+  epoll.add(event.fd, EPOLLIN | EPOLLONESHOT, STOP + 1);
+  event.signal();
+  await isReady;
+  // It waits again by then.
+  await delay(200);
+  // An interrupt of JavaScript, as the freeing of code is.
+  assert.ok((await worker.getHeapStatistics()).used_heap_size > 0);
+  stop.signal();
+  await ended;
+  epoll.close();
+  event.close();
+  stop.close();
 });

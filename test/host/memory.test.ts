@@ -11,6 +11,7 @@ import {
   mapInto,
   punchHole,
   SharedRegion,
+  trimMalloc,
   unmapFrom,
   window,
 } from '../../src/host/memory.ts';
@@ -196,4 +197,23 @@ test('calls that fail leave nothing behind', () => {
     /^OsError: mmap: cannot allocate memory$/,
   );
   region.close();
+});
+
+test('what malloc() has freed is given back; where the C library cannot, nothing happens, then or later', () => {
+  let calls = 0;
+  setFaultHook((name) => {
+    if (name === 'malloc_trim') calls++;
+    return undefined;
+  });
+  trimMalloc();
+  assert.equal(calls, 1);
+  setFaultHook((name) => {
+    if (name !== 'malloc_trim') return undefined;
+    calls++;
+    throw new Error('no such function');
+  });
+  trimMalloc();
+  trimMalloc();
+  assert.equal(calls, 2);
+  setFaultHook(undefined);
 });

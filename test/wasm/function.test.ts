@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { constI32, i32, type ValType } from '../../src/wasm/expr.ts';
+import { constI32, constI64, i32, type ValType } from '../../src/wasm/expr.ts';
 import { CodeWriter, FunctionBuilder } from '../../src/wasm/function.ts';
 import { ModuleBuilder } from '../../src/wasm/module.ts';
 
@@ -14,6 +14,7 @@ test('the last tail call of a function takes what its locals were', () => {
   const caller = module.declare('caller', ...type);
   module.define(caller, (f) => {
     const [a, b, target] = [f.copy(i32.add(f.param(0), constI32(5))), f.copy(f.param(1)), f.copy(constI32(1))];
+    for (const value of [5n, 6n]) f.copy(constI64(value));
     f.returnCallIndirectLast(index, [a, b], target);
   });
   module.elements(1, [difference]);

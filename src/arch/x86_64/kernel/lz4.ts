@@ -3,7 +3,7 @@
  * each preceded by its compressed size in 32 bits. LZ4 frame format 1.6, "Legacy frame", and LZ4 block format.
  */
 import { readFileSync } from 'node:fs';
-import { wishHugePages } from '../../../host/memory.ts';
+import { advise, wishHugePages } from '../../../host/memory.ts';
 import { KernelError } from './error.ts';
 
 /** Most bytes a block of the legacy frame unpacks to, and most that it can be packed: LZ4's own bound, which Linux keeps to as well. */
@@ -59,33 +59,38 @@ function makeDecoder(): { memory: Uint8Array<ArrayBuffer>; decoder: Decoder } {
 export function* decompressLz4Legacy(input: Uint8Array, size: number): Generator<Uint8Array> {
   const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
   const { memory, decoder } = makeDecoder();
-  let ip = 4;
-  for (let left = size; left > 0; ) {
-    if (input.length - ip < 4) {
-      throw corrupt('it ends early');
-    }
-    const length = view.getUint32(ip, true);
-    ip += 4;
-    if (length > input.length - ip) {
-      throw corrupt('a block is longer than the payload');
-    }
-    if (length > MAX_PACKED) {
-      throw corrupt('a block is longer than any can be');
-    }
-    memory.set(input.subarray(ip, ip + length), INPUT);
-    const limit = OUTPUT + Math.min(left, MAX_BLOCK);
-    let to = OUTPUT;
-    for (let from = INPUT; from < INPUT + length; from = decoder.at.value) {
-      to = decoder.decode_some(from, INPUT + length, OUTPUT, to, limit);
-      if (to < 0) {
-        throw corrupt(ERRORS[to] as string);
+  try {
+    let ip = 4;
+    for (let left = size; left > 0; ) {
+      if (input.length - ip < 4) {
+        throw corrupt('it ends early');
       }
+      const length = view.getUint32(ip, true);
+      ip += 4;
+      if (length > input.length - ip) {
+        throw corrupt('a block is longer than the payload');
+      }
+      if (length > MAX_PACKED) {
+        throw corrupt('a block is longer than any can be');
+      }
+      memory.set(input.subarray(ip, ip + length), INPUT);
+      const limit = OUTPUT + Math.min(left, MAX_BLOCK);
+      let to = OUTPUT;
+      for (let from = INPUT; from < INPUT + length; from = decoder.at.value) {
+        to = decoder.decode_some(from, INPUT + length, OUTPUT, to, limit);
+        if (to < 0) {
+          throw corrupt(ERRORS[to] as string);
+        }
+      }
+      if (to === OUTPUT) {
+        throw corrupt('an empty block');
+      }
+      yield memory.subarray(OUTPUT, to);
+      left -= to - OUTPUT;
+      ip += length;
     }
-    if (to === OUTPUT) {
-      throw corrupt('an empty block');
-    }
-    yield memory.subarray(OUTPUT, to);
-    left -= to - OUTPUT;
-    ip += length;
+  } finally {
+    // Else it stays until this thread, which has little to do, collects its garbage.
+    advise(memory.buffer, 0, memory.length, 'dontneed');
   }
 }

@@ -5,6 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, workerData } from 'node:worker_threads';
 import { BUNDLE_FOLDER } from '../../../host/bundle.ts';
 import { cacheFolder } from '../../../host/cache-folder.ts';
+import { trimMalloc } from '../../../host/memory.ts';
 import { stepBack } from '../../../host/priority.ts';
 import { type Batch, compile } from './compile.ts';
 import { improve, type RegionModule } from './improve.ts';
@@ -28,6 +29,9 @@ const COMPILERS_STEP_BACK = 5;
  */
 const TIERING_BUDGET = 160_000_000;
 
+/** Milliseconds of work, at least, between two times that what V8's compilers have freed is given back to the host. */
+const TRIM_AFTER = 5000;
+
 // From its sources it may change at any time.
 const kept =
   BUNDLE_FOLDER === undefined ? undefined : KeptTranslations.open(join(cacheFolder(), 'translations'), __filename);
@@ -37,6 +41,18 @@ const count = new Int32Array(answers);
 /** By slot, of one generation: what may be asked to be compiled again. To send a module here has V8 collect this thread's garbage each time. */
 const modules = new Map<number, RegionModule>();
 let generation = 0;
+
+let willTrim = false;
+
+/** While there is work: an idle guest's process sleeps. */
+function trimSoon(): void {
+  if (willTrim) return;
+  willTrim = true;
+  setTimeout(() => {
+    willTrim = false;
+    trimMalloc();
+  }, TRIM_AFTER).unref();
+}
 
 /** A batch, or the slot of a region of an earlier one. */
 function work(message: Batch | number): void {
@@ -53,6 +69,7 @@ function work(message: Batch | number): void {
     port.postMessage(answer);
   }
   Atomics.add(count, 0, 1);
+  trimSoon();
 }
 
 // A module's functions are compiled here, not by the vCPU's thread when it first calls them. Flags are of the whole process, and modules

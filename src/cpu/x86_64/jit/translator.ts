@@ -41,7 +41,7 @@ const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 /** So many samples find a region before V8 compiles it again, by TurboFan: it is where time goes then. */
 const IMPROVE_SAMPLES = 4;
 /** Of the thread's young objects, in MiB: with V8's own limit 64 of them stay resident, and nothing is faster. */
-const YOUNG_GENERATION = 16;
+const YOUNG_GENERATION = 8;
 /** Between two samples regions are left as often as this where the instructions behind what leaves are interpreted, over and over. */
 const LEFT_OFTEN = 150;
 /** Of this many samples... */
