@@ -87,6 +87,8 @@ export interface RegionContext {
   oddUsed: boolean;
   /** ORDINARY_* of the vector registers' halves, numbered like `vectors`. */
   ordinary: readonly number[];
+  /** ORDINARY_* that have been asked for, and were not known, of what a loop's round began with. */
+  readonly ordinaryAsked: number[];
   /** The flags, where they are known; undefined: they are in the locals. */
   known: KnownFlags | undefined;
   /** The locals hold what is known, too. */

@@ -15,7 +15,7 @@ import {
   unusualControls,
   zeroExtend,
 } from '../semantics/emitter.ts';
-import { ORDINARY_ALL } from '../semantics/ordinary.ts';
+import { ORDINARY_ALL, SINCE_LOOP } from '../semantics/ordinary.ts';
 import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
 import {
@@ -191,7 +191,7 @@ export abstract class RegionRegisters extends Emitter {
     for (const note of this.#notes) if (note.origin === index) note.origin = undefined;
     // What is deeper may not be run.
     const isCertain = c.f.depth === this.depth;
-    c.ordinary = replaced(c.ordinary, index, isCertain ? this.ordinary(value) : 0);
+    c.ordinary = replaced(c.ordinary, index, isCertain ? this.ordinary(value) & ~SINCE_LOOP : 0);
   }
 
   // ---- Floats ----------------------------------------------------------------------------------------------------------
@@ -203,6 +203,15 @@ export abstract class RegionRegisters extends Emitter {
   override ordinary(value: Expr): number {
     const isZero = value.isConst && value.extra instanceof Uint8Array && value.extra.every((byte) => byte === 0);
     return isZero ? ORDINARY_ALL : (this.#noteOf(value)?.ordinary ?? 0);
+  }
+
+  override isKnownOrdinary(value: Expr, bits: number): boolean {
+    const c = this.c;
+    if ((this.ordinary(value) & bits) === bits) return true;
+    const index = this.#noteOf(value)?.origin;
+    if (index !== undefined && (c.ordinary[index] as number) & SINCE_LOOP)
+      c.ordinaryAsked[index] = (c.ordinaryAsked[index] as number) | bits;
+    return false;
   }
 
   override noteOrdinary(value: Expr, bits: number): void {

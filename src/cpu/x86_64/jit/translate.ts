@@ -9,7 +9,9 @@ import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
+import { isOrdinaryVector } from '../semantics/float.ts';
 import { handlerCount } from '../semantics/index.ts';
+import { SINCE_LOOP } from '../semantics/ordinary.ts';
 import { analyze, type FlowNode } from './control-flow.ts';
 import type { Decoded, Region } from './region.ts';
 import {
@@ -138,6 +140,10 @@ class FunctionWriter {
   readonly #labels: Labels[] = [];
   /** Ways between blocks, as they were written. */
   readonly #edges: WrittenEdge[] = [];
+  /** ORDINARY_* that a way back to a loop knows, by the order of its block. */
+  readonly #ordinaryBehind: (readonly number[] | undefined)[] = [];
+  /** Of the draft's what it had to ask for in each round: a loop takes it for known. The draft itself takes nothing for known. */
+  readonly #ordinaryBefore: readonly (readonly number[] | undefined)[];
   /** What is dirty where a block begins; the draft does not know. */
   readonly #dirtyBefore: readonly (Dirty | undefined)[];
   readonly #source: Source;
@@ -177,6 +183,7 @@ class FunctionWriter {
       odd: f.local('i32'),
       oddUsed: used?.oddUsed ?? false,
       ordinary: NOT_KNOWN_ORDINARY,
+      ordinaryAsked: [...NOT_KNOWN_ORDINARY],
       known: undefined,
       settled: false,
       pinned: new Set(),
@@ -191,6 +198,7 @@ class FunctionWriter {
     };
     if (draft) for (const epilogue of draft.#epiloguesUsed) this.#epiloguesUsed.add(epilogue);
     this.#dirtyBefore = dirtyBefore(draft ? draft.#edges : []);
+    this.#ordinaryBefore = draft ? draft.#worthKnowing() : [];
   }
 
   write(counting: boolean): Template {
@@ -366,24 +374,45 @@ class FunctionWriter {
       this.#within(node, node.merges.length);
       return;
     }
+    this.#assureOrdinary(node);
     this.#f.loop((label) => {
       this.#labelsOf(node).loop = label;
       forgetPlaces(this.#context);
       this.#context.known = undefined;
       this.#context.unpaid = 0;
-      this.#forgetOrdinary();
+      this.#beginRound(this.#ordinaryBefore[node.order] ?? NOT_KNOWN_ORDINARY);
       this.#within(node, node.merges.length);
     });
     // Nothing comes here: every way goes on elsewhere.
     this.#f.unreachable();
   }
 
-  /** Nothing is known of floats from here on, so that nothing of it can be wrong. */
-  #forgetOrdinary(): void {
+  /** By the order of a loop's block: ORDINARY_* that a way back knows and that rounds ask for. */
+  #worthKnowing(): (readonly number[] | undefined)[] {
+    const { ordinaryAsked } = this.#context;
+    return this.#ordinaryBehind.map((known) => known?.map((bits, i) => bits & (ordinaryAsked[i] as number)));
+  }
+
+  /** A loop's round begins: this is known of floats, and nothing else, so that nothing of it can be wrong. */
+  #beginRound(known: readonly number[]): void {
     const f = this.#f;
     const c = this.#context;
-    c.ordinary = NOT_KNOWN_ORDINARY;
-    if (c.oddUsed) f.ifUnlikely(c.odd, () => f.set(c.odd, unusualControls()));
+    c.ordinary = known.map((bits) => bits | SINCE_LOOP);
+    if (c.oddUsed) f.ifUnlikely(c.odd, () => f.set(c.odd, i32.or(unusualControls(), this.#areNotOrdinary(known))));
+  }
+
+  /** On a way to a loop: what it takes for known and is not known here is tested. */
+  #assureOrdinary(loop: FlowNode): void {
+    const c = this.#context;
+    const unknown = this.#ordinaryBefore[loop.order]?.map((bits, i) => (bits & ~(c.ordinary[i] as number) ? bits : 0));
+    if (unknown?.some((bits) => bits !== 0)) this.#f.set(c.odd, i32.or(c.odd, this.#areNotOrdinary(unknown)));
+  }
+
+  /** Whether vectors are not as these ORDINARY_* say (i32, 0 or 1). */
+  #areNotOrdinary(known: readonly number[]): Expr {
+    const { vectors } = this.#context;
+    const tests = known.flatMap((bits, i) => (bits === 0 ? [] : [isOrdinaryVector(vectors[i] as Expr, bits)]));
+    return tests.length === 0 ? constI32(0) : i32.eqz(tests.reduce((a, b) => i32.and(a, b)));
   }
 
   #labelsOf(node: FlowNode): Labels {
@@ -566,6 +595,9 @@ class FunctionWriter {
     if (back || node.isMerge || node.isLoop) settleFlags(c);
     if (to.page !== from.block.page) f.store('i64.store', constI32(L.IP_PAGE), i64.add(c.ipPage, constI64(to.page)));
     if (back) {
+      const known = this.#ordinaryBehind[node.order] ?? NOT_KNOWN_ORDINARY;
+      this.#ordinaryBehind[node.order] = known.map((bits, i) => bits | (c.ordinary[i] as number));
+      this.#assureOrdinary(node);
       f.set(c.budget, this.#paid());
       c.unpaid = 0;
       f.ifUnlikely(i32.lt_s(c.budget, constI32(0)), () => {

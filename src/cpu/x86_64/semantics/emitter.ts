@@ -372,6 +372,11 @@ export abstract class Emitter {
     return 0;
   }
 
+  /** Whether all of these ORDINARY_* bits are known; else they are tested for. */
+  isKnownOrdinary(_value: Expr, _bits: number): boolean {
+    return false;
+  }
+
   /** A value, and the register that it was read from, is known to be ordinary, too. */
   noteOrdinary(_value: Expr, _bits: number): void {}
 

@@ -107,7 +107,7 @@ function splatted(bytes: 4 | 8): (value: bigint) => Expr {
 }
 
 const exponentOf64 = (x: Expr): Expr => i32.wrap_i64(i64.shr_u(i64.reinterpret_f64(x), constI64(52)));
-const exponentOf32 = (x: Expr): Expr => i32.shr_u(i32.reinterpret_f32(x), constI32(23));
+const doubled32 = (x: Expr): Expr => i32.shl(i32.reinterpret_f32(x), constI32(1));
 
 export const DOUBLE: Format = {
   bytes: 8,
@@ -153,12 +153,9 @@ export const SINGLE: Format = {
   zero: constF32(0),
   toFloat: f32.reinterpret_i32,
   toBits: i32.reinterpret_f32,
-  notDenormal: (x) => {
-    const doubled = i32.shl(i32.reinterpret_f32(x), constI32(1));
-    return i32.shr_u(i32.sub(doubled, constI32(1)), constI32(24));
-  },
-  normal: (x) => i32.and(i32.add(exponentOf32(x), constI32(1)), constI32(0xfe)),
-  ample: (x) => i32.and(i32.add(exponentOf32(x), constI32(2)), constI32(0xfc)),
+  notDenormal: (x) => i32.ge_u(i32.sub(doubled32(x), constI32(1)), constI32(0xffffff)),
+  normal: (x) => i32.ge_u(i32.add(doubled32(x), constI32(1 << 24)), constI32(2 << 24)),
+  ample: (x) => i32.ge_u(i32.add(doubled32(x), constI32(2 << 24)), constI32(4 << 24)),
   ...exponentTests(
     32,
     23,
@@ -205,7 +202,7 @@ export function must(condition: Expr): Condition {
 
 /** A scalar is ordinary. */
 export function isOrdinary(e: Emitter, format: Format, x: Expr): Condition {
-  if (e.ordinary(x) & format.low) return () => {};
+  if (e.isKnownOrdinary(x, format.low)) return () => {};
   return must(format.notDenormal(x));
 }
 
@@ -412,7 +409,7 @@ export function lanesHold(
   inputs: readonly (readonly Expr[])[],
   results: readonly (RightLanes | undefined)[],
 ): Condition {
-  const unknown = distinct(e, inputs.flat()).filter((x) => (e.ordinary(x) & format.every) !== format.every);
+  const unknown = distinct(e, inputs.flat()).filter((x) => !e.isKnownOrdinary(x, format.every));
   const right = results.filter((result) => result !== undefined);
   // Results that are numbers tell that operands are.
   const numbers = right.length > 0 ? [] : distinct(e, inputs.flat()).map((x) => format.vector.eq(x, x));
@@ -421,6 +418,16 @@ export function lanesHold(
   if (right.length === 0) return must(all);
   const masks = [...right.map(({ mask }) => mask), ...inputs.flat().map(format.normalOrZero)];
   return unless(all, () => i32.eqz(format.all(masks.reduce((a, b) => v128.and(a, b)))));
+}
+
+/** Whether (i32, 0 or 1) a vector is as ORDINARY_* bits say: lane 0 alone, or all lanes. */
+export function isOrdinaryVector(vector: Expr, bits: number): Expr {
+  const tests: Expr[] = [];
+  for (const format of [DOUBLE, SINGLE]) {
+    if (bits & format.every & ~format.low) tests.push(format.all(format.notDenormalLanes(vector)));
+    else if (bits & format.low) tests.push(format.notDenormal(format.vector.extract_lane(0, vector)));
+  }
+  return tests.reduce((a, b) => i32.and(a, b));
 }
 
 /** A packed operation on the halves of its inputs. Flags of all lanes come together. */

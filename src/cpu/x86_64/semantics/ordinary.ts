@@ -11,6 +11,9 @@ export const ORDINARY_SINGLES = 12;
 /** Of zeros. */
 export const ORDINARY_ALL = 15;
 
+/** Beside them, of a register: it has not been written since a loop's round began. */
+export const SINCE_LOOP = 16;
+
 /** ORDINARY_* of a shuffle of two vectors: `bytes` are sixteen indices below 32. */
 export function shuffledOrdinary(bytes: readonly number[], a: number, b: number): number {
   /** Whether a lane of the result is a lane of a source of which one of `bits` is known; they are for lane 0 and the others. */

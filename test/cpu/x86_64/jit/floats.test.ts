@@ -30,9 +30,9 @@ function quadword(random: Random): bigint {
   return view.getBigUint64(0);
 }
 
-/** One instruction with random registers, or memory at RBX. */
-function instruction(a: Assembler, random: Random): void {
-  const [d, s] = [random.below(REGISTERS), random.below(REGISTERS)];
+/** One instruction with random registers, of which only the first ones are written, or memory at RBX. */
+function instruction(a: Assembler, random: Random, written: number): void {
+  const [d, s] = [random.below(written), random.below(REGISTERS)];
   const operand = random.oneIn(4)
     ? [0x83 | (d << 3), random.below(4) * 16, OPERANDS >> 8, 0, 0]
     : [0xc0 | (d << 3) | s];
@@ -87,17 +87,27 @@ function program(random: Random): (a: Assembler) => void {
     for (let i = 0; i < REGISTERS; i++) a.db(0x0f, 0x28, 0x83 | (i << 3), i * 16, 0, 0, 0);
     a.label('loop');
     // LDMXCSR.
-    a.db(0x0f, 0xae, 0x93, CONTROLS & 0xff, CONTROLS >> 8, 0, 0);
+    if (choices.oneIn(2)) a.db(0x0f, 0xae, 0x93, CONTROLS & 0xff, CONTROLS >> 8, 0, 0);
+    const isNested = choices.oneIn(2);
+    const written = choices.pick([1, 2, REGISTERS]);
+    if (isNested) {
+      a.mov('esi', 3);
+      a.label('inner');
+    }
     for (let i = 0; i < 14; i++) {
       if (choices.oneIn(5)) {
         // UCOMISD, and a branch around an instruction.
         const name = `over${i}`;
         a.db(0x66, 0x0f, 0x2e, 0xc0 | choices.below(REGISTERS));
         a.jcc(choices.pick(['a', 'b', 'e', 'p', 'be']), name);
-        instruction(a, choices);
+        instruction(a, choices, written);
         a.label(name);
       }
-      instruction(a, choices);
+      instruction(a, choices, written);
+    }
+    if (isNested) {
+      a.dec('esi');
+      a.jcc('ne', 'inner');
     }
     // STMXCSR; RAX = RAX * 31 + MXCSR + DL.
     a.db(0x0f, 0xae, 0x9b, SUM & 0xff, SUM >> 8, 0, 0);
@@ -135,3 +145,55 @@ test(`floats of translated loops are the interpreter's (seed ${seed})`, () => {
   }
   assert.ok(translated > PROGRAMS * ROUNDS, 'translated code has run');
 });
+
+// The inner loop need not ask in each round what its operands are; that they are denormal in every other round of the outer one must show.
+for (const [name, opcode] of [
+  ['addsd', [0xf2, 0x0f, 0x58]],
+  ['addss', [0xf3, 0x0f, 0x58]],
+  ['addpd', [0x66, 0x0f, 0x58]],
+  ['subps', [0x0f, 0x5c]],
+] as const) {
+  test(`${name} in an inner loop, with an operand that is denormal now and then`, () => {
+    const end = (translation: 'none' | 'at-once'): string => {
+      const guest = new Guest(translation, (a) => {
+        a.mov('ebx', DATA);
+        a.mov('ecx', ROUNDS);
+        a.mov('edx', 0);
+        a.label('loop');
+        // LDMXCSR; MOVAPS XMM0 and, from one of two places, XMM1.
+        a.db(0x0f, 0xae, 0x93, CONTROLS & 0xff, CONTROLS >> 8, 0, 0);
+        a.db(0x0f, 0x28, 0x83, FIRST, 0, 0, 0);
+        a.db(0x48, 0x83, 0xf2, 0x10);
+        a.db(0x0f, 0x28, 0x8c, 0x13, OPERANDS & 0xff, OPERANDS >> 8, 0, 0);
+        a.mov('esi', 3);
+        a.label('inner');
+        a.db(...opcode, 0xc1);
+        a.dec('esi');
+        a.jcc('ne', 'inner');
+        // STMXCSR; RAX = RAX * 31 + MXCSR.
+        a.db(0x0f, 0xae, 0x9b, SUM & 0xff, SUM >> 8, 0, 0);
+        a.db(0x48, 0x6b, 0xc0, 31);
+        a.db(0x48, 0x03, 0x83, SUM & 0xff, SUM >> 8, 0, 0);
+        a.dec('ecx');
+        a.jcc('ne', 'loop');
+        a.hlt();
+      });
+      const { view } = guest.cpu;
+      const base = L.RAM_BASE + DATA;
+      const size = name.endsWith('d') ? 8 : 4;
+      for (let at = 0; at < 16; at += size) {
+        const set = (offset: number, value: number): void =>
+          size === 8
+            ? view.setFloat64(base + offset + at, value, true)
+            : view.setFloat32(base + offset + at, value, true);
+        set(FIRST, 1.1);
+        set(OPERANDS, 1.3);
+        set(OPERANDS + 16, size === 8 ? 2 ** -1060 : 2 ** -140);
+      }
+      view.setUint32(base + CONTROLS, L.FLOAT_USUAL, true);
+      guest.run(200);
+      return guest.state;
+    };
+    assert.equal(end('at-once'), end('none'));
+  });
+}
