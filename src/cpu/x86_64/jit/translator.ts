@@ -36,6 +36,9 @@ const BATCH_MOST = 32;
  * tables of its own, and going from region to region touches them: with 2.5 regions a module the budgets alone were a tenth of first-tier code's time.
  */
 const PATIENCE = 10;
+/** A batch of fewer has the next one wait for twice as long, up to this: what gets hot now and then, for hours, shares modules, too. */
+const FEW = 4;
+const LONGEST_PATIENCE = 1000;
 /** Of what is as hot as this a guest waits for nothing else. */
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 /** So many samples find a region before V8 compiles it again, by TurboFan: it is where time goes then. */
@@ -114,6 +117,7 @@ export class Translator {
   #isImproving = false;
   /** When the first of those that wait came, by performance.now(). */
   #waitingSince: number | undefined;
+  #patience = PATIENCE;
   /** One of those that wait is as hot as URGENT_HEAT. */
   #isUrgent = false;
 
@@ -271,6 +275,7 @@ export class Translator {
         else this.#hopeless.add(record);
       }
       if (requests.length === 0) continue;
+      this.#patience = requests.length < FEW ? Math.min(2 * this.#patience, LONGEST_PATIENCE) : PATIENCE;
       this.counts.requested += requests.length;
       const generation = this.#view.getUint32(L.ARENA_GENERATION, true);
       const batch: Batch = { requests, generation, counting: this.#counting };
@@ -288,7 +293,7 @@ export class Translator {
     if (this.#isAsked) return false;
     const now = performance.now();
     this.#waitingSince ??= now;
-    const isTime = this.#isUrgent || this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= PATIENCE;
+    const isTime = this.#isUrgent || this.#waiting.size >= BATCH_MOST || now - this.#waitingSince >= this.#patience;
     if (isTime) {
       this.#waitingSince = undefined;
       this.#isUrgent = false;
