@@ -99,10 +99,3 @@ export class ByteWriter {
     return this.#bytes.subarray(0, this.#length);
   }
 }
-
-/** Bytes of u32(value). */
-export function lengthOfU32(value: number): number {
-  let length = 1;
-  for (let rest = value >>> 7; rest > 0; rest >>>= 7) length++;
-  return length;
-}

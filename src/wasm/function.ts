@@ -1,4 +1,4 @@
-import { ByteWriter, lengthOfU32 } from './bytes.ts';
+import { ByteWriter } from './bytes.ts';
 import {
   type Callee,
   constI32,
@@ -44,8 +44,9 @@ export interface FinishedBody {
 /** Where functions are written to. */
 export class CodeWriter extends ByteWriter {
   readonly relocations: Relocation[] = [];
-  /** The last local.set: what it sets, and where it ends. */
+  /** The last local.set: what it sets, where it begins and where it ends. */
   #set = -1;
+  #setStart = -1;
   #setEnd = -1;
 
   override clear(): void {
@@ -55,6 +56,7 @@ export class CodeWriter extends ByteWriter {
   }
 
   localSet(index: number): void {
+    this.#setStart = this.length;
     this.u8(LOCAL_SET);
     this.u32(index);
     this.#set = index;
@@ -64,7 +66,7 @@ export class CodeWriter extends ByteWriter {
   /** Of what has just been set, local.set becomes local.tee: regions have that often. */
   localGet(index: number): void {
     if (this.#set === index && this.#setEnd === this.length) {
-      this.replace(this.length - lengthOfU32(index) - 1, LOCAL_TEE);
+      this.replace(this.#setStart, LOCAL_TEE);
       this.separate();
     } else {
       this.u8(LOCAL_GET);

@@ -57,40 +57,48 @@ function makeDecoder(): { memory: Uint8Array<ArrayBuffer>; decoder: Decoder } {
  * there. Throws KernelError when the pieces are not exactly `size` bytes.
  */
 export function* decompressLz4Legacy(input: Uint8Array, size: number): Generator<Uint8Array> {
-  const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
-  const { memory, decoder } = makeDecoder();
+  const made = makeDecoder();
   try {
-    let ip = 4;
-    for (let left = size; left > 0; ) {
-      if (input.length - ip < 4) {
-        throw corrupt('it ends early');
-      }
-      const length = view.getUint32(ip, true);
-      ip += 4;
-      if (length > input.length - ip) {
-        throw corrupt('a block is longer than the payload');
-      }
-      if (length > MAX_PACKED) {
-        throw corrupt('a block is longer than any can be');
-      }
-      memory.set(input.subarray(ip, ip + length), INPUT);
-      const limit = OUTPUT + Math.min(left, MAX_BLOCK);
-      let to = OUTPUT;
-      for (let from = INPUT; from < INPUT + length; from = decoder.at.value) {
-        to = decoder.decode_some(from, INPUT + length, OUTPUT, to, limit);
-        if (to < 0) {
-          throw corrupt(ERRORS[to] as string);
-        }
-      }
-      if (to === OUTPUT) {
-        throw corrupt('an empty block');
-      }
-      yield memory.subarray(OUTPUT, to);
-      left -= to - OUTPUT;
-      ip += length;
-    }
+    yield* unpackBlocks(input, size, made);
   } finally {
     // Else it stays until this thread, which has little to do, collects its garbage.
-    advise(memory.buffer, 0, memory.length, 'dontneed');
+    advise(made.memory.buffer, 0, made.memory.length, 'dontneed');
+  }
+}
+
+function* unpackBlocks(
+  input: Uint8Array,
+  size: number,
+  { memory, decoder }: ReturnType<typeof makeDecoder>,
+): Generator<Uint8Array> {
+  const view = new DataView(input.buffer, input.byteOffset, input.byteLength);
+  let ip = 4;
+  for (let left = size; left > 0; ) {
+    if (input.length - ip < 4) {
+      throw corrupt('it ends early');
+    }
+    const length = view.getUint32(ip, true);
+    ip += 4;
+    if (length > input.length - ip) {
+      throw corrupt('a block is longer than the payload');
+    }
+    if (length > MAX_PACKED) {
+      throw corrupt('a block is longer than any can be');
+    }
+    memory.set(input.subarray(ip, ip + length), INPUT);
+    const limit = OUTPUT + Math.min(left, MAX_BLOCK);
+    let to = OUTPUT;
+    for (let from = INPUT; from < INPUT + length; from = decoder.at.value) {
+      to = decoder.decode_some(from, INPUT + length, OUTPUT, to, limit);
+      if (to < 0) {
+        throw corrupt(ERRORS[to] as string);
+      }
+    }
+    if (to === OUTPUT) {
+      throw corrupt('an empty block');
+    }
+    yield memory.subarray(OUTPUT, to);
+    left -= to - OUTPUT;
+    ip += length;
   }
 }

@@ -387,9 +387,16 @@ class FunctionWriter {
     this.#f.unreachable();
   }
 
+  /** On a way back to a loop. */
+  #noteOrdinaryBehind({ order }: FlowNode): void {
+    const known = this.#ordinaryBehind[order] ?? NOT_KNOWN_ORDINARY;
+    this.#ordinaryBehind[order] = known.map((bits, i) => bits | (this.#context.ordinary[i] as number));
+  }
+
   /** By the order of a loop's block: ORDINARY_* that a way back knows and that rounds ask for. */
   #worthKnowing(): (readonly number[] | undefined)[] {
-    const { ordinaryAsked } = this.#context;
+    const { ordinaryAsked, oddUsed } = this.#context;
+    if (!oddUsed) return [];
     return this.#ordinaryBehind.map((known) => known?.map((bits, i) => bits & (ordinaryAsked[i] as number)));
   }
 
@@ -595,8 +602,7 @@ class FunctionWriter {
     if (back || node.isMerge || node.isLoop) settleFlags(c);
     if (to.page !== from.block.page) f.store('i64.store', constI32(L.IP_PAGE), i64.add(c.ipPage, constI64(to.page)));
     if (back) {
-      const known = this.#ordinaryBehind[node.order] ?? NOT_KNOWN_ORDINARY;
-      this.#ordinaryBehind[node.order] = known.map((bits, i) => bits | (c.ordinary[i] as number));
+      if (c.isDraft) this.#noteOrdinaryBehind(node);
       this.#assureOrdinary(node);
       f.set(c.budget, this.#paid());
       c.unpaid = 0;

@@ -29,7 +29,7 @@ const COMPILERS_STEP_BACK = 5;
  */
 const TIERING_BUDGET = 160_000_000;
 
-/** Milliseconds of work, at least, between two times that what V8's compilers have freed is given back to the host. */
+/** Milliseconds from work to when what V8's compilers have freed until then is given back to the host. */
 const TRIM_AFTER = 5000;
 
 // From its sources it may change at any time.
