@@ -258,11 +258,16 @@ export const ARENA_GENERATION = 0x14d8;
 export const LEAVE_STATUS = 0x14e0;
 /** u32. Non-zero: ea_slow() raised; LEAVE_STATUS says how to leave. */
 export const EA_FAILED = 0x14e4;
-/** u32: how often regions have left an instruction to the interpreter, and the entry's record of the one that was last. */
+/**
+ * u32: how often regions have left an instruction to the interpreter with no TLB miss since the time before, and the entry's record of the one that
+ * was last.
+ */
 export const COUNT_LEFT = 0x14e8;
 export const LEFT_REGION = 0x14ec;
 /** u32: entry's record of a region that was left with all of the state stored, which HANDLER_LEFT takes for LEFT_REGION. */
 export const LEAVING_REGION = 0x14f0;
+/** u32: COUNT_TLB_MISSES when a region was last left. */
+export const LEFT_TLB_MISSES = 0x14f4;
 
 /** Budget used up: time to look at clocks and requests. */
 export const EXIT_BUDGET = 0;
@@ -495,7 +500,7 @@ export const HOT_BLOCKS = 0x3400;
 export const HOT_BLOCKS_MOST = 128;
 /** So many look-ups make a block hot, if they are not too far apart. */
 export const HOT_LOOKUPS = 256;
-/** u32: what NODE_HEAT begins with. Its bits from 24 on say when the count began (the translator's HEAT_SPAN). */
+/** u32: what NODE_HEAT begins with. Its bits from 24 on say when the count began (the translator's spans). */
 export const HEAT_START = 0x296c;
 export const HEAT_COUNT = 0xffffff;
 export const JUMP_CACHE_ENTRIES = 16384;

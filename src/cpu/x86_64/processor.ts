@@ -74,6 +74,8 @@ export interface ProcessorInsight {
   readonly mismatch?: ((report: string) => void) | undefined;
 }
 
+/** The golden section of 0x10000: steps of it spread evenly. */
+const JITTER_STEP = 0x9e37;
 /** Translated regions that are kept at a time. */
 const MOST_REGIONS = 45_056;
 
@@ -86,12 +88,13 @@ export class Processor {
   readonly #interpret: (budget: number) => number;
   readonly #translator: Translator | undefined;
   readonly blocks: BlockBuilder;
-  /** Instructions between two samples, looks at which code is hot. */
+  /** Instructions between two samples, looks at which code is hot, at most. */
   sampleInterval = 10_000;
   readonly #counting: boolean;
   #instructions = 0;
   /** Instructions since the last sample. Exits are no new beginning: a guest that works with devices has one every few thousand. */
   #sinceSample = 0;
+  #jitter = 0;
   /** Budget of the run that is under way. */
   #given: number | undefined;
   #decodeTime = 0;
@@ -193,11 +196,17 @@ export class Processor {
       // Nothing ran: the guest is to be stepped.
       if (reason !== L.EXIT_BUDGET || ran === 0) return reason;
       if (this.#sinceSample >= this.sampleInterval) {
-        this.#sinceSample = 0;
+        this.#sinceSample = this.#sampleJitter();
         this.#translator?.sample(this.view.getUint32(L.LAST_RECORD, true));
       }
       if (left <= 0) return reason;
     }
+  }
+
+  /** Instructions by which the next sample comes early: a loop whose rounds divide the interval would be met in the same block each time. */
+  #sampleJitter(): number {
+    this.#jitter = (this.#jitter + JITTER_STEP) & 0xffff;
+    return Math.floor((this.sampleInterval / 8) * (this.#jitter / 0x10000));
   }
 
   /** Runs to the next look-up or taken branch; with MODE_STEP, one instruction. Returns EXIT_*. */

@@ -13,7 +13,7 @@ interface Entry {
   /** First record of the block that it begins with. */
   readonly record: number;
   readonly slot: number;
-  /** First records of its blocks; none once it was taken out for good. */
+  /** First records of its blocks; none once another one was made that begins there. */
   blocks: readonly number[];
   /** Nodes by which writes to the region's bytes are seen, one for each page. */
   readonly nodes: readonly number[];
@@ -43,6 +43,8 @@ export class RegionStore {
   #nextSlot: number;
   #freeSlots: number[] = [];
   readonly #byRecord = new Map<number, Entry>();
+  /** By first record: of two regions that begin there, the one that is not in place. */
+  readonly #others = new Map<number, Entry>();
   readonly #bySlot = new Map<number, Entry>();
   /** Oldest first: those that are in place, and those that stand aside. */
   #active: Batch[] = [];
@@ -134,13 +136,26 @@ export class RegionStore {
     return entry.slot;
   }
 
-  /** Takes a region out for good. False: there is none in place. */
+  /** Takes a region out, for another one that begins there. False: there is none in place. */
   retire(record: number): boolean {
     const entry = this.#byRecord.get(record);
     if (entry?.original === undefined) return false;
     this.#takeOut(entry);
     this.#releaseBlocks(entry);
     this.#byRecord.delete(record);
+    this.#others.set(record, entry);
+    return true;
+  }
+
+  /** Of two regions that begin here, the other one comes in place of the one that is. False: there is but one, or none in place. */
+  swap(record: number): boolean {
+    const entry = this.#byRecord.get(record);
+    const other = this.#others.get(record);
+    if (entry?.original === undefined || !other || this.#isStale(other)) return false;
+    this.#takeOut(entry);
+    this.#putIn(other);
+    this.#byRecord.set(record, other);
+    this.#others.set(record, entry);
     return true;
   }
 
@@ -158,6 +173,7 @@ export class RegionStore {
     this.#nextSlot = this.#firstSlot;
     this.#freeSlots = [];
     this.#byRecord.clear();
+    this.#others.clear();
     this.#bySlot.clear();
     this.#active = [];
     this.#activeCount = 0;
@@ -241,7 +257,8 @@ export class RegionStore {
     this.#table.set(entry.slot, null);
     this.#freeSlots.push(entry.slot);
     this.#bySlot.delete(entry.slot);
-    if (this.#byRecord.get(entry.record) === entry) this.#byRecord.delete(entry.record);
+    for (const entries of [this.#byRecord, this.#others])
+      if (entries.get(entry.record) === entry) entries.delete(entry.record);
   }
 
   /** The guest has written to its bytes. */

@@ -13,10 +13,11 @@ import type { TranslatorData } from './translator-thread.ts';
  */
 const SAMPLE_HEAT = L.HOT_LOOKUPS / 4;
 /**
- * Samples until HEAT_START is another: some seconds. What gets hot in the span it was first met in, or the next, is translated; what takes longer
- * is worth less than its region's memory, and is counted anew.
+ * Samples until HEAT_START is another, at most and at least: a second, and some 40 ms. What gets hot in the span it was first met in, or the next,
+ * is translated; what takes longer is worth less than its region's memory, and is counted anew.
  */
-const HEAT_SPAN = 1 << 17;
+const LONGEST_SPAN = 1 << 17;
+const SHORTEST_SPAN = 1 << 12;
 /** A record below this is none (layout.ts, LAST_RECORD). */
 const FIRST_RECORD = 16;
 
@@ -45,12 +46,14 @@ const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 const IMPROVE_SAMPLES = 4;
 /** Of the thread's young objects, in MiB: with V8's own limit 64 of them stay resident, and nothing is faster. */
 const YOUNG_GENERATION = 8;
-/** Between two samples regions are left as often as this where the instructions behind what leaves are interpreted, over and over. */
-const LEFT_OFTEN = 150;
+/** Between two samples regions are left as often as this, for no TLB miss: to leave and to come back are worth 50 instructions and more. */
+const LEFT_OFTEN = 16;
 /** Of this many samples... */
 const LEFT_WINDOW = 256;
-/** ...so many find that the interpreter runs what a region should: it is made anew. */
+/** ...so many find that the interpreter runs what a region should: another one takes its place... */
 const LEFT_SAMPLES = 8;
+/** ...until there have been this many: the next process has its stack elsewhere. */
+const APART_WINDOW = 1 << 16;
 
 /** What a translator has done since it was made. */
 export interface TranslationCounts {
@@ -100,7 +103,7 @@ export class Translator {
   readonly #store: RegionStore;
   /** First records of hot blocks that nothing has been asked for yet. */
   readonly #waiting = new Set<number>();
-  /** First records of regions whose accesses share no look-ups. */
+  /** First records of which the region in place, or asked for, has accesses that share no look-ups. */
   readonly #apart = new Set<number>();
   /** By first record of a region: samples that found it left, and how many samples there were in all. */
   readonly #leftSamples = new Map<number, number>();
@@ -118,6 +121,11 @@ export class Translator {
   /** When the first of those that wait came, by performance.now(). */
   #waitingSince: number | undefined;
   #patience = PATIENCE;
+  #span = LONGEST_SPAN;
+  /** How many spans have ended, when this one does, in samples, and the regions that had been asked for when it began. */
+  #spans = 0;
+  #spanEnd = LONGEST_SPAN;
+  #askedBefore = 0;
   /** One of those that wait is as hot as URGENT_HEAT. */
   #isUrgent = false;
 
@@ -159,7 +167,7 @@ export class Translator {
       view.setUint32(at, view.getUint32(at, true) + this.#sampleHeat, true);
       if (this.#heat(record) >= L.HOT_LOOKUPS) this.#want(record);
     }
-    if (this.#samples % HEAT_SPAN === 0) view.setUint32(L.HEAT_START, (this.#samples / HEAT_SPAN) << 24, true);
+    if (this.#samples >= this.#spanEnd) this.#beginSpan();
     this.#lookWhoIsLeft(record);
     if (this.#waiting.size > 0) this.#askForHottest();
     if (this.#port && !this.#isImproving) this.#improveHottest(this.#port);
@@ -176,16 +184,24 @@ export class Translator {
     this.#left = left;
     this.#samples++;
     if (this.#samples % LEFT_WINDOW === 0) this.#leftSamples.clear();
+    if (this.#samples % APART_WINDOW === 0) this.#shareAgain();
     if (times === 0) return;
     const isInterpreted = next >= FIRST_RECORD && !this.#store.has(next) && this.#collector.copiesOf(next) > 0;
     if (!isInterpreted && times < LEFT_OFTEN) return;
     const region = view.getUint32(L.LEFT_REGION, true);
     const samples = (this.#leftSamples.get(region) ?? 0) + 1;
     this.#leftSamples.set(region, samples);
-    if (samples < LEFT_SAMPLES || this.#apart.has(region) || !this.#store.retire(region)) return;
+    if (samples < LEFT_SAMPLES || this.#apart.has(region)) return;
+    if (!this.#store.swap(region)) {
+      if (!this.#store.retire(region)) return;
+      this.#waiting.add(region);
+      this.#isUrgent = true;
+    }
     this.#apart.add(region);
-    this.#waiting.add(region);
-    this.#isUrgent = true;
+  }
+
+  #shareAgain(): void {
+    for (const record of this.#apart) if (this.#store.swap(record)) this.#apart.delete(record);
   }
 
   /** Regions that are there or asked for. */
@@ -249,6 +265,16 @@ export class Translator {
 
   #heat(record: number): number {
     return this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true) & L.HEAT_COUNT;
+  }
+
+  /** A guest that has become warm brings few new regions: then the spans get shorter, and they are long again once it brings many. */
+  #beginSpan(): void {
+    const { requested } = this.counts;
+    const isWarm = requested - this.#askedBefore < BATCH_MOST;
+    this.#askedBefore = requested;
+    this.#span = isWarm ? Math.max(this.#span / 2, SHORTEST_SPAN) : LONGEST_SPAN;
+    this.#spanEnd = this.#samples + this.#span;
+    this.#view.setUint32(L.HEAT_START, ++this.#spans << 24, true);
   }
 
   /** Whether a block's heat is of this span or the one before; else it begins anew. */

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { findBlock } from '../../../../src/cpu/x86_64/decode/block-hash.ts';
 import { MAX_INSTRUCTIONS } from '../../../../src/cpu/x86_64/jit/collect.ts';
 import * as L from '../../../../src/cpu/x86_64/layout.ts';
 import { type Assembler, absolute, at } from '../../../asm/assembler.ts';
@@ -485,11 +486,12 @@ describe('accesses that share a look-up', () => {
     });
   });
 
-  test('a loop in which they are in two pages is translated once more, without', () => {
-    const ROUNDS = 100_000;
+  /** A loop with accesses in two pages, and so many times 60 instructions behind them: the part of what has run that was translated. */
+  const translatedOf = (more: number): number => {
+    const rounds = 6_000_000 / (60 * more + 10);
     const guest = new Guest('at-once', (a) => {
       a.mov('eax', 0);
-      a.mov('ecx', ROUNDS);
+      a.mov('ecx', rounds | 0);
       a.mov('ebx', DATA + 0xff0);
       a.label('head');
       a.mov(at('rbx', 0, 8), 'rcx');
@@ -498,15 +500,57 @@ describe('accesses that share a look-up', () => {
       a.add('rdx', at('rbx', 24, 8));
       a.shr('rdx', 1);
       a.sub('rdx', 'rcx');
+      for (let i = 0; i < more; i++) {
+        for (let j = 0; j < 59; j++) a.add('rdx', 0);
+        a.jmp(`on${i}`);
+        a.label(`on${i}`);
+      }
       a.add('rax', 'rdx');
       a.add('rax', 1);
       a.dec('ecx');
       a.jcc('ne', 'head');
       a.hlt();
     });
-    assert.equal(guest.run(10_000), BigInt(ROUNDS));
+    assert.equal(guest.run(10_000), BigInt(rounds | 0));
     const { instructions, translated } = guest.cpu.counts();
-    assert.ok(translated > 0.8 * instructions, `${translated} of ${instructions} instructions were translated`);
+    return translated / instructions;
+  };
+
+  for (const more of [0, 1, 2, 4, 8]) {
+    test(`a loop in which they are in two pages is translated once more, without: ${60 * more} instructions behind them`, () => {
+      const translated = translatedOf(more);
+      assert.ok(translated > 0.8, `of what has run ${translated} was translated`);
+    });
+  }
+
+  test('a loop shares them again where they are in one page, and shares none where they are in two, with no more translations', () => {
+    const guest = new Guest('at-once', (a) => {
+      a.label('again');
+      a.mov('rbx', absolute(DATA, 8));
+      a.mov('rcx', absolute(DATA + 8, 8));
+      a.mov('eax', 0);
+      a.label('head');
+      a.mov(at('rbx', 0, 8), 'rcx');
+      a.add('rax', at('rbx', 24, 8));
+      a.add('rax', 1);
+      a.dec('rcx');
+      a.jcc('ne', 'head');
+      a.hlt();
+      a.jmp('again');
+    });
+    const { view } = guest.cpu;
+    const inPlace = (address: number, rounds: number): { slot: number; requested: number } => {
+      view.setBigUint64(L.RAM_BASE + DATA, BigInt(address), true);
+      view.setBigUint64(L.RAM_BASE + DATA + 8, BigInt(rounds), true);
+      assert.equal(guest.run(1000), BigInt(rounds));
+      const head = findBlock(view, L.RAM_BASE + (guest.labels.get('head') as number), view.getUint32(L.MODE, true));
+      const slot = view.getUint16((head as number) + L.R_HANDLER, true);
+      return { slot, requested: guest.cpu.counts().regions?.requested ?? 0 };
+    };
+    const apart = inPlace(DATA + 0xff0, 20_000);
+    const shared = inPlace(DATA + 0x100, 14_000_000);
+    assert.notEqual(shared.slot, apart.slot);
+    assert.deepEqual(inPlace(DATA + 0xff0, 20_000), { ...apart, requested: shared.requested });
   });
 
   test('the page behind is elsewhere', () => {
