@@ -143,10 +143,10 @@ export class Collector {
       if (count > MAX_BLOCK) straight += MAX_BLOCK;
       else instructions += count - 1;
     }
-    const kept = prune(blocks, (first) => this.copiesOf(first) >= MOST_COPIES);
+    const kept = prune(blocks, (first) => this.#copiesOf(first) >= MOST_COPIES);
     const ranges = new Map<number, HostRange>();
     for (const { first, page } of kept) {
-      this.#copies.set(first, this.copiesOf(first) + 1);
+      this.#copies.set(first, this.#copiesOf(first) + 1);
       this.#widen(ranges, page, first - L.NODE);
       const second = this.#second(first);
       if (second !== undefined) this.#widen(ranges, page + 4096, second);
@@ -200,13 +200,13 @@ export class Collector {
   }
 
   /** Regions that have a block, or will have. */
-  copiesOf(first: number): number {
+  #copiesOf(first: number): number {
     return this.#copies.get(first) ?? 0;
   }
 
   /** A region of these blocks is no more. */
   release(firsts: readonly number[]): void {
-    for (const first of firsts) this.#copies.set(first, this.copiesOf(first) - 1);
+    for (const first of firsts) this.#copies.set(first, this.#copiesOf(first) - 1);
   }
 
   #start(first: number): number {

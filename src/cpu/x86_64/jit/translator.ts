@@ -50,7 +50,7 @@ const YOUNG_GENERATION = 8;
 const LEFT_OFTEN = 16;
 /** Of this many samples... */
 const LEFT_WINDOW = 256;
-/** ...so many find that the interpreter runs what a region should: another one takes its place... */
+/** ...so many find it left so often: another one takes its place... */
 const LEFT_SAMPLES = 8;
 /** ...until there have been this many: the next process has its stack elsewhere. */
 const APART_WINDOW = 1 << 16;
@@ -168,16 +168,13 @@ export class Translator {
       if (this.#heat(record) >= L.HOT_LOOKUPS) this.#want(record);
     }
     if (this.#samples >= this.#spanEnd) this.#beginSpan();
-    this.#lookWhoIsLeft(record);
+    this.#lookWhoIsLeft();
     if (this.#waiting.size > 0) this.#askForHottest();
     if (this.#port && !this.#isImproving) this.#improveHottest(this.#port);
   }
 
-  /**
-   * A region that is left over and over: accesses that share a look-up are in two pages, perhaps. `next`: record of the block that comes
-   * next, which another region may hold and the interpreter runs.
-   */
-  #lookWhoIsLeft(next: number): void {
+  /** A region that is left over and over: accesses that share a look-up are in two pages, perhaps. */
+  #lookWhoIsLeft(): void {
     const view = this.#view;
     const left = view.getUint32(L.COUNT_LEFT, true);
     const times = (left - this.#left) >>> 0;
@@ -185,9 +182,7 @@ export class Translator {
     this.#samples++;
     if (this.#samples % LEFT_WINDOW === 0) this.#leftSamples.clear();
     if (this.#samples % APART_WINDOW === 0) this.#shareAgain();
-    if (times === 0) return;
-    const isInterpreted = next >= FIRST_RECORD && !this.#store.has(next) && this.#collector.copiesOf(next) > 0;
-    if (!isInterpreted && times < LEFT_OFTEN) return;
+    if (times < LEFT_OFTEN) return;
     const region = view.getUint32(L.LEFT_REGION, true);
     const samples = (this.#leftSamples.get(region) ?? 0) + 1;
     this.#leftSamples.set(region, samples);
