@@ -20,6 +20,8 @@ export interface Request {
 /** What becomes one module. */
 export interface Batch {
   readonly requests: readonly Request[];
+  /** Slots of regions that are no more. */
+  readonly dropped: readonly number[];
   /** ARENA_GENERATION of the collected blocks: slots are used again in the next. */
   readonly generation: number;
   /** The regions count the instructions they run. */

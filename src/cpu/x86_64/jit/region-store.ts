@@ -7,6 +7,11 @@ import type { Collected, HostRange } from './collect.ts';
 
 /** Of the most regions so many are in place at once, as a fraction: the others stand aside. */
 const ACTIVE = 3 / 4;
+/** Nothing ages while there are fewer regions: they are some 80 MiB. */
+const AGE_FROM = 8192;
+/** Modules that age() has stand aside at a time, and those that do so before it drops the first. */
+const AGE_BATCHES = 8;
+const ASIDE_BATCHES = 256;
 
 /** A region, from the request on. */
 interface Entry {
@@ -42,6 +47,7 @@ export class RegionStore {
   readonly #firstSlot: number;
   #nextSlot: number;
   #freeSlots: number[] = [];
+  #dropped: number[] = [];
   readonly #byRecord = new Map<number, Entry>();
   /** By first record: of two regions that begin there, the one that is not in place. */
   readonly #others = new Map<number, Entry>();
@@ -167,11 +173,27 @@ export class RegionStore {
     return true;
   }
 
+  /** Some of the oldest regions stand aside, and those that have done so for longest are dropped: called now and then, it leaves what is still hot. */
+  age(): void {
+    for (let i = 0; i < AGE_BATCHES && this.count > AGE_FROM && this.#active.length > 0; i++) {
+      this.#setAside();
+      if (this.#aside.length > ASIDE_BATCHES) this.#dropOldest();
+    }
+  }
+
+  /** Slots that have become free since the last call. */
+  takeDropped(): readonly number[] {
+    const dropped = this.#dropped;
+    this.#dropped = [];
+    return dropped;
+  }
+
   /** All decoded code is forgotten. */
   reset(): void {
     for (let slot = this.#firstSlot; slot < this.#nextSlot; slot++) this.#table.set(slot, null);
     this.#nextSlot = this.#firstSlot;
     this.#freeSlots = [];
+    this.#dropped = [];
     this.#byRecord.clear();
     this.#others.clear();
     this.#bySlot.clear();
@@ -192,14 +214,18 @@ export class RegionStore {
         if (this.#active.length === 0) return;
         this.#setAside();
       }
-      const batch = this.#aside.shift() as Batch;
-      if (batch.entries.some(({ original }) => original !== undefined)) {
-        this.#active.push(batch);
-        this.#activeCount += batch.entries.length;
-        if (this.#aside.length === 0) this.#setAside();
-      } else {
-        this.#drop(batch);
-      }
+      this.#dropOldest();
+    }
+  }
+
+  /** Of what stands aside: it is kept where one of its regions has been put back. */
+  #dropOldest(): void {
+    const batch = this.#aside.shift() as Batch;
+    if (batch.entries.some(({ original }) => original !== undefined)) {
+      this.#active.push(batch);
+      this.#activeCount += batch.entries.length;
+    } else {
+      this.#drop(batch);
     }
   }
 
@@ -256,6 +282,7 @@ export class RegionStore {
     for (const node of entry.nodes) this.#unlink(node);
     this.#table.set(entry.slot, null);
     this.#freeSlots.push(entry.slot);
+    this.#dropped.push(entry.slot);
     this.#bySlot.delete(entry.slot);
     for (const entries of [this.#byRecord, this.#others])
       if (entries.get(entry.record) === entry) entries.delete(entry.record);

@@ -63,6 +63,7 @@ function work(message: Batch | number): void {
   } else {
     if (message.generation !== generation) modules.clear();
     generation = message.generation;
+    for (const slot of message.dropped) modules.delete(slot);
     const answer = compile(message, kept);
     const { module, slots } = answer;
     if (module) for (const slot of slots) modules.set(slot, { module, slots });

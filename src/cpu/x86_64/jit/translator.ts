@@ -13,11 +13,13 @@ import type { TranslatorData } from './translator-thread.ts';
  */
 const SAMPLE_HEAT = L.HOT_LOOKUPS / 4;
 /**
- * Samples until HEAT_START is another, at most and at least: a second, and some 40 ms. What gets hot in the span it was first met in, or the next,
- * is translated; what takes longer is worth less than its region's memory, and is counted anew.
+ * Samples until HEAT_START is another: a second, and 10 ms in a warm guest. What gets hot in the span it was first met in, or the next, is
+ * translated; what takes longer is worth less than its region's memory, and is counted anew.
  */
-const LONGEST_SPAN = 1 << 17;
-const SHORTEST_SPAN = 1 << 12;
+const COLD_SPAN = 1 << 17;
+const WARM_SPAN = 1 << 10;
+/** A guest is warm after a cold span's time in which fewer regions were asked for than this part of those there are, until as many are again. */
+const WARM_PART = 1 / 128;
 /** A record below this is none (layout.ts, LAST_RECORD). */
 const FIRST_RECORD = 16;
 
@@ -39,7 +41,7 @@ const BATCH_MOST = 32;
 const PATIENCE = 10;
 /** A batch of fewer has the next one wait for twice as long, up to this: what gets hot now and then, for hours, shares modules, too. */
 const FEW = 4;
-const LONGEST_PATIENCE = 1000;
+const LONGEST_PATIENCE = 4000;
 /** Of what is as hot as this a guest waits for nothing else. */
 const URGENT_HEAT = 16 * L.HOT_LOOKUPS;
 /** So many samples find a region before V8 compiles it again, by TurboFan: it is where time goes then. */
@@ -51,7 +53,7 @@ const LEFT_OFTEN = 16;
 /** Of this many samples... */
 const LEFT_WINDOW = 256;
 /** ...so many find it left so often: another one takes its place... */
-const LEFT_SAMPLES = 8;
+const LEFT_SAMPLES = 32;
 /** ...until there have been this many: the next process has its stack elsewhere. */
 const APART_WINDOW = 1 << 16;
 
@@ -121,10 +123,12 @@ export class Translator {
   /** When the first of those that wait came, by performance.now(). */
   #waitingSince: number | undefined;
   #patience = PATIENCE;
-  #span = LONGEST_SPAN;
-  /** How many spans have ended, when this one does, in samples, and the regions that had been asked for when it began. */
+  #isWarm = false;
+  /** How many spans have ended, and when this one does, in samples. */
   #spans = 0;
-  #spanEnd = LONGEST_SPAN;
+  #spanEnd = COLD_SPAN;
+  /** When it is decided whether the guest is warm, in samples, and the regions that had been asked for when it last was. */
+  #decision = COLD_SPAN;
   #askedBefore = 0;
   /** One of those that wait is as hot as URGENT_HEAT. */
   #isUrgent = false;
@@ -262,18 +266,22 @@ export class Translator {
     return this.#view.getUint32(record - L.NODE + L.NODE_HEAT, true) & L.HEAT_COUNT;
   }
 
-  /** A guest that has become warm brings few new regions: then the spans get shorter, and they are long again once it brings many. */
   #beginSpan(): void {
-    const { requested } = this.counts;
-    const isWarm = requested - this.#askedBefore < BATCH_MOST;
-    this.#askedBefore = requested;
-    this.#span = isWarm ? Math.max(this.#span / 2, SHORTEST_SPAN) : LONGEST_SPAN;
-    this.#spanEnd = this.#samples + this.#span;
+    const asked = this.counts.requested - this.#askedBefore;
+    const isWarm = asked < WARM_PART * this.#store.count;
+    if (!isWarm || this.#samples >= this.#decision) {
+      this.#isWarm = isWarm;
+      this.#decision = this.#samples + COLD_SPAN;
+      this.#askedBefore = this.counts.requested;
+      this.#store.age();
+    }
+    this.#spanEnd = this.#samples + (this.#isWarm ? WARM_SPAN : COLD_SPAN);
     this.#view.setUint32(L.HEAT_START, ++this.#spans << 24, true);
   }
 
-  /** Whether a block's heat is of this span or the one before; else it begins anew. */
+  /** Whether a block's heat is of this span or the one before; else it begins anew. A region's lasts: it costs nothing to put it back in place. */
   #keepsHeat(record: number): boolean {
+    if (this.#store.has(record)) return true;
     const at = record - L.NODE + L.NODE_HEAT;
     const now = this.#view.getUint32(L.HEAT_START, true);
     const spans = ((now >>> 24) - (this.#view.getUint32(at, true) >>> 24)) & 0xff;
@@ -299,7 +307,7 @@ export class Translator {
       this.#patience = requests.length < FEW ? Math.min(2 * this.#patience, LONGEST_PATIENCE) : PATIENCE;
       this.counts.requested += requests.length;
       const generation = this.#view.getUint32(L.ARENA_GENERATION, true);
-      const batch: Batch = { requests, generation, counting: this.#counting };
+      const batch: Batch = { requests, dropped: this.#store.takeDropped(), generation, counting: this.#counting };
       if (this.#compile) {
         this.#take(this.#compile(batch));
       } else {
