@@ -520,3 +520,5 @@ export const EPOCH_LAST = 0x2988;
 export const TELL_WRITES = 0x2a00;
 /** u32. Non-zero: a repeated string instruction that is run alone (MODE_STEP) is not cut to one iteration. */
 export const WHOLE_STRINGS = 0x2a04;
+/** 12 vectors that tests of floats' lanes compare with (float-tests.ts). */
+export const FLOAT_TESTS = 0x2a80;

@@ -1,6 +1,7 @@
 import { wishHugePages } from '../../host/memory.ts';
 import { randomU64 } from '../../host/random.ts';
 import { BlockBuilder } from './decode/blocks.ts';
+import { writeFloatTests } from './float-tests.ts';
 import { TranslationChecker } from './jit/checker.ts';
 import { type Compile, type TranslationCounts, Translator } from './jit/translator.ts';
 import * as L from './layout.ts';
@@ -119,6 +120,7 @@ export class Processor {
     wishHugePages(buffer, L.BLOCK_HASH, L.CODE_PAGES_END - L.BLOCK_HASH);
     this.bytes = new Uint8Array(buffer);
     this.view = new DataView(buffer);
+    writeFloatTests(this.bytes);
     const { helpers, interpreter } = processorModules();
     const imports = {
       host_mmio: (write: number) => {

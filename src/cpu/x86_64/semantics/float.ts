@@ -12,6 +12,7 @@
 import { constF32, constF64, constI32, constI64, type Expr, f32, f64, i32, i64, load } from '../../../wasm/expr.ts';
 import type { FunctionBuilder, Label } from '../../../wasm/function.ts';
 import { f32x4, f64x2, i32x4, i64x2, v128 } from '../../../wasm/vector.ts';
+import { DOUBLE_RANGES, type FloatRanges, SINGLE_RANGES } from '../float-tests.ts';
 import * as L from '../layout.ts';
 import type { Emitter, Operand } from './emitter.ts';
 import type { HelperName } from './helper-names.ts';
@@ -47,10 +48,10 @@ export interface Format {
   notDenormal(value: Expr): Expr;
   normal(value: Expr): Expr;
   ample(value: Expr): Expr;
-  /** The same of lanes, as lanes that are not zero; and lanes that are not denormal. Their upper halves are zero. */
-  normalLanes(vector: Expr): Expr;
-  ampleLanes(vector: Expr): Expr;
-  notDenormalLanes(vector: Expr): Expr;
+  /** Masks of the lanes that are denormal; that are not normal; that are not ample. */
+  denormalLanes(vector: Expr): Expr;
+  abnormalLanes(vector: Expr): Expr;
+  scantLanes(vector: Expr): Expr;
   /** Bits of a lane. */
   lane(vector: Expr, lane: number): Expr;
   withLane(vector: Expr, lane: number, bits: Expr): Expr;
@@ -58,8 +59,9 @@ export interface Format {
   allPlain(vector: Expr): Expr;
   normalOrZero(vector: Expr): Expr;
   isZero(vector: Expr): Expr;
-  /** Whether no lane is zero (i32). */
+  /** Whether a mask has all lanes (i32); whether it has any (not zero). */
   all(mask: Expr): Expr;
+  any(mask: Expr): Expr;
 }
 
 function repeated(bytes: readonly number[]): Expr {
@@ -80,30 +82,16 @@ function masks(
   };
 }
 
-/**
- * Tests of exponents, with the sign shifted out: 1 added to the exponent makes the largest one, which is infinity's, 0, and
- * 0 becomes 1, so that what is above its last bit is not zero for normal numbers only. 1 taken from all of the bits makes zero large.
- */
 function exponentTests(
-  bits: number,
-  fraction: number,
-  shift: (x: Expr, by: number) => Expr,
-  back: (x: Expr, by: number) => Expr,
-  add: Binary,
-  splat: (value: bigint) => Expr,
-): Pick<Format, 'normalLanes' | 'ampleLanes' | 'notDenormalLanes'> {
-  const doubled = (x: Expr): Expr => shift(x, 1);
-  const one = BigInt(fraction + 1);
-  return {
-    normalLanes: (x) => back(add(doubled(x), splat(1n << one)), fraction + 2),
-    ampleLanes: (x) => back(add(doubled(x), splat(2n << one)), fraction + 3),
-    notDenormalLanes: (x) => back(add(doubled(x), splat((1n << BigInt(bits)) - 1n)), fraction + 1),
-  };
-}
-
-function splatted(bytes: 4 | 8): (value: bigint) => Expr {
-  return (value) =>
-    repeated(Array.from({ length: bytes }, (_, i) => Number(BigInt.asUintN(8, value >> BigInt(8 * i)))));
+  { denormal, abnormal, scant }: FloatRanges,
+  { shl, add, gt_s }: Record<'shl' | 'add' | 'gt_s', Binary>,
+): Pick<Format, 'denormalLanes' | 'abnormalLanes' | 'scantLanes'> {
+  const vector = (address: number): Expr => load('v128.load', constI32(address));
+  const lanesIn =
+    ({ move, limit }: FloatRanges['denormal']): Unary =>
+    (x) =>
+      gt_s(vector(limit), add(shl(x, constI32(1)), vector(move)));
+  return { denormalLanes: lanesIn(denormal), abnormalLanes: lanesIn(abnormal), scantLanes: lanesIn(scant) };
 }
 
 const exponentOf64 = (x: Expr): Expr => i32.wrap_i64(i64.shr_u(i64.reinterpret_f64(x), constI64(52)));
@@ -127,17 +115,11 @@ export const DOUBLE: Format = {
   },
   normal: (x) => i32.and(i32.add(exponentOf64(x), constI32(1)), constI32(0x7fe)),
   ample: (x) => i32.and(i32.add(exponentOf64(x), constI32(2)), constI32(0x7fc)),
-  ...exponentTests(
-    64,
-    52,
-    (x, by) => i64x2.shl(x, constI32(by)),
-    (x, by) => i64x2.shr_u(x, constI32(by)),
-    i64x2.add,
-    splatted(8),
-  ),
+  ...exponentTests(DOUBLE_RANGES, i64x2),
   lane: (vector, lane) => i64x2.extract_lane(lane, vector),
   withLane: (vector, lane, bits) => i64x2.replace_lane(lane, vector, bits),
   all: i64x2.all_true,
+  any: i64x2.bitmask,
   ...masks(f64x2, repeated([0, 0, 0, 0, 0, 0, 0x10, 0]), repeated([0, 0, 0, 0, 0, 0, 0xf0, 0x7f])),
 };
 
@@ -156,17 +138,11 @@ export const SINGLE: Format = {
   notDenormal: (x) => i32.ge_u(i32.sub(doubled32(x), constI32(1)), constI32(0xffffff)),
   normal: (x) => i32.ge_u(i32.add(doubled32(x), constI32(1 << 24)), constI32(2 << 24)),
   ample: (x) => i32.ge_u(i32.add(doubled32(x), constI32(2 << 24)), constI32(4 << 24)),
-  ...exponentTests(
-    32,
-    23,
-    (x, by) => i32x4.shl(x, constI32(by)),
-    (x, by) => i32x4.shr_u(x, constI32(by)),
-    i32x4.add,
-    splatted(4),
-  ),
+  ...exponentTests(SINGLE_RANGES, i32x4),
   lane: (vector, lane) => i32x4.extract_lane(lane, vector),
   withLane: (vector, lane, bits) => i32x4.replace_lane(lane, vector, bits),
   all: i32x4.all_true,
+  any: i32x4.bitmask,
   ...masks(f32x4, repeated([0, 0, 0x80, 0]), repeated([0, 0, 0x80, 0x7f])),
 };
 
@@ -197,7 +173,11 @@ export function soft(name: string, format: Format): HelperName {
 export type Condition = (f: FunctionBuilder, otherwise: Label) => void;
 
 export function must(condition: Expr): Condition {
-  return (f, otherwise) => f.brIfUnlikely(otherwise, i32.eqz(condition));
+  return mustNot(i32.eqz(condition));
+}
+
+function mustNot(condition: Expr): Condition {
+  return (f, otherwise) => f.brIfUnlikely(otherwise, condition);
 }
 
 /** A scalar is ordinary. */
@@ -217,8 +197,13 @@ function areOrdered({ scalar }: Format, a: Expr, b: Expr): Condition {
 }
 
 /** A condition (not zero) that nearly always holds, and what else must not be where it does not. */
-export function unless(condition: Expr, bad: () => Expr): Condition {
-  return (f, otherwise) => f.ifUnlikely(i32.eqz(condition), () => f.brIfUnlikely(otherwise, bad()));
+function unless(condition: Expr, bad: () => Expr): Condition {
+  return onlyIf(i32.eqz(condition), bad);
+}
+
+/** What must not be where there is a doubt, which is rare. */
+function onlyIf(doubt: Expr, bad: () => Expr): Condition {
+  return (f, otherwise) => f.ifUnlikely(doubt, () => f.brIfUnlikely(otherwise, bad()));
 }
 
 /** Does `native` when the controls are usual and all of `fast` hold, else `slow`, which says so when something was odd. */
@@ -363,15 +348,15 @@ export function compareScalars(e: Emitter, format: Format, a: Expr, b: Expr, all
   e.flagsCompare(x, y, format.scalar);
 }
 
-/** Lanes that are not zero only where a result is right, and a mask of exactly those. */
+/** Masks of the lanes in which a result may be wrong, and of those in which it is right. */
 interface RightLanes {
-  readonly test: Expr;
+  readonly doubtful: Expr;
   readonly mask: Expr;
 }
 
 /** Of plain results, without zeros. */
 export function plainLanes(format: Format, value: Expr): RightLanes {
-  return { test: format.ampleLanes(value), mask: format.allPlain(value) };
+  return { doubtful: format.scantLanes(value), mask: format.allPlain(value) };
 }
 
 /** Of an operation's result. */
@@ -385,17 +370,17 @@ function rightLanes(
   switch (result) {
     case 'sum':
     case 'root':
-      return { test: format.normalLanes(value), mask: format.normalOrZero(value) };
+      return { doubtful: format.abnormalLanes(value), mask: format.normalOrZero(value) };
     case 'product': {
       const factors = inputs.map(isZero).reduce((a, b) => v128.or(a, b));
       return {
-        test: format.ampleLanes(value),
+        doubtful: format.scantLanes(value),
         mask: v128.or(format.allPlain(value), v128.and(isZero(value), factors)),
       };
     }
     case 'quotient': {
       const zeros = v128.and(isZero(value), isZero(inputs[0] as Expr));
-      return { test: format.ampleLanes(value), mask: v128.or(format.allPlain(value), zeros) };
+      return { doubtful: format.scantLanes(value), mask: v128.or(format.allPlain(value), zeros) };
     }
     default:
       return undefined;
@@ -412,19 +397,19 @@ export function lanesHold(
   const unknown = distinct(e, inputs.flat()).filter((x) => !e.isKnownOrdinary(x, format.every));
   const right = results.filter((result) => result !== undefined);
   // Results that are numbers tell that operands are.
-  const numbers = right.length > 0 ? [] : distinct(e, inputs.flat()).map((x) => format.vector.eq(x, x));
-  const tests = [...right.map(({ test }) => test), ...unknown.map(format.notDenormalLanes), ...numbers];
-  const all = format.all(tests.reduce((a, b) => i32x4.min_u(a, b)));
-  if (right.length === 0) return must(all);
-  const masks = [...right.map(({ mask }) => mask), ...inputs.flat().map(format.normalOrZero)];
-  return unless(all, () => i32.eqz(format.all(masks.reduce((a, b) => v128.and(a, b)))));
+  const noNumbers = right.length > 0 ? [] : distinct(e, inputs.flat()).map((x) => format.vector.ne(x, x));
+  const masks = [...right.map(({ doubtful }) => doubtful), ...unknown.map(format.denormalLanes), ...noNumbers];
+  const doubt = format.any(masks.reduce((a, b) => v128.or(a, b)));
+  if (right.length === 0) return mustNot(doubt);
+  const exact = [...right.map(({ mask }) => mask), ...inputs.flat().map(format.normalOrZero)];
+  return onlyIf(doubt, () => i32.eqz(format.all(exact.reduce((a, b) => v128.and(a, b)))));
 }
 
 /** Whether (i32, 0 or 1) a vector is as ORDINARY_* bits say: lane 0 alone, or all lanes. */
 export function isOrdinaryVector(vector: Expr, bits: number): Expr {
   const tests: Expr[] = [];
   for (const format of [DOUBLE, SINGLE]) {
-    if (bits & format.every & ~format.low) tests.push(format.all(format.notDenormalLanes(vector)));
+    if (bits & format.every & ~format.low) tests.push(i32.eqz(format.any(format.denormalLanes(vector))));
     else if (bits & format.low) tests.push(format.notDenormal(format.vector.extract_lane(0, vector)));
   }
   return tests.reduce((a, b) => i32.and(a, b));
