@@ -36,6 +36,9 @@ export const DIRTY_FLAGS = 1 << 16;
 /** ORDINARY_* where nothing is known. */
 export const NOT_KNOWN_ORDINARY: readonly number[] = new Array<number>(32).fill(0);
 
+/** Where no register is a copy of another. */
+export const NO_COPIES: readonly undefined[] = new Array<undefined>(32).fill(undefined);
+
 /** Where an address is: so many bytes from a value that does not change. */
 export interface Place {
   /** The value's number. */
@@ -82,11 +85,13 @@ export interface RegionContext {
   readonly budget: Expr;
   /** Local (i64): where 'jump' goes on, the page of what 'far' goes on with. */
   readonly target: Expr;
-  /** Local that is floatsOdd(). */
-  readonly odd: Expr;
-  oddUsed: boolean;
+  /** Local that is usualExponents(). */
+  readonly usual: Expr;
+  usualUsed: boolean;
   /** ORDINARY_* of the vector registers' halves, numbered like `vectors`. */
   ordinary: readonly number[];
+  /** By such a half: the one that it is a copy of, in this block. */
+  copies: readonly (number | undefined)[];
   /** ORDINARY_* that have been asked for, and were not known, of what a loop's round began with. */
   readonly ordinaryAsked: number[];
   /** The flags, where they are known; undefined: they are in the locals. */
@@ -173,7 +178,7 @@ export function forgetPlaces(c: RegionContext): void {
 
 /** A way that is gone where a condition (i32) holds; else all is as before. */
 export function aside(c: RegionContext, condition: Expr, way: () => void): void {
-  const { known, settled, unpaid, ordinary, places, spans, dirty, dirtyVectors, isSynced, isVectorsSynced } = c;
+  const { known, settled, unpaid, ordinary, copies, places, spans, dirty, dirtyVectors, isSynced, isVectorsSynced } = c;
   pin(c);
   c.f.if(condition, way);
   // The other way knows nothing of what the first one did.
@@ -181,6 +186,7 @@ export function aside(c: RegionContext, condition: Expr, way: () => void): void 
   c.settled = settled;
   c.unpaid = unpaid;
   c.ordinary = ordinary;
+  c.copies = copies;
   c.places = places;
   c.spans = spans;
   c.dirty = dirty;

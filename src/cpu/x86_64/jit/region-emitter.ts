@@ -226,7 +226,7 @@ export class RegionEmitter extends RegionMemory {
         c.isVectorsSynced = true;
       }
     }
-    if (c.oddUsed) this.controlsChanged();
+    if (c.usualUsed) this.controlsChanged();
     c.known = undefined;
     this.#memoryMoved();
   }
@@ -287,7 +287,7 @@ export class RegionEmitter extends RegionMemory {
     const { f } = this;
     const status = this.call(name, ...args);
     f.ifUnlikely(i32.and(status, constI32(~L.LANES_ODD)), () => this.#after(constI32(L.STATUS_FAULT)));
-    f.set(this.c.odd, i32.or(this.c.odd, status));
+    f.if(status, () => f.set(this.c.usual, constI32(0)));
   }
 
   status(name: HelperName, ...args: Expr[]): void {

@@ -20,6 +20,7 @@ import { hostFuses } from './fused.ts';
 import type { Decoded } from './region.ts';
 import {
   halfAddress,
+  NO_COPIES,
   NOT_KNOWN_ORDINARY,
   newPlace,
   type Place,
@@ -188,16 +189,27 @@ export abstract class RegionRegisters extends Emitter {
   /** A vector register has a new value. */
   #wrote(index: number, value: Expr): void {
     const c = this.c;
-    for (const note of this.#notes) if (note.origin === index) note.origin = undefined;
     // What is deeper may not be run.
     const isCertain = c.f.depth === this.depth;
+    const source = isCertain ? this.#noteOf(value)?.origin : undefined;
+    for (const note of this.#notes) if (note.origin === index) note.origin = undefined;
+    const copies = c.copies.map((of) => (of === index ? undefined : of));
+    c.copies = replaced(
+      copies,
+      index,
+      source === undefined || source === index ? undefined : (copies[source] ?? source),
+    );
     c.ordinary = replaced(c.ordinary, index, isCertain ? this.ordinary(value) & ~SINCE_LOOP : 0);
   }
 
   // ---- Floats ----------------------------------------------------------------------------------------------------------
   override floatsOdd(): Expr {
-    this.c.oddUsed = true;
-    return this.c.odd;
+    return i32.eqz(this.usualExponents());
+  }
+
+  override usualExponents(): Expr {
+    this.c.usualUsed = true;
+    return this.c.usual;
   }
 
   override ordinary(value: Expr): number {
@@ -208,9 +220,9 @@ export abstract class RegionRegisters extends Emitter {
   override isKnownOrdinary(value: Expr, bits: number): boolean {
     const c = this.c;
     if ((this.ordinary(value) & bits) === bits) return true;
-    const index = this.#noteOf(value)?.origin;
-    if (index !== undefined && (c.ordinary[index] as number) & SINCE_LOOP)
-      c.ordinaryAsked[index] = (c.ordinaryAsked[index] as number) | bits;
+    for (const index of this.#registersOf(value))
+      if ((c.ordinary[index] as number) & SINCE_LOOP)
+        c.ordinaryAsked[index] = (c.ordinaryAsked[index] as number) | bits;
     return false;
   }
 
@@ -218,8 +230,14 @@ export abstract class RegionRegisters extends Emitter {
     const c = this.c;
     const note = this.#note(value);
     note.ordinary = this.ordinary(value) | bits;
-    const index = note.origin;
-    if (index !== undefined) c.ordinary = replaced(c.ordinary, index, (c.ordinary[index] as number) | bits);
+    for (const index of this.#registersOf(value))
+      c.ordinary = replaced(c.ordinary, index, (c.ordinary[index] as number) | bits);
+  }
+
+  /** Halves of vector registers that hold a value: the one that it was read from, and what that is a copy of. */
+  #registersOf(value: Expr): number[] {
+    const index = this.#noteOf(value)?.origin;
+    return index === undefined ? [] : [index, this.c.copies[index]].filter((of) => of !== undefined);
   }
 
   override noteLane(value: Expr, vector: Expr, low: number): void {
@@ -229,12 +247,12 @@ export abstract class RegionRegisters extends Emitter {
   }
 
   override setFloatsOdd(): void {
-    this.f.set(this.c.odd, constI32(1));
+    this.f.set(this.c.usual, constI32(0));
   }
 
   override controlsChanged(): void {
     const { f } = this;
-    f.set(this.c.odd, i32.or(this.c.odd, unusualControls()));
+    f.if(unusualControls(), () => f.set(this.c.usual, constI32(0)));
   }
 
   override flagsCompare(a: Expr, b: Expr, float: FloatComparisons): void {
@@ -280,6 +298,7 @@ export abstract class RegionRegisters extends Emitter {
   /** The vector registers have been loaded from the state. */
   protected forgetVectors(): void {
     this.c.ordinary = NOT_KNOWN_ORDINARY;
+    this.c.copies = NO_COPIES;
     for (const note of this.#notes) note.origin = undefined;
   }
 

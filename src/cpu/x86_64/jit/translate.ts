@@ -1,7 +1,7 @@
 // A region to a function of WebAssembly, with the interpreter's handler type, so that whoever goes on with a record comes into the region by
 // the same call.
 
-import { constI32, constI64, type Expr, i32, i64, load, placedI32, type ValType } from '../../../wasm/expr.ts';
+import { constI32, constI64, type Expr, i32, i64, load, placedI32, select, type ValType } from '../../../wasm/expr.ts';
 import { CodeWriter, FunctionBuilder, type Label } from '../../../wasm/function.ts';
 import { HANDLER_AFTER, HANDLER_BRANCH_SLOW, HANDLER_CROSS, HANDLER_LEFT, HANDLER_LOOKUP } from '../decode/blocks.ts';
 import { HANDLER, STATUS } from '../interpreter/handler-emitter.ts';
@@ -9,7 +9,7 @@ import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
-import { isOrdinaryVector } from '../semantics/float.ts';
+import { isOrdinaryVector, USUAL_EXPONENTS } from '../semantics/float.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { SINCE_LOOP } from '../semantics/ordinary.ts';
 import { analyze, type FlowNode } from './control-flow.ts';
@@ -22,6 +22,7 @@ import {
   forgetPlaces,
   loadRegisters,
   loadVectors,
+  NO_COPIES,
   NOT_KNOWN_ORDINARY,
   type RegionContext,
   storeRegisters,
@@ -86,6 +87,11 @@ interface Labels {
   loop?: Label;
   /** ORDINARY_* that all of the branches to the block so far know. */
   ordinary?: readonly number[];
+}
+
+/** usualExponents(): 0 where a condition (i32) holds. */
+function usualUnless(condition: Expr): Expr {
+  return select(constI32(0), constI32(USUAL_EXPONENTS), condition);
 }
 
 /** ORDINARY_* that two ways know. */
@@ -180,9 +186,10 @@ class FunctionWriter {
       tlb: f.local('i32'),
       budget: f.param(1),
       target: f.local('i64'),
-      odd: f.local('i32'),
-      oddUsed: used?.oddUsed ?? false,
+      usual: f.local('i32'),
+      usualUsed: used?.usualUsed ?? false,
       ordinary: NOT_KNOWN_ORDINARY,
+      copies: NO_COPIES,
       ordinaryAsked: [...NOT_KNOWN_ORDINARY],
       known: undefined,
       settled: false,
@@ -210,7 +217,7 @@ class FunctionWriter {
     if (c.flagsUsed) loadFlags(c);
     f.set(c.ipPage, load('i64.load', constI32(L.IP_PAGE)));
     f.set(c.tlb, load('i32.load', constI32(L.TLB_BASE)));
-    if (c.oddUsed) f.set(c.odd, unusualControls());
+    if (c.usualUsed) f.set(c.usual, usualUnless(unusualControls()));
     f.block((leave) => this.#epilogues(leave, [...this.#epiloguesUsed], () => this.body()));
     f.returnCallIndirectLast(HANDLER_TYPE, [this.#exitRecord, this.#exitBudget], this.#exitHandler);
     const body = f.finish();
@@ -395,8 +402,8 @@ class FunctionWriter {
 
   /** By the order of a loop's block: ORDINARY_* that a way back knows and that rounds ask for. */
   #worthKnowing(): (readonly number[] | undefined)[] {
-    const { ordinaryAsked, oddUsed } = this.#context;
-    if (!oddUsed) return [];
+    const { ordinaryAsked, usualUsed } = this.#context;
+    if (!usualUsed) return [];
     return this.#ordinaryBehind.map((known) => known?.map((bits, i) => bits & (ordinaryAsked[i] as number)));
   }
 
@@ -405,14 +412,18 @@ class FunctionWriter {
     const f = this.#f;
     const c = this.#context;
     c.ordinary = known.map((bits) => bits | SINCE_LOOP);
-    if (c.oddUsed) f.ifUnlikely(c.odd, () => f.set(c.odd, i32.or(unusualControls(), this.#areNotOrdinary(known))));
+    if (!c.usualUsed) return;
+    f.ifUnlikely(i32.eqz(c.usual), () =>
+      f.set(c.usual, usualUnless(i32.or(unusualControls(), this.#areNotOrdinary(known)))),
+    );
   }
 
   /** On a way to a loop: what it takes for known and is not known here is tested. */
   #assureOrdinary(loop: FlowNode): void {
     const c = this.#context;
     const unknown = this.#ordinaryBefore[loop.order]?.map((bits, i) => (bits & ~(c.ordinary[i] as number) ? bits : 0));
-    if (unknown?.some((bits) => bits !== 0)) this.#f.set(c.odd, i32.or(c.odd, this.#areNotOrdinary(unknown)));
+    if (!unknown?.some((bits) => bits !== 0)) return;
+    this.#f.if(this.#areNotOrdinary(unknown), () => this.#f.set(c.usual, constI32(0)));
   }
 
   /** Whether vectors are not as these ORDINARY_* say (i32, 0 or 1). */
@@ -453,6 +464,7 @@ class FunctionWriter {
     c.dirtyVectors = before?.vectors ?? 0;
     c.isSynced = false;
     c.isVectorsSynced = false;
+    c.copies = NO_COPIES;
     const ways: Ways = {
       taken: (branch) => this.#taken(node, branch),
       jumped: (target) => this.#jumped(node, target),

@@ -367,6 +367,11 @@ export abstract class Emitter {
     return unusualControls();
   }
 
+  /** USUAL_EXPONENTS, and 0 where floatsOdd() (i32); undefined where nobody keeps it. */
+  usualExponents(): Expr | undefined {
+    return undefined;
+  }
+
   /** ORDINARY_* bits of a vector, or of a float that is its lane 0. */
   ordinary(_value: Expr): number {
     return 0;

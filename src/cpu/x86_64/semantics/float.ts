@@ -48,6 +48,8 @@ export interface Format {
   notDenormal(value: Expr): Expr;
   normal(value: Expr): Expr;
   ample(value: Expr): Expr;
+  /** Scalar is ample while floats are usual, as usualExponents() says. */
+  usuallyAmple?(value: Expr, usual: Expr): Expr;
   /** Masks of the lanes that are denormal; that are not normal; that are not ample. */
   denormalLanes(vector: Expr): Expr;
   abnormalLanes(vector: Expr): Expr;
@@ -94,6 +96,10 @@ function exponentTests(
   return { denormalLanes: lanesIn(denormal), abnormalLanes: lanesIn(abnormal), scantLanes: lanesIn(scant) };
 }
 
+/** Of a double's exponent and 2, the bits of which one is there where it is neither the largest nor the least. */
+export const USUAL_EXPONENTS = 0x7fc;
+
+const ampleExponents = (x: Expr, bits: Expr): Expr => i32.and(i32.add(exponentOf64(x), constI32(2)), bits);
 const exponentOf64 = (x: Expr): Expr => i32.wrap_i64(i64.shr_u(i64.reinterpret_f64(x), constI64(52)));
 const doubled32 = (x: Expr): Expr => i32.shl(i32.reinterpret_f32(x), constI32(1));
 
@@ -114,7 +120,8 @@ export const DOUBLE: Format = {
     return i64.ne(i64.shr_u(i64.sub(doubled, constI64(1)), constI64(53)), constI64(0));
   },
   normal: (x) => i32.and(i32.add(exponentOf64(x), constI32(1)), constI32(0x7fe)),
-  ample: (x) => i32.and(i32.add(exponentOf64(x), constI32(2)), constI32(0x7fc)),
+  ample: (x) => ampleExponents(x, constI32(USUAL_EXPONENTS)),
+  usuallyAmple: ampleExponents,
   ...exponentTests(DOUBLE_RANGES, i64x2),
   lane: (vector, lane) => i64x2.extract_lane(lane, vector),
   withLane: (vector, lane, bits) => i64x2.replace_lane(lane, vector, bits),
@@ -196,22 +203,21 @@ function areOrdered({ scalar }: Format, a: Expr, b: Expr): Condition {
   return must(i32.or(scalar.lt(a, b), scalar.ge(a, b)));
 }
 
-/** A condition (not zero) that nearly always holds, and what else must not be where it does not. */
-function unless(condition: Expr, bad: () => Expr): Condition {
-  return onlyIf(i32.eqz(condition), bad);
-}
-
 /** What must not be where there is a doubt, which is rare. */
 function onlyIf(doubt: Expr, bad: () => Expr): Condition {
   return (f, otherwise) => f.ifUnlikely(doubt, () => f.brIfUnlikely(otherwise, bad()));
 }
 
-/** Does `native` when the controls are usual and all of `fast` hold, else `slow`, which says so when something was odd. */
+/** The controls are usual, and what is known of values is right. */
+function isUsual(e: Emitter): Condition {
+  return mustNot(e.floatsOdd());
+}
+
+/** Does `native` when all of `fast` hold, isUsual() among them, else `slow`, which says so when something was odd. */
 function attempt(e: Emitter, fast: readonly Condition[], native: () => void, slow: () => void): void {
   const { f } = e;
   f.block((done) => {
     f.block((otherwise) => {
-      f.brIfUnlikely(otherwise, e.floatsOdd());
       for (const condition of fast) condition(f, otherwise);
       native();
       f.br(done);
@@ -222,7 +228,7 @@ function attempt(e: Emitter, fast: readonly Condition[], native: () => void, slo
 
 /** As attempt(), with soft arithmetic: then nothing counts as ordinary. */
 export function attemptOrSoftly(e: Emitter, fast: readonly Condition[], native: () => void, slow: () => void): void {
-  attempt(e, fast, native, () => {
+  attempt(e, [isUsual(e), ...fast], native, () => {
     softly(e, slow);
     e.setFloatsOdd();
   });
@@ -273,22 +279,34 @@ function distinct(e: Emitter, inputs: readonly Expr[]): Expr[] {
   return inputs.filter((x, i) => !inputs.slice(0, i).some((y) => e.isSameValue(x, y)));
 }
 
-/** What an operation's result must be, with ordinary operands. */
-function rightResult(format: Format, { result }: Operation, value: Expr, inputs: readonly Expr[]): Condition[] {
+/** What an operation's result must be, with ordinary operands; and isUsual(). */
+function rightResult(
+  e: Emitter,
+  format: Format,
+  { result }: Operation,
+  value: Expr,
+  inputs: readonly Expr[],
+): Condition[] {
   const { scalar, zero } = format;
   const [a, b] = inputs as [Expr, Expr];
+  const usual = e.usualExponents();
+  // One test of both, which asks exactly in rare cases.
+  const hold = (isRight: (x: Expr) => Expr, bad: () => Expr): Condition[] =>
+    usual && format.usuallyAmple
+      ? [onlyIf(i32.eqz(format.usuallyAmple(value, usual)), () => i32.or(e.floatsOdd(), bad()))]
+      : [isUsual(e), onlyIf(i32.eqz(isRight(value)), bad)];
   switch (result) {
     case 'sum':
     case 'root':
-      return [unless(format.normal(value), () => scalar.ne(value, zero))];
+      return hold(format.normal, () => scalar.ne(value, zero));
     case 'product': {
       const exact = (): Expr => i32.and(scalar.eq(value, zero), i32.or(scalar.eq(a, zero), scalar.eq(b, zero)));
-      return [unless(format.ample(value), () => i32.eqz(exact()))];
+      return hold(format.ample, () => i32.eqz(exact()));
     }
     case 'quotient':
-      return [unless(format.ample(value), () => i32.eqz(i32.and(scalar.eq(value, zero), scalar.eq(a, zero))))];
+      return hold(format.ample, () => i32.eqz(i32.and(scalar.eq(value, zero), scalar.eq(a, zero))));
     default:
-      return [areOrdered(format, a, b)];
+      return [isUsual(e), areOrdered(format, a, b)];
   }
 }
 
@@ -306,7 +324,7 @@ export function scalarLane(
   const result = f.local(format.suffix);
   attempt(
     e,
-    [...distinct(e, inputs).map((x) => isOrdinary(e, format, x)), ...rightResult(format, operation, value, inputs)],
+    [...distinct(e, inputs).map((x) => isOrdinary(e, format, x)), ...rightResult(e, format, operation, value, inputs)],
     () => f.set(result, value),
     () => {
       storeScalars(e, format, inputs);
@@ -332,7 +350,7 @@ export function compareScalars(e: Emitter, format: Format, a: Expr, b: Expr, all
   const operands = [a, b].map((x) => f.copy(x));
   attempt(
     e,
-    [isOrdinary(e, format, a), isOrdinary(e, format, b), areOrdered(format, a, b)],
+    [isUsual(e), isOrdinary(e, format, a), isOrdinary(e, format, b), areOrdered(format, a, b)],
     () => {},
     () => {
       storeScalars(e, format, [a, b]);
@@ -430,7 +448,7 @@ export function packedLanes(
   const right = byHalf(inputs).map((own, half) => rightLanes(format, operation, values[half] as Expr, own));
   attempt(
     e,
-    [lanesHold(e, format, inputs, right)],
+    [isUsual(e), lanesHold(e, format, inputs, right)],
     () => setAll(e, results, values),
     () => {
       AREAS.slice(2 - inputs.length).forEach((area, i) => {
