@@ -36,8 +36,9 @@ export const DIRTY_FLAGS = 1 << 16;
 /** ORDINARY_* where nothing is known. */
 export const NOT_KNOWN_ORDINARY: readonly number[] = new Array<number>(32).fill(0);
 
-/** Where no register is a copy of another. */
+/** Where no half of a vector register is a copy of another; where no lane has a local. */
 export const NO_COPIES: readonly undefined[] = new Array<undefined>(32).fill(undefined);
+export const NO_LANES = NO_COPIES;
 
 /** Where an address is: so many bytes from a value that does not change. */
 export interface Place {
@@ -92,6 +93,8 @@ export interface RegionContext {
   ordinary: readonly number[];
   /** By such a half: the one that it is a copy of, in this block. */
   copies: readonly (number | undefined)[];
+  /** Locals that hold lane 0 of such a half, too, as a float that has been computed in this block. */
+  lanes: readonly (Expr | undefined)[];
   /** ORDINARY_* that have been asked for, and were not known, of what a loop's round began with. */
   readonly ordinaryAsked: number[];
   /** The flags, where they are known; undefined: they are in the locals. */
@@ -170,6 +173,12 @@ export function newPlace(c: RegionContext): Place {
   return { base: c.baseCount++, offset: 0 };
 }
 
+/** No lane has a local any more. */
+export function releaseLanes(c: RegionContext): void {
+  for (const lane of new Set(c.lanes)) if (lane) c.f.release(lane);
+  c.lanes = NO_LANES;
+}
+
 /** Nothing is known of addresses any more. */
 export function forgetPlaces(c: RegionContext): void {
   c.places = c.places.map(() => newPlace(c));
@@ -178,7 +187,20 @@ export function forgetPlaces(c: RegionContext): void {
 
 /** A way that is gone where a condition (i32) holds; else all is as before. */
 export function aside(c: RegionContext, condition: Expr, way: () => void): void {
-  const { known, settled, unpaid, ordinary, copies, places, spans, dirty, dirtyVectors, isSynced, isVectorsSynced } = c;
+  const {
+    known,
+    settled,
+    unpaid,
+    ordinary,
+    copies,
+    lanes,
+    places,
+    spans,
+    dirty,
+    dirtyVectors,
+    isSynced,
+    isVectorsSynced,
+  } = c;
   pin(c);
   c.f.if(condition, way);
   // The other way knows nothing of what the first one did.
@@ -187,6 +209,7 @@ export function aside(c: RegionContext, condition: Expr, way: () => void): void 
   c.unpaid = unpaid;
   c.ordinary = ordinary;
   c.copies = copies;
+  c.lanes = lanes;
   c.places = places;
   c.spans = spans;
   c.dirty = dirty;

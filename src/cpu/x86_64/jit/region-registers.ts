@@ -7,6 +7,7 @@ import {
   comparison,
   Emitter,
   type FloatComparisons,
+  type FloatLane,
   loadSized,
   type Operand,
   signExtend,
@@ -25,6 +26,7 @@ import {
   newPlace,
   type Place,
   type RegionContext,
+  releaseLanes,
   Untranslatable,
   vectorIndex,
 } from './region-context.ts';
@@ -199,6 +201,7 @@ export abstract class RegionRegisters extends Emitter {
       index,
       source === undefined || source === index ? undefined : (copies[source] ?? source),
     );
+    this.#setLane(index, source === undefined ? undefined : c.lanes[source]);
     c.ordinary = replaced(c.ordinary, index, isCertain ? this.ordinary(value) & ~SINCE_LOOP : 0);
   }
 
@@ -244,6 +247,32 @@ export abstract class RegionRegisters extends Emitter {
     const note = this.#note(value);
     note.origin = this.#noteOf(vector)?.origin ?? note.origin;
     note.ordinary = this.ordinary(vector) & low;
+  }
+
+  override lane(operand: Operand, format: FloatLane): Expr | undefined {
+    const index = vectorIndex(this.slotOf(operand), 0);
+    const lane = this.c.lanes[index];
+    if (lane?.type !== format.suffix) return undefined;
+    const copy = this.f.copy(lane);
+    const note = this.#note(copy);
+    note.origin = index;
+    note.ordinary = (this.c.ordinary[index] as number) & format.low;
+    return copy;
+  }
+
+  override keepLane(operand: Operand, value: Expr): void {
+    if (this.c.f.depth !== this.depth) return;
+    const lane = this.f.lasting(value.type);
+    this.f.set(lane, value);
+    this.#setLane(vectorIndex(this.slotOf(operand), 0), lane);
+  }
+
+  #setLane(index: number, lane: Expr | undefined): void {
+    const { c } = this;
+    const before = c.lanes[index];
+    if (before === lane) return;
+    c.lanes = replaced(c.lanes, index, lane);
+    if (before && !c.lanes.includes(before)) c.f.release(before);
   }
 
   override setFloatsOdd(): void {
@@ -299,6 +328,7 @@ export abstract class RegionRegisters extends Emitter {
   protected forgetVectors(): void {
     this.c.ordinary = NOT_KNOWN_ORDINARY;
     this.c.copies = NO_COPIES;
+    releaseLanes(this.c);
     for (const note of this.#notes) note.origin = undefined;
   }
 

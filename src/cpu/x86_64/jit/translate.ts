@@ -23,8 +23,10 @@ import {
   loadRegisters,
   loadVectors,
   NO_COPIES,
+  NO_LANES,
   NOT_KNOWN_ORDINARY,
   type RegionContext,
+  releaseLanes,
   storeRegisters,
   storeVectors,
   Untranslatable,
@@ -190,6 +192,7 @@ class FunctionWriter {
       usualUsed: used?.usualUsed ?? false,
       ordinary: NOT_KNOWN_ORDINARY,
       copies: NO_COPIES,
+      lanes: NO_LANES,
       ordinaryAsked: [...NOT_KNOWN_ORDINARY],
       known: undefined,
       settled: false,
@@ -465,6 +468,7 @@ class FunctionWriter {
     c.isSynced = false;
     c.isVectorsSynced = false;
     c.copies = NO_COPIES;
+    c.lanes = NO_LANES;
     const ways: Ways = {
       taken: (branch) => this.#taken(node, branch),
       jumped: (target) => this.#jumped(node, target),
@@ -500,6 +504,7 @@ class FunctionWriter {
           if (!kept.includes(local) && !c.pinned.has(local)) f.release(local);
       }
     }
+    releaseLanes(c);
     this.#next(node);
   }
 

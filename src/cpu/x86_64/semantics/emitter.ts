@@ -151,6 +151,12 @@ export function unusualControls(): Expr {
   return i32.xor(controls, constI32(L.FLOAT_USUAL));
 }
 
+/** Type of a float, and ORDINARY_* of a vector's lane 0 as one. */
+export interface FloatLane {
+  readonly suffix: 'f32' | 'f64';
+  readonly low: number;
+}
+
 /**
  * Order of effects in a meaning: read what is read (e.read materialises), then memory writes, then registers and
  * flags. A memory access may leave the instruction: before it nothing the guest can see may have changed.
@@ -387,6 +393,14 @@ export abstract class Emitter {
 
   /** A float is lane 0 of a vector that was read from a register; `low` is its ORDINARY_* bit. */
   noteLane(_value: Expr, _vector: Expr, _low: number): void {}
+
+  /** A register's lane 0, where it is at hand. */
+  lane(_operand: Operand, _format: FloatLane): Expr | undefined {
+    return undefined;
+  }
+
+  /** A register's lane 0 is this float. */
+  keepLane(_operand: Operand, _value: Expr): void {}
 
   /** Calls soft_lanes_*, which may raise, or meet something denormal. */
   abstract lanesStatus(name: HelperName, ...args: Expr[]): void;

@@ -483,6 +483,8 @@ export function readFloat(e: Emitter, operand: Operand, format: Format): Expr {
   if (operand.place === 'memory') {
     return e.f.let(load(`${format.suffix}.load`, e.hostForRead(format.bytes)));
   }
+  const lane = e.lane(operand, format);
+  if (lane) return lane;
   const half = e.readHalf(operand, 0);
   const value = e.f.let(format.vector.extract_lane(0, half));
   e.noteLane(value, half, format.low);
@@ -498,6 +500,7 @@ export function mergeFloat(e: Emitter, d: Operand, format: Format, value: Expr, 
   e.noteOrdinary(merged, upper | (e.ordinary(value) & format.low));
   if (vex) writeHalves(e, d, [merged]);
   else e.writeHalf(d, 0, merged);
+  e.keepLane(d, value);
 }
 
 // ---- Packed ----------------------------------------------------------------------------------------------------------------
