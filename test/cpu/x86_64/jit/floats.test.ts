@@ -146,6 +146,49 @@ test(`floats of translated loops are the interpreter's (seed ${seed})`, () => {
   assert.ok(translated > PROGRAMS * ROUNDS, 'translated code has run');
 });
 
+/**
+ * Runs `body` in a loop that sums up MXCSR, translated and interpreted: XMM0 is ordinary, and XMM1 denormal in every other round. The
+ * floats have `size` bytes.
+ */
+function sameFlags(size: 4 | 8, body: (a: Assembler) => void): void {
+  const end = (translation: 'none' | 'at-once'): string => {
+    const guest = new Guest(translation, (a) => {
+      a.mov('ebx', DATA);
+      a.mov('ecx', ROUNDS);
+      a.mov('edx', 0);
+      a.label('loop');
+      // LDMXCSR; MOVAPS XMM0 and, from one of two places, XMM1.
+      a.db(0x0f, 0xae, 0x93, CONTROLS & 0xff, CONTROLS >> 8, 0, 0);
+      a.db(0x0f, 0x28, 0x83, FIRST, 0, 0, 0);
+      a.db(0x48, 0x83, 0xf2, 0x10);
+      a.db(0x0f, 0x28, 0x8c, 0x13, OPERANDS & 0xff, OPERANDS >> 8, 0, 0);
+      body(a);
+      // STMXCSR; RAX = RAX * 31 + MXCSR.
+      a.db(0x0f, 0xae, 0x9b, SUM & 0xff, SUM >> 8, 0, 0);
+      a.db(0x48, 0x6b, 0xc0, 31);
+      a.db(0x48, 0x03, 0x83, SUM & 0xff, SUM >> 8, 0, 0);
+      a.dec('ecx');
+      a.jcc('ne', 'loop');
+      a.hlt();
+    });
+    const { view } = guest.cpu;
+    const base = L.RAM_BASE + DATA;
+    for (let at = 0; at < 16; at += size) {
+      const set = (offset: number, value: number): void =>
+        size === 8
+          ? view.setFloat64(base + offset + at, value, true)
+          : view.setFloat32(base + offset + at, value, true);
+      set(FIRST, 1.1);
+      set(OPERANDS, 1.3);
+      set(OPERANDS + 16, size === 8 ? 2 ** -1060 : 2 ** -140);
+    }
+    view.setUint32(base + CONTROLS, L.FLOAT_USUAL, true);
+    guest.run(200);
+    return guest.state;
+  };
+  assert.equal(end('at-once'), end('none'));
+}
+
 // The inner loop need not ask in each round what its operands are; that they are denormal in every other round of the outer one must show.
 for (const [name, opcode] of [
   ['addsd', [0xf2, 0x0f, 0x58]],
@@ -154,46 +197,19 @@ for (const [name, opcode] of [
   ['subps', [0x0f, 0x5c]],
 ] as const) {
   test(`${name} in an inner loop, with an operand that is denormal now and then`, () => {
-    const end = (translation: 'none' | 'at-once'): string => {
-      const guest = new Guest(translation, (a) => {
-        a.mov('ebx', DATA);
-        a.mov('ecx', ROUNDS);
-        a.mov('edx', 0);
-        a.label('loop');
-        // LDMXCSR; MOVAPS XMM0 and, from one of two places, XMM1.
-        a.db(0x0f, 0xae, 0x93, CONTROLS & 0xff, CONTROLS >> 8, 0, 0);
-        a.db(0x0f, 0x28, 0x83, FIRST, 0, 0, 0);
-        a.db(0x48, 0x83, 0xf2, 0x10);
-        a.db(0x0f, 0x28, 0x8c, 0x13, OPERANDS & 0xff, OPERANDS >> 8, 0, 0);
-        a.mov('esi', 3);
-        a.label('inner');
-        a.db(...opcode, 0xc1);
-        a.dec('esi');
-        a.jcc('ne', 'inner');
-        // STMXCSR; RAX = RAX * 31 + MXCSR.
-        a.db(0x0f, 0xae, 0x9b, SUM & 0xff, SUM >> 8, 0, 0);
-        a.db(0x48, 0x6b, 0xc0, 31);
-        a.db(0x48, 0x03, 0x83, SUM & 0xff, SUM >> 8, 0, 0);
-        a.dec('ecx');
-        a.jcc('ne', 'loop');
-        a.hlt();
-      });
-      const { view } = guest.cpu;
-      const base = L.RAM_BASE + DATA;
-      const size = name.endsWith('d') ? 8 : 4;
-      for (let at = 0; at < 16; at += size) {
-        const set = (offset: number, value: number): void =>
-          size === 8
-            ? view.setFloat64(base + offset + at, value, true)
-            : view.setFloat32(base + offset + at, value, true);
-        set(FIRST, 1.1);
-        set(OPERANDS, 1.3);
-        set(OPERANDS + 16, size === 8 ? 2 ** -1060 : 2 ** -140);
-      }
-      view.setUint32(base + CONTROLS, L.FLOAT_USUAL, true);
-      guest.run(200);
-      return guest.state;
-    };
-    assert.equal(end('at-once'), end('none'));
+    sameFlags(name.endsWith('d') ? 8 : 4, (a) => {
+      a.mov('esi', 3);
+      a.label('inner');
+      a.db(...opcode, 0xc1);
+      a.dec('esi');
+      a.jcc('ne', 'inner');
+    });
   });
 }
+
+test('that a copy is ordinary tells nothing of what it was copied from, once that is another value', () => {
+  sameFlags(8, (a) => {
+    // MOVAPS XMM2, XMM0; MOVAPS XMM0, XMM1; ADDSD XMM2, XMM2, which is a test of it; ADDSD XMM0, XMM2.
+    a.db(0x0f, 0x28, 0xd0, 0x0f, 0x28, 0xc1, 0xf2, 0x0f, 0x58, 0xd2, 0xf2, 0x0f, 0x58, 0xc2);
+  });
+});
