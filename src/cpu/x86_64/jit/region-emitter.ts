@@ -287,7 +287,7 @@ export class RegionEmitter extends RegionMemory {
     const { f } = this;
     const status = this.call(name, ...args);
     f.ifUnlikely(i32.and(status, constI32(~L.LANES_ODD)), () => this.#after(constI32(L.STATUS_FAULT)));
-    f.if(status, () => f.set(this.c.usual, constI32(0)));
+    f.if(status, () => this.setFloatsOdd());
   }
 
   status(name: HelperName, ...args: Expr[]): void {

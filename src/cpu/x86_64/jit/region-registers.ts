@@ -195,12 +195,9 @@ export abstract class RegionRegisters extends Emitter {
     const isCertain = c.f.depth === this.depth;
     const source = isCertain ? this.#noteOf(value)?.origin : undefined;
     for (const note of this.#notes) if (note.origin === index) note.origin = undefined;
-    const copies = c.copies.map((of) => (of === index ? undefined : of));
-    c.copies = replaced(
-      copies,
-      index,
-      source === undefined || source === index ? undefined : (copies[source] ?? source),
-    );
+    if (c.copies.includes(index)) c.copies = c.copies.map((of) => (of === index ? undefined : of));
+    const of = source === undefined || source === index ? undefined : (c.copies[source] ?? source);
+    if (of !== c.copies[index]) c.copies = replaced(c.copies, index, of);
     this.#setLane(index, source === undefined ? undefined : c.lanes[source]);
     c.ordinary = replaced(c.ordinary, index, isCertain ? this.ordinary(value) & ~SINCE_LOOP : 0);
   }
@@ -280,8 +277,7 @@ export abstract class RegionRegisters extends Emitter {
   }
 
   override controlsChanged(): void {
-    const { f } = this;
-    f.if(unusualControls(), () => f.set(this.c.usual, constI32(0)));
+    this.f.if(unusualControls(), () => this.setFloatsOdd());
   }
 
   override flagsCompare(a: Expr, b: Expr, float: FloatComparisons): void {

@@ -9,7 +9,7 @@ import { jumpEntry, jumpKey } from '../interpreter/jump-cache.ts';
 import { tlbEntry } from '../interpreter/tlb.ts';
 import * as L from '../layout.ts';
 import { unusualControls } from '../semantics/emitter.ts';
-import { isOrdinaryVector, USUAL_EXPONENTS } from '../semantics/float.ts';
+import { isOddVector, USUAL_EXPONENTS } from '../semantics/float.ts';
 import { handlerCount } from '../semantics/index.ts';
 import { SINCE_LOOP } from '../semantics/ordinary.ts';
 import { analyze, type FlowNode } from './control-flow.ts';
@@ -429,11 +429,11 @@ class FunctionWriter {
     this.#f.if(this.#areNotOrdinary(unknown), () => this.#f.set(c.usual, constI32(0)));
   }
 
-  /** Whether vectors are not as these ORDINARY_* say (i32, 0 or 1). */
+  /** Not zero (i32): vectors are not as these ORDINARY_* say. */
   #areNotOrdinary(known: readonly number[]): Expr {
     const { vectors } = this.#context;
-    const tests = known.flatMap((bits, i) => (bits === 0 ? [] : [isOrdinaryVector(vectors[i] as Expr, bits)]));
-    return tests.length === 0 ? constI32(0) : i32.eqz(tests.reduce((a, b) => i32.and(a, b)));
+    const tests = known.flatMap((bits, i) => (bits === 0 ? [] : [isOddVector(vectors[i] as Expr, bits)]));
+    return tests.length === 0 ? constI32(0) : tests.reduce((a, b) => i32.or(a, b));
   }
 
   #labelsOf(node: FlowNode): Labels {

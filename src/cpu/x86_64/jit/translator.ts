@@ -172,6 +172,7 @@ export class Translator {
       if (this.#heat(record) >= L.HOT_LOOKUPS) this.#want(record);
     }
     if (this.#samples >= this.#spanEnd) this.#beginSpan();
+    this.#samples++;
     this.#lookWhoIsLeft();
     if (this.#waiting.size > 0) this.#askForHottest();
     if (this.#port && !this.#isImproving) this.#improveHottest(this.#port);
@@ -183,7 +184,6 @@ export class Translator {
     const left = view.getUint32(L.COUNT_LEFT, true);
     const times = (left - this.#left) >>> 0;
     this.#left = left;
-    this.#samples++;
     if (this.#samples % LEFT_WINDOW === 0) this.#leftSamples.clear();
     if (this.#samples % APART_WINDOW === 0) this.#shareAgain();
     if (times < LEFT_OFTEN) return;

@@ -84,6 +84,7 @@ function masks(
   };
 }
 
+/** Lanes in the ranges of float-tests.ts, by a comparison each. */
 function exponentTests(
   { denormal, abnormal, scant }: FloatRanges,
   { shl, add, gt_s }: Record<'shl' | 'add' | 'gt_s', Binary>,
@@ -423,14 +424,14 @@ export function lanesHold(
   return onlyIf(doubt, () => i32.eqz(format.all(exact.reduce((a, b) => v128.and(a, b)))));
 }
 
-/** Whether (i32, 0 or 1) a vector is as ORDINARY_* bits say: lane 0 alone, or all lanes. */
-export function isOrdinaryVector(vector: Expr, bits: number): Expr {
+/** Not zero (i32): a vector is not as ORDINARY_* bits say, of lane 0 alone or of all lanes. */
+export function isOddVector(vector: Expr, bits: number): Expr {
   const tests: Expr[] = [];
   for (const format of [DOUBLE, SINGLE]) {
-    if (bits & format.every & ~format.low) tests.push(i32.eqz(format.any(format.denormalLanes(vector))));
-    else if (bits & format.low) tests.push(format.notDenormal(format.vector.extract_lane(0, vector)));
+    if (bits & format.every & ~format.low) tests.push(format.any(format.denormalLanes(vector)));
+    else if (bits & format.low) tests.push(i32.eqz(format.notDenormal(format.vector.extract_lane(0, vector))));
   }
-  return tests.reduce((a, b) => i32.and(a, b));
+  return tests.reduce((a, b) => i32.or(a, b));
 }
 
 /** A packed operation on the halves of its inputs. Flags of all lanes come together. */
